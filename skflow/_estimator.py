@@ -1,0 +1,542 @@
+"""The estimator."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, check_scalar
+
+from skflow._validation import (
+    Interval,
+    StrOptions,
+    as_tensor,
+    latents,
+    resolve_device,
+    rows,
+    torch_generator,
+    unchanged_on_error,
+)
+from skflow.flow import (
+    Activation,
+    Bijection,
+    Flow,
+    HyperbolicSecant,
+    LeakyTanh,
+    LinearStack,
+    Normal,
+    SmoothLeakyReLU,
+    Standardize,
+)
+from skflow.training.batches import Batches
+from skflow.training.history import History
+from skflow.training.loop import EpochReport, Stopping, train
+from skflow.training.optimizers import Adam, RelativeSGD
+
+__all__ = ["RelativeGradientFlow"]
+
+_ACTIVATIONS = {"smooth_leaky_relu": SmoothLeakyReLU, "leaky_tanh": LeakyTanh}
+_BASES = {"normal": Normal, "hyperbolic_secant": HyperbolicSecant}
+_OPTIMIZERS = {"adam": Adam, "sgd": RelativeSGD}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+_INIT_ROWS = 20_000
+_BLOCK = 4096
+
+
+class RelativeGradientFlow(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
+):
+    r"""Deep density estimation with an invertible network, by exact maximum likelihood.
+
+    The density of a row is that of its latents under a simple base distribution, times the
+    Jacobian of the network that maps one to the other. The network is unconstrained: dense
+    layers with full weight matrices and invertible nonlinearities between them. It trains
+    along the *relative gradient*, which needs no determinant, inverse or factorisation of the
+    weights [1]_.
+
+    Read more in the :ref:`User Guide <user_guide>`.
+
+    Parameters
+    ----------
+    n_layers : int, default=5
+        The number of dense layers. More of them are more flexible and need more rows.
+
+    activation : {"leaky_tanh", "smooth_leaky_relu"} or Activation, default="leaky_tanh"
+        The nonlinearity between the layers: ``LeakyTanh(alpha=1, beta=0.1)``,
+        ``SmoothLeakyReLU(alpha=0.3)``, or an instance with parameters of your own.
+
+    base_distribution : {"normal", "hyperbolic_secant"}, default="normal"
+        The distribution of the latents, of zero mean and unit variance.
+
+    bias : bool, default=True
+        Whether the dense layers have a bias.
+
+    init : {"whiten", "orthogonal"}, default="whiten"
+        How the first layer starts: as the symmetric whitening matrix of the data, shrunk
+        where it is not known well, or as a random orthogonal matrix, as all other layers do.
+
+    standardize : bool, default=True
+        Whether to centre the columns and scale them to unit variance first. The scores
+        account for it: they are in the units of `X` all the same.
+
+    optimizer : {"sgd", "adam"}, default="sgd"
+        Stochastic descent along the relative gradient, in place and without further memory,
+        or Adam on the relative gradient, as in [1]_.
+
+    learning_rate : float or "auto", default="auto"
+        The highest learning rate of the schedule, which warms up and then falls to zero on a
+        cosine. "auto" is 0.02 for "sgd", a relative change of the weights, and 0.001 for "adam".
+
+    batch_size : int, default=100
+        The number of rows in a step; all of them if there are fewer.
+
+    max_iter : int, default=100
+        The number of epochs over which the learning rate falls to zero.
+
+    max_time : float or None, default=None
+        The seconds that `fit` may take. It ends in time with its schedule completed.
+
+    early_stopping : bool, default=True
+        Whether to hold rows out, and to keep the weights with the highest likelihood on them.
+        The weights before the first epoch are among them.
+
+    validation_fraction : float, default=0.1
+        The share of rows to hold out. At least one row is. Only used with `early_stopping`.
+
+    n_iter_no_change : int, default=20
+        After so many epochs without a higher validation score, the best weights are taken up
+        again and the learning rate falls to zero over as many epochs more; then `fit` ends.
+        Only used with `early_stopping`.
+
+    tol : float, default=1e-4
+        By how many nats a validation score must rise to count as higher.
+
+    device : str, default="auto"
+        "cpu", "cuda" or "cuda:<index>". "auto" is CUDA if it is there.
+
+    dtype : {"float32", "float64"}, default="float32"
+        The precision of training and of the weights. Scores, latents and samples are
+        computed in the precision of `X`, whatever this is.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the flow that is there, standardisation included.
+
+    verbose : bool or int, default=False
+        Whether to write a line after each epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the rows that are held out, the initial weights and the batches. Pass an
+        int for the same result each time, bit for bit, on the same machine with the same
+        number of threads.
+
+    Attributes
+    ----------
+    flow_ : skflow.flow.Flow
+        The fitted flow, a PyTorch module that maps data to latents.
+
+    n_features_in_ : int
+        The number of columns seen in :term:`fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if `X` had any that are all strings.
+
+    n_iter_ : int
+        The number of epochs, a last one that was cut short by `max_time` included.
+
+    loss_curve_ : list of float
+        Mean negative log-likelihood of the batches of each epoch, in nats.
+
+    validation_scores_ : list of float
+        Mean log-likelihood of the held-out rows after each epoch, in nats. Empty without
+        `early_stopping`.
+
+    best_validation_score_ : float or None
+        The highest of them, that of the weights that were kept; None without
+        `early_stopping`.
+
+    log_det_ : float
+        The sum of :math:`\log|\det W|` over the dense layers, in nats.
+
+    See Also
+    --------
+    sklearn.mixture.GaussianMixture : Faster to fit for few columns and simple shapes.
+    sklearn.neighbors.KernelDensity : Nothing to train, but slow to score; for few columns.
+
+    Notes
+    -----
+    A training step on N rows of D columns costs O(`n_layers` · N · D²). Scoring costs as much
+    per row; the first call adds O(`n_layers` · D³) for the log-determinants. The first call
+    of :meth:`sample` or :meth:`inverse_transform` factorises the weights once, also in
+    O(`n_layers` · D³).
+
+    Constant columns have no density. They are modelled as normal with unit variance, and a
+    warning names them.
+
+    References
+    ----------
+    .. [1] L. Gresele, G. Fissore, A. Javaloy, B. Schölkopf and A. Hyvärinen, "Relative gradient
+       optimization of the Jacobian term in unsupervised deep learning", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skflow import RelativeGradientFlow
+    >>> X = load_iris().data
+    >>> flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
+    >>> flow.score_samples(X).shape
+    (150,)
+    >>> flow.sample(3, random_state=0).shape
+    (3, 4)
+    >>> Z = flow.transform(X)
+    >>> bool(abs(flow.inverse_transform(Z) - X).max() < 1e-8)
+    True
+    """
+
+    def __init__(
+        self,
+        n_layers: int = 5,
+        *,
+        activation: str | Activation = "leaky_tanh",
+        base_distribution: str = "normal",
+        bias: bool = True,
+        init: Literal["orthogonal", "whiten"] = "whiten",
+        standardize: bool = True,
+        optimizer: Literal["adam", "sgd"] = "sgd",
+        learning_rate: float | Literal["auto"] = "auto",
+        batch_size: int = 100,
+        max_iter: int = 100,
+        max_time: float | None = None,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        tol: float = 1e-4,
+        device: str = "auto",
+        dtype: Literal["float32", "float64"] = "float32",
+        warm_start: bool = False,
+        verbose: bool | int = False,
+        random_state: Any = None,
+    ) -> None:
+        self.n_layers = n_layers
+        self.activation = activation
+        self.base_distribution = base_distribution
+        self.bias = bias
+        self.init = init
+        self.standardize = standardize
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(_ACTIVATIONS)), Activation],
+        "base_distribution": [StrOptions(set(_BASES))],
+        "bias": ["boolean"],
+        "init": [StrOptions({"orthogonal", "whiten"})],
+        "standardize": ["boolean"],
+        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "device": [str],
+        "dtype": [StrOptions(set(_DTYPES))],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Fit the flow to the rows of `X` by maximum likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Two rows at least. float32 and float64 arrays are read in place.
+        y : None
+            Ignored; here by convention.
+
+        Returns
+        -------
+        self : RelativeGradientFlow
+            The fitted estimator. If `fit` fails, it stays as it was.
+
+        Raises
+        ------
+        DivergenceError
+            If training cannot go on, however low the learning rate.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a step was not finite: it is skipped, and the learning rate is halved.
+        UserWarning
+            If there are constant columns.
+        """
+        started = time.perf_counter()
+        with unchanged_on_error(self):
+            data = as_tensor(rows(self, X, fitting=True))
+            device = resolve_device(self.device)
+            generator = torch_generator(self.random_state, device)
+            continued = self.warm_start and hasattr(self, "flow_")
+            flow = self._continued_flow(data) if continued else self._new_flow(data)
+            flow.to(device)
+
+            standardize, *trained = flow.bijections
+            core = Flow(trained, flow.base, n_features=data.shape[1])
+            inputs = self._training_inputs(data, standardize, generator)
+            n_validation = self._n_validation(len(inputs))
+            validation, inputs = inputs[:n_validation], inputs[n_validation:]
+            if not continued:
+                core.initialize(inputs[: max(_INIT_ROWS, 10 * data.shape[1])], generator)
+
+            optimizer = _OPTIMIZERS[self.optimizer](core)
+            auto = self.learning_rate == "auto"
+            history = train(
+                core,
+                Batches(inputs, self.batch_size, generator),
+                optimizer,
+                rate=optimizer.default_rate if auto else float(self.learning_rate),
+                stopping=Stopping(
+                    max_iter=self.max_iter,
+                    max_time=self.max_time,
+                    started=started,
+                    n_iter_no_change=self.n_iter_no_change,
+                    tol=self.tol,
+                ),
+                validation=validation if self.early_stopping else None,
+                offset=standardize.log_det,
+                report=_write_line if self.verbose else None,
+            )
+            self._expose(flow, history, continued=continued)
+            self._sample_dtype = data.dtype
+        return self
+
+    def score_samples(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the log-density at each row of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, in the units of `X`, and in its precision.
+        """
+        check_is_fitted(self)
+        return self._map_blocks(rows(self, X), self._flow_on_device().log_prob)
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Return the mean log-density of the rows of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored; here by convention.
+
+        Returns
+        -------
+        score : float
+            In nats per row, in the units of `X`. Higher is better.
+        """
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Map the rows of `X` to their latents, which follow the base distribution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        return self._map_blocks(rows(self, X), self._flow_on_device())
+
+    def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
+        """Map latents back to rows; the inverse of :meth:`transform`.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        InversionError
+            If the rows could not be found to the working precision of `Z`.
+        """
+        check_is_fitted(self)
+        return self._map_blocks(latents(Z, self.n_features_in_), self._flow_on_device().inverse)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
+        """Draw rows from the density, in one pass.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            Pass an int for the same rows each time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the precision of the data that the flow was fitted to.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        flow = self._flow_on_device()
+        generator = torch_generator(random_state, resolve_device(self.device))
+        sizes = [min(_BLOCK, n_samples - i) for i in range(0, n_samples, _BLOCK)]
+        with torch.no_grad():
+            blocks = [
+                flow.sample(size, generator=generator, dtype=self._sample_dtype) for size in sizes
+            ]
+            sample: NDArray[Any] = torch.cat(blocks).cpu().numpy()
+        return sample
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_features_in_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "flow_" in state:
+            # A model fitted on a GPU opens on a machine without one.
+            state["flow_"] = deepcopy(state["flow_"]).cpu()
+        return state
+
+    def _new_flow(self, data: torch.Tensor) -> Flow:
+        if self.standardize:
+            standardize = Standardize.from_rows(data)
+        else:
+            standardize = Standardize(torch.zeros(data.shape[1]), torch.ones(data.shape[1]))
+        activation = self.activation
+        if not isinstance(activation, Activation):
+            activation = _ACTIVATIONS[activation]()
+        stack = LinearStack(
+            self.n_layers,
+            data.shape[1],
+            activation=deepcopy(activation),
+            bias=self.bias,
+            init=self.init,
+            dtype=_DTYPES[self.dtype],
+        )
+        base = _BASES[self.base_distribution]()
+        return Flow([standardize, stack], base, n_features=data.shape[1])
+
+    def _continued_flow(self, data: torch.Tensor) -> Flow:
+        asked = self._new_flow(data)
+        if repr(asked) != repr(self.flow_):
+            raise ValueError(
+                "With warm_start=True, fit goes on with the flow that is there, but the data and "
+                f"the parameters now ask for another one:\n{asked}\ninstead of\n{self.flow_}\n"
+                "Set the parameters back, or set warm_start=False."
+            )
+        return deepcopy(self.flow_)
+
+    def _n_validation(self, n_rows: int) -> int:
+        if not self.early_stopping:
+            return 0
+        return min(max(1, round(self.validation_fraction * n_rows)), n_rows - 1)
+
+    def _training_inputs(
+        self, data: torch.Tensor, standardize: Bijection, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Standardise the rows in random order, in the precision of training."""
+        device = generator.device
+        inputs = torch.empty(data.shape, dtype=_DTYPES[self.dtype], device=device)
+        order = torch.randperm(len(data), generator=generator, device=device).cpu()
+        for target, chosen in zip(inputs.split(_BLOCK), order.split(_BLOCK), strict=True):
+            target.copy_(standardize(data[chosen].double().to(device)))
+        constant = inputs.amin(0) == inputs.amax(0)
+        if constant.any():
+            warnings.warn(
+                f"The columns {constant.nonzero().flatten().tolist()} of X are constant and have "
+                "no density; they are modelled as normal with unit variance. Drop them, for "
+                "example with sklearn.feature_selection.VarianceThreshold.",
+                UserWarning,
+                stacklevel=3,
+            )
+            noise = torch.randn(
+                len(inputs), int(constant.sum()), generator=generator, device=device
+            )
+            inputs[:, constant] += noise.to(inputs.dtype)
+        return inputs
+
+    def _expose(self, flow: Flow, history: History, *, continued: bool) -> None:
+        self.flow_ = flow
+        self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
+        self.validation_scores_ = (
+            self.validation_scores_ if continued else []
+        ) + history.validation_scores
+        self.best_validation_score_ = history.best_score
+        self.n_iter_ = len(self.loss_curve_)
+        with torch.no_grad():
+            self.log_det_ = float(flow.log_abs_det())
+
+    def _flow_on_device(self) -> Flow:
+        return self.flow_.to(resolve_device(self.device))
+
+    def _map_blocks(
+        self, X: NDArray[Any], function: Callable[[torch.Tensor], torch.Tensor]
+    ) -> NDArray[Any]:
+        device = resolve_device(self.device)
+        with torch.no_grad():
+            blocks = [function(block.to(device)).cpu() for block in as_tensor(X).split(_BLOCK)]
+            mapped: NDArray[Any] = torch.cat(blocks).numpy()
+        return mapped
+
+
+def _write_line(report: EpochReport) -> None:
+    score = "" if report.validation_score is None else f"  validation {report.validation_score:.4f}"
+    sys.stdout.write(
+        f"epoch {report.epoch:4d}  {report.progress:4.0%}  loss {report.loss:.4f}{score}"
+        f"  learning rate {report.rate:.2g}\n"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,117 @@
+"""Arrays, random states, devices and parameters, checked at the door.
+
+The one file that may import a private name of scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import validate_data
+
+__all__ = [
+    "Interval",
+    "StrOptions",
+    "as_tensor",
+    "latents",
+    "resolve_device",
+    "rows",
+    "torch_generator",
+    "unchanged_on_error",
+]
+
+
+def rows(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
+    """Check `X` and return it as an array of float32 or float64, without a copy if it is one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set when `fitting`, else compared.
+    X : array-like of shape (n_samples, n_features)
+    fitting : bool, default=False
+        Fitting takes two rows at least.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    """
+    checked: NDArray[Any] = validate_data(
+        estimator,
+        X,
+        reset=fitting,
+        dtype=[np.float64, np.float32],
+        ensure_min_samples=2 if fitting else 1,
+    )
+    return checked
+
+
+def latents(Z: Any, n_features: int) -> NDArray[Any]:
+    """Check latents, of shape (n_samples, n_features), as :func:`rows` checks rows."""
+    checked: NDArray[Any] = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+    if checked.shape[1] != n_features:
+        raise ValueError(
+            f"Z has {checked.shape[1]} columns, but the flow was fitted to {n_features}: "
+            "there is one latent for each column of X."
+        )
+    return checked
+
+
+def as_tensor(X: NDArray[Any]) -> torch.Tensor:
+    """View an array as a tensor; it is copied only if PyTorch cannot share its memory."""
+    if not X.flags.writeable or any(stride < 0 for stride in X.strides):
+        X = X.copy()
+    return torch.from_numpy(X)
+
+
+def torch_generator(random_state: Any, device: torch.device) -> torch.Generator:
+    """Make a private generator from scikit-learn's kind of random state."""
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the parameter `device` into one that is there.
+
+    Raises
+    ------
+    ValueError
+        If it is not a device's name, or that device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}."
+        ) from None
+    if resolved.type == "cuda":
+        count = torch.cuda.device_count()
+        if (resolved.index or 0) >= count:
+            raise ValueError(
+                f"device={device!r} is not there: PyTorch sees {count} CUDA device(s). "
+                "Use device='auto' to take one if there is one."
+            )
+    elif resolved.type != "cpu":
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}.")
+    return resolved
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Give an estimator its attributes back if the block fails."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

@@ -1,0 +1,18 @@
+"""The exceptions that are specific to skflow."""
+
+__all__ = ["DivergenceError", "InversionError"]
+
+
+class DivergenceError(ArithmeticError):
+    """Training could not go on: every step from here gives non-finite values.
+
+    Raised by ``fit`` once lowering the learning rate and going back to the best weights
+    did not help. The estimator keeps the state it had before ``fit`` was called.
+    """
+
+
+class InversionError(ArithmeticError):
+    """A bijection could not be inverted to the accuracy that it promises.
+
+    Raised instead of returning a wrong number; the message holds the worst residual.
+    """

@@ -1,0 +1,23 @@
+"""The mathematics of the flow, in PyTorch alone."""
+
+from skflow.flow.accumulator import Factors
+from skflow.flow.activations import Activation, LeakyTanh, SmoothLeakyReLU
+from skflow.flow.base import BaseDistribution, HyperbolicSecant, Normal
+from skflow.flow.bijection import Bijection
+from skflow.flow.linear import LinearStack
+from skflow.flow.network import Flow
+from skflow.flow.standardize import Standardize
+
+__all__ = [
+    "Activation",
+    "BaseDistribution",
+    "Bijection",
+    "Factors",
+    "Flow",
+    "HyperbolicSecant",
+    "LeakyTanh",
+    "LinearStack",
+    "Normal",
+    "SmoothLeakyReLU",
+    "Standardize",
+]

@@ -1,0 +1,75 @@
+"""The contract of every bijection of R^D."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Bijection"]
+
+
+class Bijection(nn.Module, ABC):
+    r"""A differentiable, invertible map of :math:`\mathbb{R}^D`, applied to each row.
+
+    A subclass states :meth:`forward_and_log_det` and :meth:`inverse_and_log_det`. Both
+    compute in the precision of their input, whatever that of the parameters.
+    """
+
+    @abstractmethod
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Map `x` and return :math:`\log|\det \partial y / \partial x|` beside it.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+
+        Returns
+        -------
+        y : Tensor of shape (N, D)
+        log_det : Tensor of shape (N,)
+            In nats.
+        """
+
+    @abstractmethod
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Map `y` back and return :math:`\log|\det \partial x / \partial y|` beside it.
+
+        Parameters
+        ----------
+        y : Tensor of shape (N, D)
+
+        Returns
+        -------
+        x : Tensor of shape (N, D)
+        log_det : Tensor of shape (N,)
+            In nats: the negative of what :meth:`forward_and_log_det` gives at `x`.
+
+        Raises
+        ------
+        InversionError
+            If the inverse could not be found to working precision.
+        """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x`, of shape (N, D)."""
+        return self.forward_and_log_det(x)[0]
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Map `y`, of shape (N, D), back."""
+        return self.inverse_and_log_det(y)[0]
+
+    def relative_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Do what :meth:`forward_and_log_det` does, for a step of training.
+
+        A bijection trained by the relative gradient leaves its :math:`\log|\det W|` out and
+        keeps the factors of its update during the backward pass. All others train by
+        ordinary automatic differentiation, and have nothing to override.
+        """
+        return self.forward_and_log_det(x)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+        """Set the parameters from a sample `x`, of shape (N, D), of what will flow in.
+
+        By default, the parameters stay what the constructor made them.
+        """

@@ -1,0 +1,150 @@
+"""A flow: bijections from data to latents, and the distribution of the latents."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from skflow.flow.base import BaseDistribution
+from skflow.flow.bijection import Bijection
+from skflow.flow.linear import LinearStack
+
+__all__ = ["Flow"]
+
+
+class Flow(nn.Module):
+    r"""The density of :math:`x = f^{-1}(z)`, where `z` follows a base distribution.
+
+    .. math::
+        \log p(x) = \log p_0(f(x)) + \log|\det f'(x)|, \qquad f = f_K \circ \dots \circ f_1.
+
+    Parameters
+    ----------
+    bijections : iterable of Bijection
+        :math:`f_1, \dots, f_K`, from data to latents.
+    base : BaseDistribution
+        The distribution of the latents.
+    n_features : int
+        The number D of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skflow.flow import Flow, Normal, Standardize
+    >>> flow = Flow([Standardize(torch.zeros(1), torch.ones(1))], Normal(), n_features=1)
+    >>> flow.log_prob(torch.zeros(1, 1))
+    tensor([-0.9189])
+    """
+
+    def __init__(
+        self, bijections: Iterable[Bijection], base: BaseDistribution, *, n_features: int
+    ) -> None:
+        super().__init__()
+        self._bijections = nn.ModuleList(bijections)
+        self.base = base
+        self.n_features = n_features
+
+    @property
+    def bijections(self) -> tuple[Bijection, ...]:
+        """The bijections, from data to latents."""
+        return tuple(cast(Bijection, bijection) for bijection in self._bijections)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+
+        Returns
+        -------
+        log_prob : Tensor of shape (N,)
+            In nats, in the units of `x`.
+        """
+        log_det = x.new_zeros(len(x))
+        for bijection in self.bijections:
+            x, term = bijection.forward_and_log_det(x)
+            log_det = log_det + term
+        return self.base.log_prob(x) + log_det
+
+    def relative_loss(self, x: Tensor) -> Tensor:
+        r"""Return the mean negative log-likelihood, less the dense layers' log-determinants.
+
+        Its backward pass leaves the factors of the relative gradient in each dense layer, and
+        gradients in all other parameters.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            In nats. :meth:`log_abs_det` is what it lacks.
+        """
+        log_det: Tensor | float = 0.0
+        for bijection in self.bijections:
+            x, term = bijection.relative_forward_and_log_det(x)
+            log_det = log_det + term
+        return -(self.base.log_prob(x) + log_det).mean()
+
+    def log_abs_det(self) -> Tensor:
+        r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""
+        terms = [b.log_abs_det().sum() for b in self.bijections if isinstance(b, LinearStack)]
+        return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data `x`, of shape (N, D), to latents."""
+        for bijection in self.bijections:
+            x = bijection(x)
+        return x
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map latents `z`, of shape (N, D), to data.
+
+        Raises
+        ------
+        InversionError
+            If a bijection could not be inverted to working precision.
+        """
+        for bijection in reversed(self.bijections):
+            z = bijection.inverse(z)
+        return z
+
+    def sample(
+        self,
+        n_samples: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float64,
+    ) -> Tensor:
+        """Draw from the density, in one pass.
+
+        Parameters
+        ----------
+        n_samples : int
+        generator : torch.Generator
+            Where the randomness comes from; on the device of the flow.
+        dtype : torch.dtype, default=torch.float64
+            The precision of the computation and of the result.
+
+        Returns
+        -------
+        x : Tensor of shape (n_samples, D)
+        """
+        shape = (n_samples, self.n_features)
+        return self.inverse(self.base.sample(shape, generator=generator, dtype=dtype))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+        """Set each bijection's parameters from what a sample `x`, of shape (N, D), becomes there.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+        generator : torch.Generator
+        """
+        for bijection in self.bijections:
+            bijection.initialize(x, generator)
+            x = bijection(x)

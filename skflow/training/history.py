@@ -1,0 +1,33 @@
+"""What happened during a fit, epoch by epoch."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """The record of a fit. All figures are nats per row, in the units of the data."""
+
+    losses: list[float] = field(default_factory=list)
+    """Mean negative log-likelihood of the training batches, for each epoch."""
+
+    validation_scores: list[float] = field(default_factory=list)
+    """Mean log-likelihood of the validation rows after each epoch; empty without them."""
+
+    initial_score: float | None = None
+    """Mean log-likelihood of the validation rows before the first epoch."""
+
+    best_score: float | None = None
+    """The highest of the above: that of the weights that were kept."""
+
+    n_steps: int = 0
+    """How many steps were applied."""
+
+    stopped_early: bool = False
+    """Whether the validation score had stopped to rise before the budget was used."""
+
+    @property
+    def n_epochs(self) -> int:
+        """The number of epochs, a last one that was cut short included."""
+        return len(self.losses)

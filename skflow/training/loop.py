@@ -1,0 +1,188 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skflow.exceptions import DivergenceError
+from skflow.flow.network import Flow
+from skflow.training.batches import Batches
+from skflow.training.history import History
+from skflow.training.optimizers import Optimizer
+from skflow.training.schedule import Budget, annealing
+
+__all__ = ["EpochReport", "Stopping", "mean_log_prob", "train"]
+
+_BLOCK = 8192
+_MAX_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a fit ends."""
+
+    max_iter: int
+    """The most epochs."""
+
+    max_time: float | None = None
+    """The most seconds, from `started` to the end of the fit."""
+
+    started: float = 0.0
+    """When the clock of `max_time` was started, by :func:`time.perf_counter`."""
+
+    n_iter_no_change: int = 10
+    """How many epochs in a row may pass without a higher validation score."""
+
+    tol: float = 0.0
+    """By how many nats a score must rise to count as higher."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What there is to say after an epoch."""
+
+    epoch: int
+    loss: float
+    validation_score: float | None
+    rate: float
+    progress: float
+
+
+def train(
+    flow: Flow,
+    batches: Batches,
+    optimizer: Optimizer,
+    *,
+    rate: float,
+    stopping: Stopping,
+    validation: Tensor | None = None,
+    offset: float = 0.0,
+    report: Callable[[EpochReport], None] | None = None,
+) -> History:
+    r"""Fit a flow to batches of rows by maximum likelihood.
+
+    The learning rate warms up and falls on a cosine to zero over the budget of `stopping`.
+    With validation rows, the weights with the highest validation score are kept, those
+    before the first step among them.
+
+    Parameters
+    ----------
+    flow : Flow
+        Changed in place.
+    batches : Batches
+    optimizer : Optimizer
+        Made for `flow`.
+    rate : float
+        The highest learning rate.
+    stopping : Stopping
+    validation : Tensor of shape (M, D) or None, default=None
+    offset : float, default=0.0
+        Added to each log-likelihood that is recorded, in nats: the log-determinant of what was
+        done to the rows before.
+    report : callable or None, default=None
+        Called after each epoch.
+
+    Returns
+    -------
+    history : History
+
+    Raises
+    ------
+    DivergenceError
+        If steps stay non-finite although the learning rate was lowered.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a step was non-finite: it is skipped, and the learning rate is halved.
+    """
+    history = History()
+    budget = Budget(stopping.max_iter * len(batches), stopping.max_time, stopping.started)
+    best = None
+    if validation is not None:
+        clock = time.perf_counter()
+        history.initial_score = history.best_score = mean_log_prob(flow, validation) + offset
+        budget.reserve(time.perf_counter() - clock)
+        best = deepcopy(flow.state_dict())
+    last_rise, failures = 0, 0
+    log_det = _log_abs_det(flow)
+
+    for epoch in range(1, stopping.max_iter + 1):
+        losses = []
+        for batch in batches:
+            flow.zero_grad()
+            loss = flow.relative_loss(batch)
+            loss.backward()
+            if optimizer.is_safe():
+                optimizer.step(rate * annealing(budget.progress))
+                losses.append(loss.detach())
+                failures = 0
+            else:
+                failures += 1
+                if failures > _MAX_FAILURES:
+                    raise DivergenceError(
+                        f"Training diverged: {failures} steps in a row were non-finite although "
+                        f"learning_rate was lowered to {rate:.3g}. Set learning_rate lower from "
+                        "the start, and look for constant, collinear or heavy-tailed columns."
+                    )
+                rate *= 0.5
+                warnings.warn(
+                    f"A step was non-finite and was not applied; learning_rate was lowered to "
+                    f"{rate:.3g} for the rest of this fit. Set learning_rate={rate:.3g} or less.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                if best is not None:
+                    flow.load_state_dict(best)
+            budget.steps_done += 1
+            if budget.progress >= 1:
+                break
+        previous, log_det = log_det, _log_abs_det(flow)
+        history.n_steps += len(losses)
+        # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
+        mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
+        history.losses.append(mean_loss - 0.5 * (previous + log_det) - offset)
+        score = None
+        if validation is not None:
+            score = mean_log_prob(flow, validation) + offset
+            history.validation_scores.append(score)
+            assert history.best_score is not None
+            if score > history.best_score + stopping.tol:
+                last_rise = epoch
+            if score > history.best_score:
+                history.best_score, best = score, deepcopy(flow.state_dict())
+        progress = budget.progress
+        if report is not None:
+            current = rate * annealing(progress)
+            report(EpochReport(epoch, history.losses[-1], score, current, progress))
+        if progress >= 1:
+            break
+        stalled = epoch - last_rise >= stopping.n_iter_no_change
+        if best is not None and stalled and not budget.landing:
+            # Annealing is worth more than the epochs it takes: the fit does not end without.
+            history.stopped_early = True
+            flow.load_state_dict(best)
+            log_det = _log_abs_det(flow)
+            budget.land(stopping.n_iter_no_change * len(batches))
+    if best is not None:
+        flow.load_state_dict(best)
+    return history
+
+
+@torch.no_grad()
+def mean_log_prob(flow: Flow, rows: Tensor) -> float:
+    """Return the mean log-likelihood of `rows`, of shape (N, D), in nats."""
+    total = sum(flow.log_prob(block).double().sum() for block in rows.split(_BLOCK))
+    return float(total) / len(rows)
+
+
+@torch.no_grad()
+def _log_abs_det(flow: Flow) -> float:
+    return float(flow.log_abs_det())

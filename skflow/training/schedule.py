@@ -1,0 +1,73 @@
+"""The learning rate over a fit's budget of epochs and seconds."""
+
+import math
+import time
+
+__all__ = ["Budget", "annealing"]
+
+_WARM_UP = 0.02
+
+
+def annealing(progress: float) -> float:
+    """Return the factor of the learning rate when `progress`, in [0, 1], of the fit is done.
+
+    A linear warm-up over the first fiftieth, then a cosine down to zero.
+
+    Examples
+    --------
+    >>> from skflow.training.schedule import annealing
+    >>> [round(annealing(progress), 3) for progress in (0.01, 0.02, 0.51, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < _WARM_UP:
+        return progress / _WARM_UP
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))
+
+
+class Budget:
+    """How much of a fit is done: the larger share of its steps and of its seconds.
+
+    Parameters
+    ----------
+    n_steps : int
+        The steps that the fit may take.
+    max_time : float or None
+        The seconds that it may take, or None for no limit.
+    started : float
+        When the clock of `max_time` was started, by :func:`time.perf_counter`.
+    """
+
+    def __init__(self, n_steps: int, max_time: float | None, started: float) -> None:
+        self.n_steps = n_steps
+        self.max_time = max_time
+        self.training_started = time.perf_counter()
+        self.overhead = self.training_started - started
+        self.steps_done = 0
+        self._landing: tuple[float, int, int] | None = None
+
+    def reserve(self, seconds: float) -> None:
+        """Keep `seconds` back for what comes after the last step."""
+        self.overhead += seconds
+
+    @property
+    def landing(self) -> bool:
+        """Whether :meth:`land` was called."""
+        return self._landing is not None
+
+    def land(self, n_steps: int) -> None:
+        """Bring the rest of the schedule forward, so that it ends within `n_steps` steps."""
+        self._landing = (self.progress, self.steps_done, n_steps)
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is used, from 0 to 1."""
+        progress = self.steps_done / self.n_steps
+        if self._landing is not None:
+            start, steps_before, n_steps = self._landing
+            share = (self.steps_done - steps_before) / n_steps
+            progress = max(progress, start + (1 - start) * share)
+        if self.max_time is not None:
+            seconds = max(self.max_time - self.overhead, 1e-9)
+            elapsed = time.perf_counter() - self.training_started
+            progress = max(progress, elapsed / seconds)
+        return min(progress, 1.0)
