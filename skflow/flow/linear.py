@@ -18,6 +18,9 @@ __all__ = ["LinearStack"]
 # whitened start scores about what a Gaussian does, and already bent enough to learn fast.
 _INITIAL_SCALE = 0.5
 
+# The entries of the weights that are made float64 at a time for their determinants.
+_DETERMINANT_ENTRIES = 2**20
+
 _ACCUMULATORS = {"fused": fused_accumulator, "literal": literal_accumulator}
 
 
@@ -187,7 +190,7 @@ class LinearStack(Bijection):
             return torch.linalg.slogdet(self.weight.double()).logabsdet
         if self._log_abs_det is None or self._log_abs_det[0] != self._stamp():
             # A few layers at a time: large ones one by one, small ones in one call.
-            chunk = max(1, 2**20 // self.weight[0].numel())
+            chunk = max(1, _DETERMINANT_ENTRIES // self.weight[0].numel())
             parts = [
                 torch.linalg.slogdet(w.double()).logabsdet for w in self.weight.split(chunk)
             ]

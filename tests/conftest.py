@@ -1,0 +1,37 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from skflow.flow import LinearStack
+
+
+@pytest.fixture
+def global_random_seed():
+    """The seed of a test that must hold for any; SKFLOW_TESTS_SEED chooses another."""
+    return int(os.environ.get("SKFLOW_TESTS_SEED", "0"))
+
+
+@pytest.fixture
+def generator(global_random_seed):
+    return torch.Generator().manual_seed(global_random_seed)
+
+
+@pytest.fixture
+def rng(global_random_seed):
+    return np.random.default_rng(global_random_seed)
+
+
+@pytest.fixture
+def make_stack(generator):
+    """Make a dense stack with weights that are far from special and well conditioned."""
+
+    def make(n_layers, n_features, **kwargs):
+        stack = LinearStack(n_layers, n_features, **{"dtype": torch.float64} | kwargs)
+        for parameter in stack.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.data.add_(0.3 * noise)
+        return stack
+
+    return make

@@ -1,0 +1,131 @@
+"""What every bijection promises. A new one adds a factory and inherits the checks."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from skflow.flow import LeakyTanh, LinearStack, SmoothLeakyReLU, Standardize
+
+N_FEATURES = 4
+
+
+def standardize(generator):
+    return Standardize(
+        torch.randn(N_FEATURES, generator=generator),
+        torch.rand(N_FEATURES, generator=generator) + 0.5,
+    )
+
+
+def linear_stack(n_layers, **kwargs):
+    def make(generator):
+        stack = LinearStack(n_layers, N_FEATURES, **kwargs)
+        stack.initialize(torch.randn(50, N_FEATURES, generator=generator), generator)
+        return stack
+
+    return make
+
+
+FACTORIES = {
+    "smooth_leaky_relu": lambda _: SmoothLeakyReLU(),
+    "smooth_leaky_relu_steep": lambda _: SmoothLeakyReLU(alpha=0.01),
+    "leaky_tanh": lambda _: LeakyTanh(),
+    "leaky_tanh_steep": lambda _: LeakyTanh(alpha=3.0, beta=0.01),
+    "standardize": standardize,
+    "linear": linear_stack(1),
+    "linear_without_bias": linear_stack(2, bias=False, dtype=torch.float64),
+    "linear_stack": linear_stack(3, activation=SmoothLeakyReLU()),
+    "linear_stack_tanh": linear_stack(3, activation=LeakyTanh(), init="orthogonal"),
+}
+DTYPES = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+
+@pytest.fixture(params=FACTORIES)
+def bijection(request, generator):
+    return FACTORIES[request.param](generator)
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def x(request, generator):
+    return 2 * torch.randn(20, N_FEATURES, generator=generator, dtype=request.param)
+
+
+@torch.no_grad()
+def test_inverse_undoes_forward(bijection, x):
+    y = bijection(x)
+    torch.testing.assert_close(bijection.inverse(y), x, atol=DTYPES[x.dtype], rtol=DTYPES[x.dtype])
+
+
+@torch.no_grad()
+def test_shapes_and_dtypes_follow_the_input(bijection, x):
+    for mapped, log_det in (bijection.forward_and_log_det(x), bijection.inverse_and_log_det(x)):
+        assert mapped.shape == x.shape
+        assert log_det.shape == (len(x),)
+        assert mapped.dtype == log_det.dtype == x.dtype
+
+
+@torch.no_grad()
+def test_single_output_is_the_first_of_two(bijection, x):
+    assert torch.equal(bijection(x), bijection.forward_and_log_det(x)[0])
+    assert torch.equal(bijection.inverse(x), bijection.inverse_and_log_det(x)[0])
+
+
+def test_log_det_is_that_of_the_jacobian_in_both_directions(bijection, generator):
+    x = torch.randn(5, N_FEATURES, generator=generator, dtype=torch.float64)
+    y, log_det = bijection.forward_and_log_det(x)
+    jacobians = torch.stack(
+        [torch.autograd.functional.jacobian(bijection, row[None])[0, :, 0] for row in x]
+    )
+    expected = torch.linalg.slogdet(jacobians).logabsdet
+    torch.testing.assert_close(log_det, expected, atol=1e-10, rtol=1e-10)
+    _, inverse_log_det = bijection.inverse_and_log_det(y.detach())
+    torch.testing.assert_close(inverse_log_det, -expected, atol=1e-9, rtol=1e-9)
+
+
+@torch.no_grad()
+def test_rows_are_mapped_one_by_one(bijection, x):
+    y, log_det = bijection.forward_and_log_det(x)
+    one_y, one_log_det = bijection.forward_and_log_det(x[3:4])
+    torch.testing.assert_close(one_y, y[3:4])
+    torch.testing.assert_close(one_log_det, log_det[3:4])
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3])
+@torch.no_grad()
+def test_stable_far_out_in_float32(bijection, size):
+    x = torch.full((1, N_FEATURES), size)
+    y, log_det = bijection.forward_and_log_det(x)
+    y64, log_det64 = bijection.forward_and_log_det(x.double())
+    torch.testing.assert_close(y.double(), y64, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(log_det.double(), log_det64, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(bijection.inverse(y64), x.double(), rtol=1e-8, atol=0)
+
+
+def test_gradient_with_respect_to_the_input_is_finite_far_out(bijection):
+    x = torch.tensor([[-1e3, -30.0, 30.0, 1e3]], requires_grad=True)
+    y, log_det = bijection.forward_and_log_det(x)
+    (y.sum() + log_det.sum()).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_every_parameter_gets_a_gradient(bijection, generator):
+    x = torch.randn(7, N_FEATURES, generator=generator, dtype=torch.float64, requires_grad=True)
+    y, log_det = bijection.forward_and_log_det(x)
+    (y.square().sum() + log_det.sum()).backward()
+    for name, parameter in [("x", x), *bijection.named_parameters()]:
+        assert parameter.grad is not None, name
+        assert (parameter.grad != 0).any(), name
+
+
+@torch.no_grad()
+def test_copies_and_pickles_compute_the_same(bijection, x):
+    y = bijection(x)
+    bijection.inverse(y)  # fills what is kept between calls
+    for twin in (copy.deepcopy(bijection), pickle.loads(pickle.dumps(bijection))):
+        assert torch.equal(twin(x), y)
+        assert torch.equal(twin.inverse(y), bijection.inverse(y))
+
+
+def test_repr_names_the_class(bijection):
+    assert repr(bijection).startswith(type(bijection).__name__ + "(")

@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+from skflow.flow import Flow, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU
+from skflow.flow.initialization import random_orthogonal, shrunk_whitening
+
+
+def test_log_abs_det_is_kept_until_the_weights_change(make_stack, monkeypatch):
+    stack = make_stack(3, 4)
+    with torch.no_grad():
+        first = stack.log_abs_det()
+        torch.testing.assert_close(first, torch.linalg.slogdet(stack.weight).logabsdet)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.linalg, "slogdet", None)
+            assert stack.log_abs_det() is first
+        stack.weight.mul_(2)
+        torch.testing.assert_close(stack.log_abs_det(), first + 4 * torch.tensor(2.0).log())
+
+
+def test_lu_factors_are_computed_once_and_only_when_needed(make_stack, generator, monkeypatch):
+    calls = []
+    lu_factor = torch.linalg.lu_factor
+    monkeypatch.setattr(torch.linalg, "lu_factor", lambda a: calls.append(a) or lu_factor(a))
+    stack = make_stack(2, 4, activation=SmoothLeakyReLU())
+    x = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        y = stack(x)
+        assert len(calls) == 0
+        stack.inverse(y)
+        stack.inverse(y)
+        assert len(calls) == 1
+        stack.weight.mul_(2)
+        torch.testing.assert_close(stack.inverse(stack(x)), x)
+        assert len(calls) == 2
+
+
+def test_log_abs_det_of_large_layers_is_the_same_one_by_one(monkeypatch, make_stack):
+    stack = make_stack(3, 6)
+    expected = torch.linalg.slogdet(stack.weight.detach()).logabsdet
+    monkeypatch.setattr("skflow.flow.linear._DETERMINANT_ENTRIES", 36)
+    with torch.no_grad():
+        torch.testing.assert_close(stack.log_abs_det(), expected)
+
+
+@pytest.mark.parametrize("init", ["whiten", "orthogonal"])
+@pytest.mark.parametrize("activation", [LeakyTanh(), SmoothLeakyReLU()], ids=repr)
+def test_initial_output_is_standardised_however_deep(init, activation, generator):
+    mixing = torch.randn(5, 5, generator=generator)
+    x = torch.randn(2000, 5, generator=generator) @ mixing + 3
+    stack = LinearStack(50, 5, activation=activation, init=init)
+    stack.initialize(x, generator)
+    with torch.no_grad():
+        z = stack(x.double())
+    # The last layer rotates standardised inputs: their mean square is one, all columns together.
+    torch.testing.assert_close(z.mean(0), torch.zeros(5).double(), atol=1e-4, rtol=0)
+    assert 0.99 < z.square().mean() < 1.01
+
+
+def test_a_whitened_linear_flow_is_the_gaussian(generator):
+    mixing = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    x = torch.randn(5000, 3, generator=generator, dtype=torch.float64) @ mixing + 2
+    flow = Flow([LinearStack(1, 3, dtype=torch.float64)], Normal(), n_features=3)
+    flow.initialize(x, generator)
+    gaussian = torch.distributions.MultivariateNormal(x.mean(0), x.mT.cov(correction=0))
+    with torch.no_grad():
+        gap = (flow.log_prob(x) - gaussian.log_prob(x)).mean()
+    assert abs(gap) < 1e-4
+
+
+def test_random_orthogonal_is_orthogonal_and_seeded(generator):
+    q = random_orthogonal(6, generator)
+    torch.testing.assert_close(q @ q.T, torch.eye(6, dtype=torch.float64))
+    same = random_orthogonal(6, torch.Generator().manual_seed(1))
+    assert torch.equal(same, random_orthogonal(6, torch.Generator().manual_seed(1)))
+
+
+def leave_one_out_log_likelihood(x, shrinkage):
+    """The oracle of the shrinkage: leave each row out for real."""
+    n = len(x)
+    centred = x - x.mean(0)
+    target = (centred.T @ centred / n).diagonal().mean()
+    total = 0.0
+    for j in range(n):
+        rest = torch.cat([x[:j], x[j + 1 :]])
+        covariance = (1 - shrinkage) * rest.T.cov(correction=0)
+        covariance = covariance + shrinkage * target * torch.eye(x.shape[1], dtype=x.dtype)
+        gaussian = torch.distributions.MultivariateNormal(rest.mean(0), covariance)
+        total += gaussian.log_prob(x[j])
+    return total / n
+
+
+def test_shrinkage_has_the_highest_leave_one_out_likelihood(generator):
+    x = torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    x = x @ torch.diag(torch.tensor([3.0, 1.0, 1.0, 0.3, 0.1, 0.1]).double())
+    whitening = shrunk_whitening(x)
+    torch.testing.assert_close(whitening, whitening.T)
+    centred = x - x.mean(0)
+    covariance = centred.T @ centred / len(x)
+    mean_variance = covariance.diagonal().mean()
+    shrinkages = torch.logspace(-8, 0, 33, dtype=torch.float64)
+    best = max(shrinkages, key=lambda s: leave_one_out_log_likelihood(x, s))
+    eye = torch.eye(6, dtype=torch.float64)
+    expected = (1 - best) * covariance + best * mean_variance * eye
+    torch.testing.assert_close(torch.linalg.inv(whitening @ whitening), expected)
+
+
+@pytest.mark.parametrize("kind", ["duplicated column", "few rows", "two equal rows"])
+def test_whitening_is_safe_without_full_rank(kind, generator):
+    x = torch.randn(100, 5, generator=generator)
+    if kind == "duplicated column":
+        x[:, 1] = x[:, 0]
+    elif kind == "few rows":
+        x = x[:3]
+    else:
+        x = x[:1].repeat(2, 1)
+    whitening = shrunk_whitening(x)
+    assert torch.isfinite(whitening).all()
+    assert (torch.linalg.eigvalsh(whitening) > 0).all()

@@ -1,0 +1,48 @@
+import torch
+
+from skflow.flow import Flow, HyperbolicSecant, LeakyTanh, LinearStack, Normal, Standardize
+
+
+def test_log_prob_is_change_of_variables(make_stack, generator):
+    stack = make_stack(3, 3, activation=LeakyTanh())
+    flow = Flow([stack], HyperbolicSecant(), n_features=3)
+    x = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    jacobians = [torch.autograd.functional.jacobian(flow, row[None])[0, :, 0] for row in x]
+    log_dets = torch.linalg.slogdet(torch.stack(jacobians)).logabsdet
+    expected = flow.base.log_prob(flow(x)) + log_dets
+    torch.testing.assert_close(flow.log_prob(x), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_relative_loss_lacks_the_log_determinants_of_the_weights(make_stack, generator):
+    stack = make_stack(3, 3, activation=LeakyTanh())
+    standardize = Standardize(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 2.0, 4.0]))
+    flow = Flow([standardize, stack], Normal(), n_features=3)
+    x = torch.randn(10, 3, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        complete = -flow.log_prob(x).mean()
+        loss = flow.relative_loss(x)
+        torch.testing.assert_close(loss - flow.log_abs_det(), complete)
+
+
+def test_a_flow_without_dense_layers_has_no_weights_to_count():
+    flow = Flow([Standardize(torch.zeros(2), torch.ones(2))], Normal(), n_features=2)
+    assert float(flow.log_abs_det()) == 0.0
+
+
+def test_samples_of_a_linear_flow_have_its_moments(generator):
+    stack = LinearStack(1, 2, dtype=torch.float64)
+    stack.weight.data[0] = torch.tensor([[2.0, 1.0], [0.0, 0.5]])
+    stack.bias.data[0] = torch.tensor([1.0, -1.0])
+    flow = Flow([stack], Normal(), n_features=2)
+    with torch.no_grad():
+        x = flow.sample(200_000, generator=generator)
+    inverse = torch.linalg.inv(stack.weight.detach()[0])
+    torch.testing.assert_close(x.mean(0), -stack.bias.detach()[0] @ inverse.T, atol=0.03, rtol=0)
+    torch.testing.assert_close(x.T.cov(), inverse @ inverse.T, atol=0.1, rtol=0)
+
+
+def test_standardize_from_rows_has_the_moments_of_the_columns(rng):
+    x = torch.from_numpy(rng.normal(size=(10_000, 3)) * [1e12, 1e-12, 1.0] + [1e13, 0, 5])
+    y = Standardize.from_rows(x)(x)
+    torch.testing.assert_close(y.mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(y.var(0, correction=0), torch.ones(3).double())

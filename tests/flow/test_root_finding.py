@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from skflow.exceptions import InversionError
+from skflow.flow.root_finding import bracketed_newton
+
+
+def test_converges_where_newton_alone_would_not():
+    # Newton's iteration on arctan runs away from every start beyond 1.39.
+    target = torch.tensor([0.0, 1.2, -1.2], dtype=torch.float64)
+    x = bracketed_newton(
+        lambda x: (torch.atan(x), 1 / (1 + x**2)),
+        target,
+        lower=torch.full_like(target, -100),
+        upper=torch.full_like(target, 100),
+        start=torch.full_like(target, 50),
+    )
+    torch.testing.assert_close(x, torch.tan(target), atol=1e-13, rtol=1e-13)
+
+
+def test_raises_when_the_bracket_holds_no_root():
+    target = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(InversionError, match=r"worst relative residual is .* after 100 iter"):
+        bracketed_newton(
+            lambda x: (x, torch.ones_like(x)),
+            target,
+            lower=torch.full_like(target, 2),
+            upper=torch.full_like(target, 3),
+            start=torch.full_like(target, 2.5),
+        )
+
+
+def test_raises_when_it_ran_out_of_iterations():
+    target = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(InversionError, match="after 1 iterations"):
+        bracketed_newton(
+            lambda x: (x**3, 3 * x**2),
+            target,
+            lower=torch.full_like(target, 0),
+            upper=torch.full_like(target, 1000),
+            start=torch.full_like(target, 900),
+            max_iter=1,
+        )
