@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -47,13 +48,19 @@ from skflow.flow import (
 from skflow.training.batches import Batches
 from skflow.training.history import History
 from skflow.training.loop import EpochReport, Stopping, train
-from skflow.training.optimizers import Adam, RelativeSGD
+from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
 
 __all__ = ["RelativeGradientFlow"]
 
-_ACTIVATIONS = {"smooth_leaky_relu": SmoothLeakyReLU, "leaky_tanh": LeakyTanh}
+_ACTIVATIONS = {
+    # Half linear: as likely as the steeper ones on held-out rows, and samples stay near the data,
+    # where the inverse of a slope of 0.1 in every layer sends them far away.
+    "auto": partial(LeakyTanh, alpha=1.0, beta=0.5),
+    "leaky_tanh": LeakyTanh,
+    "smooth_leaky_relu": SmoothLeakyReLU,
+}
 _BASES = {"normal": Normal, "hyperbolic_secant": HyperbolicSecant}
-_OPTIMIZERS = {"adam": Adam, "sgd": RelativeSGD}
+_OPTIMIZERS = {"relative": NormalizedRelativeSGD, "sgd": RelativeSGD, "adam": Adam}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 _INIT_ROWS = 20_000
@@ -78,9 +85,11 @@ class RelativeGradientFlow(
     n_layers : int, default=5
         The number of dense layers. More of them are more flexible and need more rows.
 
-    activation : {"leaky_tanh", "smooth_leaky_relu"} or Activation, default="leaky_tanh"
-        The nonlinearity between the layers: ``LeakyTanh(alpha=1, beta=0.1)``,
-        ``SmoothLeakyReLU(alpha=0.3)``, or an instance with parameters of your own.
+    activation : {"auto", "leaky_tanh", "smooth_leaky_relu"} or Activation, default="auto"
+        The nonlinearity between the layers. "auto" is ``LeakyTanh(alpha=1, beta=0.5)``;
+        "leaky_tanh", ``LeakyTanh(alpha=1, beta=0.1)``, and "smooth_leaky_relu",
+        ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_. An instance has parameters of your
+        own.
 
     base_distribution : {"normal", "hyperbolic_secant"}, default="normal"
         The distribution of the latents, of zero mean and unit variance.
@@ -96,13 +105,16 @@ class RelativeGradientFlow(
         Whether to centre the columns and scale them to unit variance first. The scores
         account for it: they are in the units of `X` all the same.
 
-    optimizer : {"sgd", "adam"}, default="sgd"
-        Stochastic descent along the relative gradient, in place and without further memory,
-        or Adam on the relative gradient, as in [1]_.
+    optimizer : {"relative", "sgd", "adam"}, default="relative"
+        What is done with the relative gradient. "relative" normalises it, so that each step is
+        a given relative change of the weights, which suits any number of columns and layers;
+        "sgd" is plain descent. Both work in place and without further memory. "adam" is Adam,
+        as in [1]_.
 
     learning_rate : float or "auto", default="auto"
         The highest learning rate of the schedule, which warms up and then falls to zero on a
-        cosine. "auto" is 0.02 for "sgd", a relative change of the weights, and 0.001 for "adam".
+        cosine. "auto" is 0.4 / sqrt(`n_layers`) for "relative", where it is a relative change
+        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam".
 
     batch_size : int, default=100
         The number of rows in a step; all of them if there are fewer.
@@ -120,7 +132,7 @@ class RelativeGradientFlow(
     validation_fraction : float, default=0.1
         The share of rows to hold out. At least one row is. Only used with `early_stopping`.
 
-    n_iter_no_change : int, default=20
+    n_iter_no_change : int, default=50
         After so many epochs without a higher validation score, the best weights are taken up
         again and the learning rate falls to zero over as many epochs more; then `fit` ends.
         Only used with `early_stopping`.
@@ -213,19 +225,19 @@ class RelativeGradientFlow(
         self,
         n_layers: int = 5,
         *,
-        activation: str | Activation = "leaky_tanh",
+        activation: str | Activation = "auto",
         base_distribution: str = "normal",
         bias: bool = True,
         init: Literal["orthogonal", "whiten"] = "whiten",
         standardize: bool = True,
-        optimizer: Literal["adam", "sgd"] = "sgd",
+        optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
         batch_size: int = 100,
         max_iter: int = 100,
         max_time: float | None = None,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 20,
+        n_iter_no_change: int = 50,
         tol: float = 1e-4,
         device: str = "auto",
         dtype: Literal["float32", "float64"] = "float32",
@@ -389,24 +401,25 @@ class RelativeGradientFlow(
         check_is_fitted(self)
         return self._map_blocks(rows(self, X), self._flow_on_device())
 
-    def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
+    def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
 
         Parameters
         ----------
-        Z : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features)
+            Latents.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X_original : ndarray of shape (n_samples, n_features)
 
         Raises
         ------
         InversionError
-            If the rows could not be found to the working precision of `Z`.
+            If the rows could not be found to the working precision of `X`.
         """
         check_is_fitted(self)
-        return self._map_blocks(latents(Z, self.n_features_in_), self._flow_on_device().inverse)
+        return self._map_blocks(latents(X, self.n_features_in_), self._flow_on_device().inverse)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.

@@ -53,13 +53,13 @@ def rows(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     return checked
 
 
-def latents(Z: Any, n_features: int) -> NDArray[Any]:
+def latents(X: Any, n_features: int) -> NDArray[Any]:
     """Check latents, of shape (n_samples, n_features), as :func:`rows` checks rows."""
-    checked: NDArray[Any] = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+    checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
     if checked.shape[1] != n_features:
         raise ValueError(
-            f"Z has {checked.shape[1]} columns, but the flow was fitted to {n_features}: "
-            "there is one latent for each column of X."
+            f"X has {checked.shape[1]} columns, but the flow was fitted to {n_features}: "
+            "there is one latent for each column of the data."
         )
     return checked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -13,10 +14,6 @@ from skflow.flow.bijection import Bijection
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 
 __all__ = ["LinearStack"]
-
-# Half a standard deviation is where the activations are still almost linear, so that a
-# whitened start scores about what a Gaussian does, and already bent enough to learn fast.
-_INITIAL_SCALE = 0.5
 
 # The entries of the weights that are made float64 at a time for their determinants.
 _DETERMINANT_ENTRIES = 2**20
@@ -153,7 +150,9 @@ class LinearStack(Bijection):
 
         With ``init="whiten"``, the first layer is the symmetric whitening matrix of `x`. All
         other layers are random orthogonal matrices, applied to standardised inputs. What goes
-        into an activation has a standard deviation of one half, what leaves the stack of one.
+        into an activation has a standard deviation of 1/√L, where the activations are the
+        less bent the more of them there are: a whitened start scores about what a Gaussian
+        does, and the deepest stack starts well conditioned. What leaves the stack has one of 1.
 
         Parameters
         ----------
@@ -173,7 +172,7 @@ class LinearStack(Bijection):
                 scale = torch.where(scale > 0, scale, 1)
                 weight = random_orthogonal(x.shape[1], generator) / scale
             if k < self.n_layers - 1:
-                weight = weight * _INITIAL_SCALE
+                weight = weight / math.sqrt(self.n_layers)
             self.weight[k] = weight
             x = x @ weight.T
             if self.bias is not None:

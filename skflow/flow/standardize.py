@@ -51,20 +51,23 @@ class Standardize(Bijection):
         ValueError
             If a mean or a standard deviation overflows.
         """
-        blocks = x.split(_BLOCK)
         low, high = x.amin(0).double(), x.amax(0).double()
-        spread = torch.where(high > low, high - low, 1)
         # In units of the spread no square over- or underflows; block by block, no copy is made.
-        mean = low + sum(((b - low) / spread).sum(0) for b in blocks) / len(x) * spread
-        square = sum(((b - mean) / spread).square().sum(0) for b in blocks) / len(x)
-        scale = torch.where(high > low, square.sqrt() * spread, 1)
-        bad = ~(torch.isfinite(mean) & torch.isfinite(scale) & (scale > 0))
+        spread = torch.where(high > low, high - low, 1)
+        mean, variance = torch.zeros_like(low), torch.zeros_like(low)
+        for block in x.split(_BLOCK):
+            mean += ((block - low) / spread).sum(0) / len(x)
+        for block in x.split(_BLOCK):
+            variance += ((block - low) / spread - mean).square().sum(0) / len(x)
+        shift = low + mean * spread
+        scale = torch.where(high > low, variance.sqrt() * spread, 1)
+        bad = ~(torch.isfinite(shift) & torch.isfinite(scale) & (scale > 0))
         if bad.any():
             raise ValueError(
                 f"The columns {bad.nonzero().flatten().tolist()} of X have a mean or a standard "
                 "deviation that float64 cannot hold. Change their units."
             )
-        return cls(mean, scale)
+        return cls(shift, scale)
 
     @property
     def log_det(self) -> float:

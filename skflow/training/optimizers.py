@@ -13,7 +13,7 @@ from skflow.flow.accumulator import Factors
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 
-__all__ = ["Adam", "Optimizer", "RelativeSGD"]
+__all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD"]
 
 
 class Optimizer(ABC):
@@ -83,6 +83,34 @@ class RelativeSGD(Optimizer):
                 parameter.add_(parameter.grad, alpha=-rate)
 
 
+class NormalizedRelativeSGD(RelativeSGD):
+    r"""Relative descent with steps of a given relative size, in place.
+
+    .. math::
+        W \leftarrow \left(I - \eta \frac{S}{\max(1, s)}\right) W, \qquad S = \delta^\top y - I,
+
+    where :math:`s` is the largest Schatten 4-norm of :math:`S` over the layers. It bounds the
+    spectral norms from above, so that a step changes no direction by more than a share
+    :math:`\eta`, and with :math:`\eta < 1` no weight ever turns singular, whatever the data. Of
+    the minibatch noise that most of a late :math:`S` consists of, the 4-norm is close to the
+    spectral norm, whatever D and N; the Frobenius norm exceeds it by a factor that grows with
+    both. A short :math:`S` is not lengthened, so that a noiseless descent converges. Like :math:`S`, it depends on what flows through the network alone: the step is
+    equivariant, and keeps no state.
+
+    Cost: that of :class:`RelativeSGD`, and O(L·N²·(N + D)), or O(L·D²·(N + D)) if D is less.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow)
+        # Changes add up over the layers like independent ones do: with the root of their number.
+        self.default_rate = 0.4 / math.sqrt(sum(stack.n_layers for stack in self.stacks))
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:  # noqa: D102
+        norms = [float(_schatten_norms(_factors(stack)).max()) for stack in self.stacks]
+        super().step(rate / max(1.0, *norms))
+
+
 class Adam(Optimizer):
     """Adam with the relative gradient in place of the gradient, as the paper trains.
 
@@ -93,6 +121,7 @@ class Adam(Optimizer):
 
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow)
+        self._flow = flow
         self._adam = torch.optim.Adam(flow.parameters(), lr=self.default_rate, fused=True)
 
     @torch.no_grad()
@@ -105,12 +134,28 @@ class Adam(Optimizer):
         for group in self._adam.param_groups:
             group["lr"] = rate
         self._adam.step()
+        # The fused step does not tell autograd's version counters, by which a layer knows that
+        # what it has computed of its weights is out of date.
+        torch.autograd.graph.increment_version(list(self._flow.parameters()))
 
 
 def _factors(stack: LinearStack) -> Factors:
     if stack.factors is None:
         raise RuntimeError("A step needs a backward pass through the flow's relative_loss first.")
     return stack.factors
+
+
+def _schatten_norms(factors: Factors) -> Tensor:
+    r"""Return the Schatten 4-norm of each layer's :math:`S`, or a close upper bound."""
+    delta, y, _ = factors
+    n, d = y.shape[1:]
+    if d <= n:
+        relative = (delta.mT @ y).double()
+        relative.diagonal(dim1=-2, dim2=-1).sub_(1)
+        return (relative @ relative.mT).square().sum((1, 2)).pow(0.25)
+    # Of δᵀy in terms of N×N matrices, and one for the identity.
+    gram = (delta @ delta.mT).double() @ (y @ y.mT).double()
+    return (gram * gram.mT).sum((1, 2)).clamp_min(0).pow(0.25) + 1
 
 
 def _relative_step(stack: LinearStack, factors: Factors, rate: float) -> None:
@@ -124,7 +169,7 @@ def _relative_step(stack: LinearStack, factors: Factors, rate: float) -> None:
         column.baddbmm_(delta.mT, y @ column + 1, beta=beta, alpha=alpha)
     weight.baddbmm_(delta.mT, y_weight, beta=beta, alpha=alpha)
     if tracked is not None:
-        update = (y @ delta.mT).double().mul_(alpha / beta)
+        update = (y.double() @ delta.double().mT).mul_(alpha / beta)
         update.diagonal(dim1=-2, dim2=-1).add_(1)
         change = d * math.log(beta) + torch.linalg.slogdet(update).logabsdet
         stack.keep_log_abs_det(tracked + change)

@@ -1,0 +1,342 @@
+import subprocess
+import sys
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+
+from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU
+from skflow.datasets import half_moons, sine
+from skflow.exceptions import DivergenceError
+from skflow.flow import LinearStack
+
+
+@pytest.fixture(scope="module")
+def X():
+    return half_moons().sample(600, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    return RelativeGradientFlow(n_layers=3, max_iter=20, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("density", [half_moons(), sine()], ids=["half_moons", "sine"])
+def test_density_integrates_to_one_and_samples_match(density, rng):
+    X = density.sample(2000, random_state=0)
+    held_out = density.sample(2000, random_state=1)
+    flow = RelativeGradientFlow(
+        n_layers=20,
+        activation="smooth_leaky_relu",
+        max_iter=200,
+        n_iter_no_change=200,
+        random_state=0,
+    ).fit(X)
+    axes = [np.linspace(-15, 15, 900)] * 2
+    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    assert np.exp(flow.score_samples(grid)).sum() * cell == pytest.approx(1, abs=1e-3)
+
+    gaussian = GaussianMixture(random_state=0).fit(X)
+    assert flow.score(held_out) > gaussian.score(held_out)
+    ours = energy_distance(flow.sample(2000, random_state=0), held_out)
+    theirs = energy_distance(gaussian.sample(2000)[0], held_out)
+    assert ours < theirs
+
+
+def energy_distance(A, B):
+    def mean_distance(P, Q):
+        return np.linalg.norm(P[:, None] - Q, axis=2).mean()
+
+    return 2 * mean_distance(A, B) - mean_distance(A, A) - mean_distance(B, B)
+
+
+def test_exact_on_a_gaussian(rng):
+    mixing = rng.normal(size=(4, 4)) + 3 * np.eye(4)
+    X = rng.normal(size=(5000, 4)) @ mixing + 10
+    flow = RelativeGradientFlow(n_layers=1, early_stopping=False, random_state=0).fit(X)
+    gaussian = GaussianMixture(reg_covar=0).fit(X)
+    assert flow.score(X) == pytest.approx(gaussian.score(X), abs=2e-3)
+
+
+def test_scores_are_in_the_units_of_the_data(X):
+    scales = np.array([1e3, 1e-2])
+    flow = RelativeGradientFlow(n_layers=2, max_iter=3, random_state=0)
+    plain = flow.fit(X).score_samples(X)
+    scaled = clone(flow).fit(X * scales).score_samples(X * scales)
+    np.testing.assert_allclose(scaled, plain - np.log(scales).sum(), atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["smooth_leaky_relu", "leaky_tanh"])
+@pytest.mark.parametrize("init", ["orthogonal", "whiten"])
+def test_fifty_layers_invert_to_1e_8(activation, init):
+    X = load_breast_cancer().data
+    X = (X - X.mean(0)) / X.std(0)
+    flow = RelativeGradientFlow(
+        n_layers=50, activation=activation, init=init, max_iter=5, random_state=0
+    ).fit(X)
+    assert np.abs(flow.inverse_transform(flow.transform(X)) - X).max() <= 1e-8
+
+
+def test_latents_and_scores_agree(fitted, X):
+    Z = torch.from_numpy(fitted.transform(X))
+    jacobian = torch.autograd.functional.jacobian(fitted.flow_, torch.from_numpy(X[:1]))[0, :, 0]
+    expected = fitted.flow_.base.log_prob(Z[:1]) + torch.linalg.slogdet(jacobian).logabsdet
+    assert fitted.score_samples(X[:1]) == pytest.approx(float(expected), abs=1e-10)
+
+
+def test_inference_is_batch_and_permutation_invariant(fitted, rng):
+    X = np.tile(half_moons().sample(500, random_state=3), (20, 1))  # more than one block
+    order = rng.permutation(len(X))
+    for method in (fitted.score_samples, fitted.transform, fitted.inverse_transform):
+        whole = method(X)
+        np.testing.assert_allclose(method(X[order]), whole[order], atol=1e-9, rtol=1e-9)
+        one_by_one = np.concatenate([method(X[i : i + 1]) for i in range(5)])
+        np.testing.assert_allclose(one_by_one, whole[:5], atol=1e-9, rtol=1e-9)
+
+
+def test_inference_keeps_the_precision_of_its_input(fitted, X):
+    for dtype in (np.float32, np.float64):
+        for method in (fitted.score_samples, fitted.transform, fitted.inverse_transform):
+            assert method(X.astype(dtype)).dtype == dtype
+    assert isinstance(fitted.score(X), float)
+    assert fitted.sample(3).dtype == np.float64
+    X32 = X.astype(np.float32)
+    assert RelativeGradientFlow(max_iter=1).fit(X32).sample(3).dtype == np.float32
+
+
+def test_double_precision_training(X):
+    flow = RelativeGradientFlow(dtype="float64", max_iter=2, random_state=0).fit(X)
+    assert flow.flow_.bijections[1].weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
+def test_same_seed_same_result_bit_for_bit(X, optimizer):
+    global_numpy, global_torch = np.random.get_state()[1].copy(), torch.get_rng_state()
+    n_threads = torch.get_num_threads()
+    fits = [
+        RelativeGradientFlow(optimizer=optimizer, max_iter=5, random_state=7).fit(X)
+        for _ in range(2)
+    ]
+    assert np.array_equal(*[fit.score_samples(X) for fit in fits])
+    assert np.array_equal(*[fit.sample(10, random_state=1) for fit in fits])
+    assert fits[0].loss_curve_ == fits[1].loss_curve_
+    assert np.array_equal(np.random.get_state()[1], global_numpy)
+    assert torch.equal(torch.get_rng_state(), global_torch)
+    assert torch.get_num_threads() == n_threads
+    other = RelativeGradientFlow(optimizer=optimizer, max_iter=5, random_state=8).fit(X)
+    assert not np.array_equal(other.score_samples(X), fits[0].score_samples(X))
+
+
+def test_history(X):
+    flow = RelativeGradientFlow(max_iter=7, random_state=0).fit(X)
+    assert flow.n_iter_ == len(flow.loss_curve_) == len(flow.validation_scores_) == 7
+    assert flow.best_validation_score_ >= max(flow.validation_scores_)
+    weight = flow.flow_.bijections[1].weight.detach().double()
+    assert flow.log_det_ == pytest.approx(float(torch.linalg.slogdet(weight)[1].sum()), abs=1e-6)
+
+    flow.set_params(early_stopping=False).fit(X)
+    assert flow.validation_scores_ == []
+    assert flow.best_validation_score_ is None
+
+
+def test_warm_start_goes_on(X):
+    flow = RelativeGradientFlow(n_layers=3, max_iter=3, warm_start=True, random_state=0).fit(X)
+    first, curve = flow.flow_, flow.loss_curve_
+    before = flow.best_validation_score_
+    flow.fit(X)
+    assert flow.flow_ is not first
+    assert flow.loss_curve_[:3] == curve
+    assert flow.n_iter_ == 6
+    assert flow.best_validation_score_ > before - 0.1
+
+    flow.set_params(n_layers=4)
+    with pytest.raises(ValueError, match=r"n_layers=4[\s\S]*instead of[\s\S]*n_layers=3"):
+        flow.fit(X)
+
+
+def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
+    flow = RelativeGradientFlow(max_iter=2, random_state=0).fit(X)
+    before, attributes = flow.score_samples(X), set(vars(flow))
+    X_bad = np.c_[X, X]
+    X_bad[3, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        flow.fit(X_bad)
+    flow.set_params(device="tpu")
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda'"):
+        flow.fit(X)
+    flow.set_params(device="cpu")
+    assert set(vars(flow)) == attributes
+    assert flow.n_features_in_ == 2
+    assert np.array_equal(flow.score_samples(X), before)
+
+
+@pytest.mark.filterwarnings("ignore:A step was non-finite:RuntimeWarning")
+def test_divergence_leaves_an_earlier_fit(X, monkeypatch):
+    flow = RelativeGradientFlow(early_stopping=False, max_iter=30, random_state=0).fit(X)
+    before = flow.score_samples(X)
+    monkeypatch.setattr("skflow.training.optimizers.RelativeSGD.is_safe", lambda _: False)
+    with pytest.raises(DivergenceError, match="Training diverged"):
+        flow.fit(X)
+    assert np.array_equal(flow.score_samples(X), before)
+
+
+def test_max_time_is_kept():
+    X = np.random.default_rng(0).normal(size=(2000, 20))
+    started = time.perf_counter()
+    flow = RelativeGradientFlow(max_iter=10**6, max_time=1.0, n_iter_no_change=10**6).fit(X)
+    # Generous, for a busy machine; without a limit it would take hours.
+    assert time.perf_counter() - started < 30
+    assert flow.n_iter_ < 10**6
+
+
+def test_models_survive_a_restart(fitted, X, tmp_path):
+    joblib.dump(fitted, tmp_path / "flow.joblib")
+    np.save(tmp_path / "X.npy", X)
+    program = (
+        "import joblib, numpy as np\n"
+        f"flow = joblib.load(r'{tmp_path / 'flow.joblib'}')\n"
+        f"X = np.load(r'{tmp_path / 'X.npy'}')\n"
+        f"np.savez(r'{tmp_path / 'out.npz'}', scores=flow.score_samples(X),\n"
+        "    sample=flow.sample(5, random_state=0))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    out = np.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(out["scores"], fitted.score_samples(X), rtol=1e-12)
+    np.testing.assert_allclose(out["sample"], fitted.sample(5, random_state=0), rtol=1e-12)
+
+
+def test_verbose_writes_a_line_an_epoch(X, capsys):
+    RelativeGradientFlow(max_iter=3, verbose=True, random_state=0).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("epoch") and "validation" in line for line in lines)
+    RelativeGradientFlow(max_iter=1, verbose=1, early_stopping=False).fit(X)
+    assert "validation" not in capsys.readouterr().out
+
+
+class TestAwkwardData:
+    """All of it either fits sensibly or says precisely why not."""
+
+    @pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
+    @pytest.mark.parametrize("scale", [1e12, 1e-12])
+    def test_huge_and_tiny_scales(self, X, scale, optimizer):
+        flow = RelativeGradientFlow(max_iter=3, optimizer=optimizer, random_state=0)
+        plain = clone(flow).fit(X).score(X)
+        assert flow.fit(X * scale).score(X * scale) == pytest.approx(
+            plain - 2 * np.log(scale), abs=1e-3
+        )
+        assert np.isfinite(flow.sample(10, random_state=0)).all()
+
+    def test_one_feature(self, rng):
+        X = rng.gamma(2.0, size=(500, 1))
+        flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
+        x = np.linspace(-100, 100, 100_001)
+        integral = np.exp(flow.score_samples(x[:, None])).sum() * (x[1] - x[0])
+        assert integral == pytest.approx(1, abs=1e-3)
+
+    def test_two_rows(self):
+        X = np.array([[0.0, 1.0, 2.0], [1.0, 3.0, -1.0]])
+        flow = RelativeGradientFlow(random_state=0).fit(X)
+        assert np.isfinite(flow.score_samples(X)).all()
+        assert np.median(np.abs(flow.sample(100, random_state=0))) < 10
+
+    def test_constant_columns_are_named(self, X):
+        X = np.c_[X, np.full(len(X), 3.0)]
+        flow = RelativeGradientFlow(max_iter=5, random_state=0)
+        with pytest.warns(UserWarning, match=r"columns \[2\] of X are constant"):
+            flow.fit(X)
+        column = flow.sample(2000, random_state=0)[:, 2]
+        assert np.median(column) == pytest.approx(3, abs=0.3)
+        assert np.diff(np.quantile(column, [0.25, 0.75])) == pytest.approx(1.35, abs=0.4)
+
+    def test_duplicated_rows_and_columns(self, X):
+        flow = RelativeGradientFlow(max_iter=10, random_state=0)
+        assert np.isfinite(flow.fit(np.repeat(X[:20], 20, axis=0)).score(X))
+        duplicated = np.c_[X, X]
+        assert np.isfinite(flow.fit(duplicated).score(duplicated))
+
+    def test_more_columns_than_rows(self, rng):
+        X = rng.normal(size=(20, 100))
+        flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(X)
+        assert np.isfinite(flow.score(rng.normal(size=(20, 100))))
+
+    def test_a_scale_that_float64_cannot_hold(self):
+        X = np.array([[-1e308, 0.0], [1e308, 1.0]])
+        with pytest.raises(ValueError, match=r"columns \[0\] of X .* Change their units"):
+            RelativeGradientFlow().fit(X)
+
+    def test_read_only_and_reversed_arrays(self, X, fitted):
+        frozen = X.copy()
+        frozen.flags.writeable = False
+        assert np.array_equal(fitted.score_samples(frozen), fitted.score_samples(X))
+        assert np.array_equal(fitted.score_samples(X[::-1]), fitted.score_samples(X)[::-1])
+
+    def test_without_standardisation(self, X):
+        flow = RelativeGradientFlow(standardize=False, max_iter=5, random_state=0).fit(X)
+        standardize = flow.flow_.bijections[0]
+        assert standardize.log_det == 0
+        assert flow.score(X) > -3
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("parameter", "value", "match"),
+        [
+            ("n_layers", 0, r"'n_layers' parameter .* int in the range \[1, inf\). Got 0"),
+            ("activation", "relu", r"'activation' .* {'leaky_tanh', .*'skflow.*Activation'. Got 'relu'"),
+            ("learning_rate", -1, r"'learning_rate' .* Got -1"),
+            ("max_time", 0, r"'max_time' .* Got 0"),
+            ("validation_fraction", 1.0, r"'validation_fraction' .* Got 1.0"),
+            ("dtype", "float16", r"'dtype' .* Got 'float16'"),
+        ],
+    )
+    def test_parameters(self, X, parameter, value, match):
+        with pytest.raises(ValueError, match=match):
+            RelativeGradientFlow(**{parameter: value}).fit(X)
+
+    @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:99"])
+    def test_device(self, X, device):
+        match = "is not there" if device == "cuda:99" else "device must be 'auto', 'cpu'"
+        with pytest.raises(ValueError, match=match):
+            RelativeGradientFlow(device=device).fit(X)
+
+    def test_not_fitted(self, X):
+        for method in ("score_samples", "transform", "inverse_transform", "sample"):
+            with pytest.raises(NotFittedError):
+                getattr(RelativeGradientFlow(), method)(X)
+
+    def test_latents_of_another_width(self, fitted, X):
+        with pytest.raises(ValueError, match="X has 3 columns, but the flow was fitted to 2"):
+            fitted.inverse_transform(np.c_[X, X[:, :1]])
+
+    def test_number_of_samples(self, fitted):
+        with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
+            fitted.sample(0)
+
+
+def test_an_activation_instance_is_used_and_not_shared(X):
+    activation = SmoothLeakyReLU(alpha=0.01)
+    flow = RelativeGradientFlow(activation=activation, max_iter=1).fit(X)
+    stack = flow.flow_.bijections[1]
+    assert isinstance(stack, LinearStack)
+    assert stack.activation.alpha == 0.01
+    assert stack.activation is not activation
+    assert repr(RelativeGradientFlow(activation=LeakyTanh(beta=0.2))) == (
+        "RelativeGradientFlow(activation=LeakyTanh(alpha=1.0, beta=0.2))"
+    )
+
+
+@pytest.mark.parametrize("base_distribution", ["normal", "hyperbolic_secant"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_base_and_bias_fits(X, base_distribution, bias):
+    flow = RelativeGradientFlow(
+        base_distribution=base_distribution, bias=bias, max_iter=10, random_state=0
+    ).fit(X)
+    assert flow.score(X) > -3

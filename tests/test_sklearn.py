@@ -1,0 +1,108 @@
+"""A citizen of scikit-learn: its checks, with nothing excused, and its tools."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skflow import RelativeGradientFlow, SmoothLeakyReLU
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True)
+
+
+@parametrize_with_checks(
+    [
+        RelativeGradientFlow(max_iter=5),
+        RelativeGradientFlow(n_layers=2, activation="smooth_leaky_relu", optimizer="adam", max_iter=5),
+        RelativeGradientFlow(
+            activation=SmoothLeakyReLU(alpha=0.01),
+            base_distribution="hyperbolic_secant",
+            bias=False,
+            init="orthogonal",
+            max_iter=5,
+        ),
+        RelativeGradientFlow(
+            n_layers=1, early_stopping=False, dtype="float64", standardize=False, max_iter=5
+        ),
+    ]
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def test_clone_keeps_the_parameters():
+    flow = RelativeGradientFlow(activation=SmoothLeakyReLU(alpha=0.2), n_layers=3)
+    twin = clone(flow)
+    assert twin.activation is not flow.activation
+    assert repr(twin) == repr(flow)
+
+
+def test_grid_search_in_two_processes_equals_one(iris):
+    X, _ = iris
+    searches = [
+        GridSearchCV(
+            RelativeGradientFlow(max_iter=5, random_state=0),
+            {"n_layers": [1, 3], "activation": ["leaky_tanh", SmoothLeakyReLU(alpha=0.1)]},
+            cv=3,
+            n_jobs=n_jobs,
+        ).fit(X)
+        for n_jobs in (1, 2)
+    ]
+    one, two = (search.cv_results_["mean_test_score"] for search in searches)
+    assert np.isfinite(one).all()
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+    assert searches[0].best_params_["n_layers"] == searches[1].best_params_["n_layers"]
+
+
+def test_halving_over_epochs(iris):
+    X, _ = iris
+    search = HalvingGridSearchCV(
+        RelativeGradientFlow(n_layers=2, random_state=0),
+        {"learning_rate": [0.001, 0.01, 0.05, 0.1]},
+        resource="max_iter",
+        min_resources=2,
+        max_resources=8,
+        factor=2,
+        cv=2,
+        random_state=0,
+    ).fit(X)
+    assert search.best_estimator_.max_iter == 8
+    assert search.n_resources_ == [2, 4, 8]
+
+
+def test_latents_are_features_in_a_pipeline(iris):
+    X, y = iris
+    pipeline = make_pipeline(
+        StandardScaler(),
+        RelativeGradientFlow(max_iter=20, random_state=0),
+        LogisticRegression(),
+    )
+    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.75
+
+
+def test_a_pipeline_ends_in_a_density(iris):
+    X, _ = iris
+    pipeline = make_pipeline(StandardScaler(), RelativeGradientFlow(max_iter=5, random_state=0))
+    assert pipeline.fit(X).score_samples(X).shape == (150,)
+
+
+def test_frames_and_names(iris):
+    X, _ = iris
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    flow = RelativeGradientFlow(max_iter=2, random_state=0).set_output(transform="pandas")
+    latents = flow.fit_transform(frame)
+    assert list(flow.feature_names_in_) == ["a", "b", "c", "d"]
+    assert list(latents.columns) == list(flow.get_feature_names_out())
+    assert list(latents.columns) == [f"relativegradientflow{i}" for i in range(4)]
+    with pytest.raises(ValueError, match="feature names"):
+        flow.score_samples(frame[["d", "c", "b", "a"]])

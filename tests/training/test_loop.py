@@ -1,0 +1,135 @@
+import time
+import warnings
+
+import pytest
+import torch
+
+from skflow.exceptions import DivergenceError
+from skflow.flow import Flow, LeakyTanh, LinearStack, Normal
+from skflow.training.batches import Batches
+from skflow.training.loop import Stopping, mean_log_prob, train
+from skflow.training.optimizers import Adam, RelativeSGD
+
+
+@pytest.fixture
+def rows(generator):
+    x = torch.randn(400, 3, generator=generator)
+    return x + 0.5 * x.square()
+
+
+@pytest.fixture
+def flow(rows, generator):
+    stack = LinearStack(2, 3, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=3)
+    flow.initialize(rows, generator)
+    return flow
+
+
+def fit(flow, rows, generator, *, rate=0.05, optimizer=RelativeSGD, batch_size=50, **kwargs):
+    stopping = Stopping(**{"max_iter": 20, "n_iter_no_change": 100} | kwargs.pop("stopping", {}))
+    batches = Batches(rows, batch_size, generator)
+    return train(flow, batches, optimizer(flow), rate=rate, stopping=stopping, **kwargs)
+
+
+@pytest.mark.parametrize("optimizer", [RelativeSGD, Adam])
+def test_likelihood_rises_and_is_recorded(flow, rows, generator, optimizer):
+    before = mean_log_prob(flow, rows)
+    rate = 0.05 if optimizer is RelativeSGD else 0.01
+    history = fit(
+        flow,
+        rows[100:],
+        generator,
+        rate=rate,
+        optimizer=optimizer,
+        stopping={"max_iter": 80},
+        validation=rows[:100],
+    )
+    assert mean_log_prob(flow, rows) > before + 0.02
+    assert history.n_epochs == len(history.validation_scores) == 80
+    assert history.n_steps == 80 * 6
+    assert history.best_score == max(history.validation_scores)
+    assert mean_log_prob(flow, rows[:100]) == pytest.approx(history.best_score)
+
+
+def test_full_batch_loss_is_the_exact_negative_log_likelihood(flow, rows, generator):
+    # A rate of almost zero: the flow of the first and of the last step are the same.
+    history = fit(flow, rows, generator, rate=1e-12, batch_size=400, stopping={"max_iter": 2})
+    assert history.losses == pytest.approx([-mean_log_prob(flow, rows)] * 2, abs=1e-5)
+
+
+def test_offset_is_added_to_what_is_recorded(flow, rows, generator):
+    kwargs = {"rate": 1e-12, "stopping": {"max_iter": 1}, "validation": rows[:50]}
+    plain = fit(flow, rows, torch.Generator().manual_seed(0), **kwargs)
+    shifted = fit(flow, rows, torch.Generator().manual_seed(0), offset=7.0, **kwargs)
+    assert shifted.best_score == pytest.approx(plain.best_score + 7, abs=1e-5)
+    assert shifted.losses[0] == pytest.approx(plain.losses[0] - 7, abs=1e-5)
+
+
+def test_first_weights_are_kept_if_none_are_better(flow, rows, generator):
+    before = flow.state_dict()["_bijections.0.weight"].clone()
+    validation = flow.sample(200, generator=generator, dtype=torch.float32).detach()
+    history = fit(flow, rows[:5] + 3, generator, rate=0.02, validation=validation)
+    assert history.best_score == history.initial_score
+    assert torch.equal(flow.state_dict()["_bijections.0.weight"], before)
+
+
+def test_a_stalled_fit_lands(flow, rows, generator):
+    reports = []
+    history = fit(
+        flow,
+        rows[:20],
+        generator,
+        batch_size=20,
+        rate=0.2,
+        stopping={"max_iter": 1000, "n_iter_no_change": 15},
+        validation=rows[200:],
+        report=reports.append,
+    )
+    assert history.stopped_early
+    assert history.n_epochs < 500
+    # The schedule is completed all the same.
+    assert reports[-1].progress == 1.0
+    assert reports[-1].rate == pytest.approx(0.0, abs=1e-12)
+    assert [report.epoch for report in reports] == list(range(1, history.n_epochs + 1))
+
+
+def test_a_fit_ends_in_time_with_its_schedule_completed(flow, rows, generator):
+    reports = []
+    started = time.perf_counter()
+    stopping = {"max_iter": 10**6, "max_time": 0.5, "started": started}
+    fit(flow, rows, generator, stopping=stopping, validation=rows[:50], report=reports.append)
+    assert reports[-1].progress == 1.0
+    assert reports[-1].rate == pytest.approx(0.0, abs=1e-12)
+    assert len(reports) < 10**6
+
+
+def test_a_non_finite_step_is_skipped_and_the_rate_lowered(flow, rows, generator):
+    rows[17] = 1e30
+    before = mean_log_prob(flow, rows[50:])
+    match = r"learning_rate was lowered to 0\.025 .* Set learning_rate=0\.025 or less"
+    with pytest.warns(RuntimeWarning, match=match):
+        history = fit(flow, rows, generator, stopping={"max_iter": 1})
+    assert history.n_steps == 7
+    assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())
+    assert mean_log_prob(flow, rows[50:]) > before
+
+
+def test_after_a_non_finite_step_the_best_weights_come_back(flow, rows, generator):
+    best = flow.state_dict()["_bijections.0.weight"].clone()
+    with pytest.warns(RuntimeWarning, match="non-finite"):
+        fit(
+            flow,
+            torch.full((50, 3), 1e30),
+            generator,
+            stopping={"max_iter": 3},
+            validation=rows,
+        )
+    assert torch.equal(flow.state_dict()["_bijections.0.weight"], best)
+
+
+def test_a_fit_that_cannot_go_on_raises(flow, generator):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        with pytest.raises(DivergenceError, match=r"21 steps in a row .* Set learning_rate lower"):
+            fit(flow, torch.full((50, 3), 1e30), generator, stopping={"max_iter": 30})
+    assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())

@@ -1,0 +1,234 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from skflow.flow import Bijection, Flow, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU
+from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+
+
+def backward(flow, x):
+    flow.zero_grad()
+    flow.relative_loss(x).backward()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_sgd_in_place_is_a_step_along_the_relative_gradient(bias, make_stack, generator):
+    stack = make_stack(3, 5, activation=LeakyTanh(), bias=bias)
+    flow = Flow([stack], Normal(), n_features=5)
+    x = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    backward(flow, x)
+    weight, before = stack.weight.detach().clone(), stack.weight.data_ptr()
+    expected_weight = weight - 0.05 * stack.factors.weight_gradient(weight)
+    if bias:
+        old_bias = stack.bias.detach().clone()
+        expected_bias = old_bias - 0.05 * stack.factors.bias_gradient(old_bias)
+    RelativeSGD(flow).step(0.05)
+    torch.testing.assert_close(stack.weight.detach(), expected_weight, rtol=1e-10, atol=1e-12)
+    if bias:
+        torch.testing.assert_close(stack.bias.detach(), expected_bias, rtol=1e-10, atol=1e-12)
+    assert stack.weight.data_ptr() == before
+    assert stack.weight.grad is None
+
+
+def test_sgd_calls_nothing_cubic_in_the_columns(make_stack, generator, monkeypatch):
+    stack = make_stack(2, 30, activation=SmoothLeakyReLU())
+    flow = Flow([stack], Normal(), n_features=30)
+    with torch.no_grad():
+        stack.log_abs_det()
+    for name in ("inv", "lu_factor", "solve", "qr", "eigh", "svd", "det", "cholesky"):
+        monkeypatch.setattr(torch.linalg, name, None)
+    slogdet = torch.linalg.slogdet
+
+    def small_slogdet(a):
+        assert a.shape[-1] == 7  # the batch, not the columns
+        return slogdet(a)
+
+    monkeypatch.setattr(torch.linalg, "slogdet", small_slogdet)
+    optimizer = RelativeSGD(flow)
+    for _ in range(5):
+        backward(flow, torch.randn(7, 30, generator=generator, dtype=torch.float64))
+        optimizer.step(0.01)
+    with torch.no_grad():
+        tracked = stack.log_abs_det()
+    expected = slogdet(stack.weight.detach()).logabsdet
+    torch.testing.assert_close(tracked, expected, atol=1e-10, rtol=0)
+
+
+def test_tracked_log_determinant_stays_exact_in_float32(generator):
+    stack = LinearStack(2, 64, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=64)
+    mixing = torch.eye(64) + 0.05 * torch.randn(64, 64, generator=generator)
+    x = 3 * torch.randn(2000, 64, generator=generator).pow(3) @ mixing
+    flow.initialize(x, generator)
+    optimizer = RelativeSGD(flow)
+    with torch.no_grad():
+        start = stack.log_abs_det().sum()
+    for step in range(1000):
+        backward(flow, x[(20 * step) % 2000 :][:20])
+        optimizer.step(0.02)
+    with torch.no_grad():
+        tracked = stack.log_abs_det()
+    exact = torch.linalg.slogdet(stack.weight.detach().double()).logabsdet
+    assert abs(exact.sum() - start) > 1.0  # there was something to track
+    torch.testing.assert_close(tracked, exact, atol=1e-4, rtol=0)
+
+
+def test_adam_is_that_of_torch_on_the_relative_gradient(make_stack, generator):
+    stack = make_stack(2, 4, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=4)
+    weight = torch.nn.Parameter(stack.weight.detach().clone())
+    reference = torch.optim.Adam([weight], lr=0.01)
+    optimizer = Adam(flow)
+    for _ in range(5):
+        backward(flow, torch.randn(10, 4, generator=generator, dtype=torch.float64))
+        weight.grad = stack.factors.weight_gradient(stack.weight.detach())
+        reference.step()
+        optimizer.step(0.01)
+        torch.testing.assert_close(stack.weight.detach(), weight.detach())
+
+
+def whitened_path(optimizer_class, rate, mixing, n_steps):
+    """Train on X Mᵀ with a first layer W₀ M⁻¹, and return the losses."""
+    draw = torch.Generator().manual_seed(5)
+    x = torch.randn(200, 4, generator=draw, dtype=torch.float64)
+    x = (x + 0.3 * x.square()) @ mixing.T
+    stack = LinearStack(2, 4, activation=LeakyTanh(), dtype=torch.float64)
+    stack.weight.data[0] = torch.linalg.inv(mixing)
+    flow = Flow([stack], Normal(), n_features=4)
+    optimizer = optimizer_class(flow)
+    losses = []
+    for step in range(n_steps):
+        batch = x[(50 * step) % 200 :][:50]
+        backward(flow, batch)
+        with torch.no_grad():
+            losses.append(float(flow.log_prob(batch).mean()) + math.log(abs(mixing.det())))
+        optimizer.step(rate)
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("n_features", [4, 40])  # fewer and more than rows in the batch
+def test_normalised_step_has_its_relative_size(n_features, make_stack, generator):
+    stack = make_stack(3, n_features, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=n_features)
+    x = 5 * torch.randn(20, n_features, generator=generator, dtype=torch.float64)
+    backward(flow, x)
+    before = stack.weight.detach().clone()
+    delta, y, _ = stack.factors
+    relative = delta.mT @ y - torch.eye(n_features, dtype=torch.float64)
+    NormalizedRelativeSGD(flow).step(0.1)
+    change = torch.eye(n_features) - stack.weight.detach() @ torch.linalg.inv(before)
+    # One rate for all layers, along S, and the largest change is bounded by the rate.
+    rates = change.flatten(1).norm(dim=1) / relative.flatten(1).norm(dim=1)
+    torch.testing.assert_close(rates, rates[:1].expand(3))
+    torch.testing.assert_close(change, rates[0] * relative, rtol=1e-8, atol=1e-8)
+    largest = torch.linalg.matrix_norm(change, 2).max()
+    assert 0.1 / 3 < largest <= 0.1
+    schatten = torch.linalg.svdvals(relative).pow(4).sum(1).pow(0.25).max()
+    slack = 0.0 if n_features <= 20 else 1.0
+    assert schatten * (1 - 1e-9) <= 0.1 / rates[0] <= schatten + 2 * slack + 1e-9
+
+
+def test_a_short_relative_gradient_is_not_lengthened(generator):
+    x = torch.randn(5000, 3, generator=generator, dtype=torch.float64)
+    stack = LinearStack(1, 3, dtype=torch.float64)
+    flow = Flow([stack], Normal(), n_features=3)
+    flow.initialize(x, generator)
+    paths = []
+    for optimizer_class in (NormalizedRelativeSGD, RelativeSGD):
+        stack.weight.data.mul_(1.01)
+        backward(flow, x)
+        optimizer_class(flow).step(0.1)
+        paths.append(stack.weight.detach().clone())
+        flow.initialize(x, generator)
+    torch.testing.assert_close(paths[0], paths[1])
+
+
+@pytest.mark.parametrize("n_layers", [1, 5, 60])
+def test_no_data_makes_a_normalised_step_singular(n_layers, generator):
+    x = 10 ** (6 * torch.rand(500, 6, generator=generator) - 3)
+    stack = LinearStack(n_layers, 6, activation=SmoothLeakyReLU())
+    flow = Flow([stack], Normal(), n_features=6)
+    flow.initialize(x, generator)
+    optimizer = NormalizedRelativeSGD(flow)
+    for step in range(200):
+        backward(flow, x[(10 * step) % 500 :][:10])
+        assert optimizer.is_safe()
+        optimizer.step(optimizer.default_rate)
+    with torch.no_grad():
+        assert torch.isfinite(stack.log_abs_det()).all()
+
+
+def test_relative_steps_are_equivariant_and_adam_is_not(generator):
+    mixing = torch.randn(4, 4, generator=generator, dtype=torch.float64) + 2 * torch.eye(4)
+    eye = torch.eye(4, dtype=torch.float64)
+    for optimizer_class, rate, equal in (
+        (RelativeSGD, 0.05, True),
+        (NormalizedRelativeSGD, 0.05, True),
+        (Adam, 0.01, False),
+    ):
+        plain = whitened_path(optimizer_class, rate, eye, 50)
+        mixed = whitened_path(optimizer_class, rate, mixing, 50)
+        assert np.allclose(plain, mixed, rtol=1e-9, atol=1e-9) == equal
+
+
+@pytest.mark.parametrize("optimizer_class", [RelativeSGD, NormalizedRelativeSGD, Adam])
+def test_determinants_are_those_of_the_weights_after_a_step(optimizer_class, make_stack, generator):
+    stack = make_stack(2, 4, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=4)
+    optimizer = optimizer_class(flow)
+    x = torch.randn(10, 4, generator=generator, dtype=torch.float64)
+    for _ in range(3):
+        backward(flow, x)
+        optimizer.step(0.05)
+        with torch.no_grad():
+            expected = torch.linalg.slogdet(stack.weight).logabsdet
+            torch.testing.assert_close(stack.log_abs_det(), expected)
+            torch.testing.assert_close(stack.inverse(stack(x)), x)
+
+
+@pytest.mark.parametrize("optimizer_class", [RelativeSGD, Adam])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_step_that_would_overflow_is_not_safe(optimizer_class, value, generator):
+    stack = LinearStack(2, 3, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=3)
+    x = torch.randn(10, 3, generator=generator)
+    optimizer = optimizer_class(flow)
+    backward(flow, x)
+    assert optimizer.is_safe()
+    x[4, 1] = value
+    backward(flow, x)
+    assert not optimizer.is_safe()
+
+
+def test_a_step_without_a_backward_pass_says_so():
+    flow = Flow([LinearStack(1, 2)], Normal(), n_features=2)
+    with pytest.raises(RuntimeError, match="needs a backward pass"):
+        RelativeSGD(flow).step(0.1)
+
+
+class Translate(Bijection):
+    """A bijection whose parameter trains by ordinary differentiation."""
+
+    def __init__(self):
+        super().__init__()
+        self.by = torch.nn.Parameter(torch.zeros(2))
+
+    def forward_and_log_det(self, x):
+        return x + self.by, x.new_zeros(len(x))
+
+    def inverse_and_log_det(self, y):
+        return y - self.by, y.new_zeros(len(y))
+
+
+@pytest.mark.parametrize("optimizer_class", [RelativeSGD, Adam])
+def test_other_parameters_train_too(optimizer_class, generator):
+    translate = Translate()
+    flow = Flow([translate, LinearStack(1, 2, bias=False)], Normal(), n_features=2)
+    optimizer = optimizer_class(flow)
+    x = torch.randn(500, 2, generator=generator) + 1
+    for _ in range(1500):
+        backward(flow, x)
+        optimizer.step(0.01)
+    torch.testing.assert_close(translate.by.detach(), -x.mean(0), atol=1e-3, rtol=0)

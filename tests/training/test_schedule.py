@@ -1,0 +1,46 @@
+import pytest
+
+from skflow.training.schedule import Budget, annealing
+
+
+def test_annealing_warms_up_and_falls_to_zero():
+    rates = [annealing(i / 1000) for i in range(1001)]
+    peak = rates.index(max(rates))
+    assert rates[0] == 0.0
+    assert rates[peak] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.0)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stop the clock; returns a function that moves it on."""
+    now = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def advance(seconds):
+        now[0] += seconds
+
+    return advance
+
+
+def test_progress_is_the_larger_share(clock):
+    budget = Budget(n_steps=10, max_time=20.0, started=96.0)  # four seconds went before
+    budget.steps_done = 5
+    assert budget.progress == 0.5
+    clock(12.0)
+    assert budget.progress == 0.75
+    budget.reserve(4.0)
+    assert budget.progress == 1.0
+
+
+def test_landing_ends_the_schedule_in_time(clock):
+    budget = Budget(n_steps=100, max_time=None, started=100.0)
+    budget.steps_done = 20
+    budget.land(10)
+    assert budget.progress == 0.2
+    budget.steps_done = 25
+    assert budget.progress == pytest.approx(0.6)
+    budget.steps_done = 30
+    assert budget.progress == 1.0
