@@ -19,7 +19,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_scalar
@@ -27,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from skflow._validation import (
     Interval,
     StrOptions,
+    _fit_context,
     as_tensor,
     latents,
     resolve_device,
@@ -52,7 +52,7 @@ from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
 
 __all__ = ["RelativeGradientFlow"]
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[], Activation]] = {
     # Half linear: as likely as the steeper ones on held-out rows, and samples stay near the data,
     # where the inverse of a slope of 0.1 in every layer sends them far away.
     "auto": partial(LeakyTanh, alpha=1.0, beta=0.5),
@@ -164,7 +164,7 @@ class RelativeGradientFlow(
         The fitted flow, a PyTorch module that maps data to latents.
 
     n_features_in_ : int
-        The number of columns seen in :term:`fit`.
+        The number of columns seen in :meth:`fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if `X` had any that are all strings.
@@ -289,6 +289,9 @@ class RelativeGradientFlow(
         "random_state": ["random_state"],
     }
 
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Fit the flow to the rows of `X` by maximum likelihood.
@@ -327,6 +330,7 @@ class RelativeGradientFlow(
             flow.to(device)
 
             standardize, *trained = flow.bijections
+            assert isinstance(standardize, Standardize)
             core = Flow(trained, flow.base, n_features=data.shape[1])
             inputs = self._training_inputs(data, standardize, generator)
             n_validation = self._n_validation(len(inputs))
@@ -459,7 +463,7 @@ class RelativeGradientFlow(
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        if "flow_" in state:
+        if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
             # A model fitted on a GPU opens on a machine without one.
             state["flow_"] = deepcopy(state["flow_"]).cpu()
         return state
@@ -547,7 +551,9 @@ class RelativeGradientFlow(
 
 
 def _write_line(report: EpochReport) -> None:
-    score = "" if report.validation_score is None else f"  validation {report.validation_score:.4f}"
+    score = (
+        "" if report.validation_score is None else f"  validation {report.validation_score:.4f}"
+    )
     sys.stdout.write(
         f"epoch {report.epoch:4d}  {report.progress:4.0%}  loss {report.loss:.4f}{score}"
         f"  learning rate {report.rate:.2g}\n"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import _fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
@@ -19,6 +20,7 @@ from sklearn.utils.validation import validate_data
 __all__ = [
     "Interval",
     "StrOptions",
+    "_fit_context",
     "as_tensor",
     "latents",
     "resolve_device",
@@ -101,7 +103,9 @@ def resolve_device(device: str) -> torch.device:
                 "Use device='auto' to take one if there is one."
             )
     elif resolved.type != "cpu":
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}.")
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}."
+        )
     return resolved
 
 

@@ -68,7 +68,7 @@ class ToyDensity:
         X: NDArray[np.float64] = chosen + self.noise * rng.standard_normal(chosen.shape)
         return X
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Return the exact log-density at each row, in nats.
 
         Parameters
@@ -108,14 +108,13 @@ def half_moons(noise: float = 0.1) -> ToyDensity:
     -------
     density : ToyDensity
     """
-
     angle = np.pi * _midpoints(_N_CENTRES // 2)
     first = np.column_stack([np.cos(angle), np.sin(angle)])
     return ToyDensity(np.concatenate([first, [1, 0.5] - first]), noise)
 
 
 def sine(noise: float = 0.2) -> ToyDensity:
-    """A period and a half of a sine, from -4 to 4.
+    """One and a half periods of a sine, from -4 to 4.
 
     Parameters
     ----------
@@ -126,7 +125,6 @@ def sine(noise: float = 0.2) -> ToyDensity:
     -------
     density : ToyDensity
     """
-
     x = 8 * _midpoints(_N_CENTRES) - 4
     return ToyDensity(np.column_stack([x, 2 * np.sin(3 * np.pi * x / 8)]), noise)
 
@@ -146,7 +144,6 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
     -------
     density : ToyDensity
     """
-
     angle = 2 * np.pi * np.arange(n_components) / n_components
     return ToyDensity(radius * np.column_stack([np.cos(angle), np.sin(angle)]), noise)
 

@@ -118,7 +118,8 @@ def test_double_precision_training(X):
 
 @pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
 def test_same_seed_same_result_bit_for_bit(X, optimizer):
-    global_numpy, global_torch = np.random.get_state()[1].copy(), torch.get_rng_state()
+    global_numpy = np.random.get_state()[1].copy()  # noqa: NPY002
+    global_torch = torch.get_rng_state()
     n_threads = torch.get_num_threads()
     fits = [
         RelativeGradientFlow(optimizer=optimizer, max_iter=5, random_state=7).fit(X)
@@ -127,7 +128,7 @@ def test_same_seed_same_result_bit_for_bit(X, optimizer):
     assert np.array_equal(*[fit.score_samples(X) for fit in fits])
     assert np.array_equal(*[fit.sample(10, random_state=1) for fit in fits])
     assert fits[0].loss_curve_ == fits[1].loss_curve_
-    assert np.array_equal(np.random.get_state()[1], global_numpy)
+    assert np.array_equal(np.random.get_state()[1], global_numpy)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), global_torch)
     assert torch.get_num_threads() == n_threads
     other = RelativeGradientFlow(optimizer=optimizer, max_iter=5, random_state=8).fit(X)
@@ -290,7 +291,11 @@ class TestErrors:
         ("parameter", "value", "match"),
         [
             ("n_layers", 0, r"'n_layers' parameter .* int in the range \[1, inf\). Got 0"),
-            ("activation", "relu", r"'activation' .* {'leaky_tanh', .*'skflow.*Activation'. Got 'relu'"),
+            (
+                "activation",
+                "relu",
+                r"'activation' .* {'leaky_tanh', .*'skflow.*Activation'. Got 'relu'",
+            ),
             ("learning_rate", -1, r"'learning_rate' .* Got -1"),
             ("max_time", 0, r"'max_time' .* Got 0"),
             ("validation_fraction", 1.0, r"'validation_fraction' .* Got 1.0"),

@@ -23,7 +23,9 @@ def iris():
 @parametrize_with_checks(
     [
         RelativeGradientFlow(max_iter=5),
-        RelativeGradientFlow(n_layers=2, activation="smooth_leaky_relu", optimizer="adam", max_iter=5),
+        RelativeGradientFlow(
+            n_layers=2, activation="smooth_leaky_relu", optimizer="adam", max_iter=5
+        ),
         RelativeGradientFlow(
             activation=SmoothLeakyReLU(alpha=0.01),
             base_distribution="hyperbolic_secant",

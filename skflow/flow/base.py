@@ -86,7 +86,7 @@ class Normal(BaseDistribution):
 
 
 class HyperbolicSecant(BaseDistribution):
-    r"""Hyperbolic secant of unit variance, :math:`p(z) = \prod_i \frac12 \mathrm{sech}(\pi z_i/2)`.
+    r"""Hyperbolic secant of variance 1, :math:`p(z) = \prod_i \frac12 \mathrm{sech}(\pi z_i/2)`.
 
     Its tails fall off exponentially, which suits heavier-tailed data than the normal does.
 

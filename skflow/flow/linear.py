@@ -69,6 +69,8 @@ class LinearStack(Bijection):
 
     weight: nn.Parameter
     bias: nn.Parameter | None
+    _log_abs_det: tuple[Any, Tensor] | None
+    _lu: tuple[Any, Tensor, Tensor] | None
 
     def __init__(
         self,
@@ -190,9 +192,7 @@ class LinearStack(Bijection):
         if self._log_abs_det is None or self._log_abs_det[0] != self._stamp():
             # A few layers at a time: large ones one by one, small ones in one call.
             chunk = max(1, _DETERMINANT_ENTRIES // self.weight[0].numel())
-            parts = [
-                torch.linalg.slogdet(w.double()).logabsdet for w in self.weight.split(chunk)
-            ]
+            parts = [torch.linalg.slogdet(w.double()).logabsdet for w in self.weight.split(chunk)]
             self.keep_log_abs_det(torch.cat(parts))
         assert self._log_abs_det is not None
         return self._log_abs_det[1]
@@ -225,8 +225,8 @@ class LinearStack(Bijection):
         return self.weight.data_ptr(), self.weight._version
 
     def _drop_caches(self) -> None:
-        self._log_abs_det: tuple[Any, Tensor] | None = None
-        self._lu: tuple[Any, Tensor, Tensor] | None = None
+        self._log_abs_det = None
+        self._lu = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A stamp means nothing in another process, and factors belong to a step.

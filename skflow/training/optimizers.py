@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skflow.flow.accumulator import Factors
 from skflow.flow.linear import LinearStack
@@ -94,8 +94,8 @@ class NormalizedRelativeSGD(RelativeSGD):
     :math:`\eta`, and with :math:`\eta < 1` no weight ever turns singular, whatever the data. Of
     the minibatch noise that most of a late :math:`S` consists of, the 4-norm is close to the
     spectral norm, whatever D and N; the Frobenius norm exceeds it by a factor that grows with
-    both. A short :math:`S` is not lengthened, so that a noiseless descent converges. Like :math:`S`, it depends on what flows through the network alone: the step is
-    equivariant, and keeps no state.
+    both. A short :math:`S` is not lengthened, so that a noiseless descent converges. As
+    :math:`S` depends on what flows through the network alone, the step is equivariant.
 
     Cost: that of :class:`RelativeSGD`, and O(L·N²·(N + D)), or O(L·D²·(N + D)) if D is less.
     """

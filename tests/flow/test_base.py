@@ -35,5 +35,7 @@ def test_stable_far_out_in_float32(base):
 @pytest.mark.parametrize("base", [Normal(), HyperbolicSecant()], ids=lambda b: type(b).__name__)
 def test_the_ends_of_the_uniform_give_finite_samples(base, dtype):
     half_step = 0.5 * torch.finfo(dtype).eps
-    ends = torch.tensor([half_step, (1 - 2 * half_step) * (1 - half_step) + half_step], dtype=dtype)
+    ends = torch.tensor(
+        [half_step, (1 - 2 * half_step) * (1 - half_step) + half_step], dtype=dtype
+    )
     assert torch.isfinite(base.quantile(ends)).all()

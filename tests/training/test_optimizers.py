@@ -174,7 +174,9 @@ def test_relative_steps_are_equivariant_and_adam_is_not(generator):
 
 
 @pytest.mark.parametrize("optimizer_class", [RelativeSGD, NormalizedRelativeSGD, Adam])
-def test_determinants_are_those_of_the_weights_after_a_step(optimizer_class, make_stack, generator):
+def test_determinants_are_those_of_the_weights_after_a_step(
+    optimizer_class, make_stack, generator
+):
     stack = make_stack(2, 4, activation=LeakyTanh())
     flow = Flow([stack], Normal(), n_features=4)
     optimizer = optimizer_class(flow)
