@@ -117,7 +117,7 @@ def train(
     for epoch in range(1, stopping.max_iter + 1):
         losses = []
         for batch in batches:
-            flow.zero_grad()
+            optimizer.zero_grad()
             loss = flow.relative_loss(batch)
             loss.backward()
             if optimizer.is_safe():

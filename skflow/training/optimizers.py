@@ -40,18 +40,22 @@ class Optimizer(ABC):
     def is_safe(self) -> bool:
         """Whether the step that is due has finite entries alone.
 
-        By the inequality of Cauchy and Schwarz, the norms of the factors bound each entry of
-        their product, so that O(N·D) operations tell before anything is changed.
+        No entry of a product of factors exceeds the product of their sums of magnitudes, so
+        that O(N·D) operations tell before anything is changed.
         """
-        bound = 0.0
+        bound = torch.zeros(())
         for stack in self.stacks:
-            delta, y, y_weight = _factors(stack)
-            size = delta.norm() * (y.norm() + y_weight.norm())
-            bound += float(size)
+            delta, y, y_weight = (factor.abs().sum() for factor in _factors(stack))
+            bound = bound.to(delta) + delta * (y + y_weight)
         for parameter in self.others:
             if parameter.grad is not None:
-                bound += float(parameter.grad.norm())
-        return math.isfinite(bound)
+                bound = bound.to(parameter) + parameter.grad.abs().sum()
+        return math.isfinite(float(bound))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; the factors are replaced by those of the next backward pass."""
+        for parameter in self.others:
+            parameter.grad = None
 
 
 class RelativeSGD(Optimizer):
@@ -169,7 +173,7 @@ def _relative_step(stack: LinearStack, factors: Factors, rate: float) -> None:
         column.baddbmm_(delta.mT, y @ column + 1, beta=beta, alpha=alpha)
     weight.baddbmm_(delta.mT, y_weight, beta=beta, alpha=alpha)
     if tracked is not None:
-        update = (y.double() @ delta.double().mT).mul_(alpha / beta)
+        update = (y @ delta.mT).double().mul_(alpha / beta)
         update.diagonal(dim1=-2, dim2=-1).add_(1)
         change = d * math.log(beta) + torch.linalg.slogdet(update).logabsdet
         stack.keep_log_abs_det(tracked + change)
