@@ -30,8 +30,8 @@ for name, toy in toys.items():
         n_layers=40,
         activation=SmoothLeakyReLU(alpha=0.5),
         batch_size=250,
-        max_iter=250,
-        n_iter_no_change=250,
+        max_iter=200,
+        n_iter_no_change=200,
         random_state=0,
     ).fit(toy.sample(5000, random_state=0))
 
