@@ -30,7 +30,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"/(?!plot_)[^/]*\.py$",
+    "ignore_pattern": r"demo\.py$",
     "download_all_examples": False,
     "show_memory": False,
     "abort_on_example_error": True,
