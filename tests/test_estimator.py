@@ -294,7 +294,7 @@ class TestErrors:
             (
                 "activation",
                 "relu",
-                r"'activation' .* {'leaky_tanh', .*'skflow.*Activation'. Got 'relu'",
+                r"'activation' .*'smooth_leaky_relu'.*'skflow.*Activation'. Got 'relu'",
             ),
             ("learning_rate", -1, r"'learning_rate' .* Got -1"),
             ("max_time", 0, r"'max_time' .* Got 0"),
