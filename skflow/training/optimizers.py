@@ -125,7 +125,6 @@ class Adam(Optimizer):
 
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow)
-        self._flow = flow
         self._adam = torch.optim.Adam(flow.parameters(), lr=self.default_rate, fused=True)
 
     @torch.no_grad()
@@ -135,12 +134,12 @@ class Adam(Optimizer):
             stack.weight.grad = factors.weight_gradient(stack.weight)
             if stack.bias is not None:
                 stack.bias.grad = factors.bias_gradient(stack.bias)
-        for group in self._adam.param_groups:
-            group["lr"] = rate
+        (group,) = self._adam.param_groups
+        group["lr"] = rate
         self._adam.step()
         # The fused step does not tell autograd's version counters, by which a layer knows that
         # what it has computed of its weights is out of date.
-        torch.autograd.graph.increment_version(list(self._flow.parameters()))
+        torch.autograd.graph.increment_version(group["params"])
 
 
 def _factors(stack: LinearStack) -> Factors:
