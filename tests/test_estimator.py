@@ -182,7 +182,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
 def test_divergence_leaves_an_earlier_fit(X, monkeypatch):
     flow = RelativeGradientFlow(early_stopping=False, max_iter=30, random_state=0).fit(X)
     before = flow.score_samples(X)
-    monkeypatch.setattr("skflow.training.optimizers.RelativeSGD.is_safe", lambda _: False)
+    monkeypatch.setattr("skflow.training.optimizers.RelativeSGD.step", lambda *_: False)
     with pytest.raises(DivergenceError, match="Training diverged"):
         flow.fit(X)
     assert np.array_equal(flow.score_samples(X), before)

@@ -5,16 +5,19 @@ pre-activation :math:`y`, and not the weight gradient that automatic differentia
 build from it. Appendix D of Gresele et al. (2020) adds a dummy :math:`\lambda = 0` to
 :math:`y`, whose gradient is :math:`\delta`. Two forms are here, with equal results:
 
-- :func:`literal_accumulator` does just that, with any automatic differentiation. It is the
+- :func:`literal_accumulator` does just that, with automatic differentiation. It is the
   oracle that the other is tested against.
-- :func:`fused_accumulator` is one autograd function for a whole stack of layers, with its
-  backward pass written out. It is what training uses.
+- :func:`fused_accumulator` takes a whole stack of layers forward and back with the derivatives
+  written out. It is what training uses.
+
+Both return the outputs and a *pullback*: a function that takes the gradients of the loss with
+respect to the outputs to that with respect to the input, and the factors on the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +25,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from skflow.flow.activations import Activation
 
-__all__ = ["Factors", "fused_accumulator", "literal_accumulator"]
+__all__ = ["Factors", "Workspace", "fused_accumulator", "literal_accumulator"]
+
+# Up to so many rows, a product with the weights on the left is the faster one on CPUs.
+_FEW_ROWS = 32
 
 
 class Factors(NamedTuple):
@@ -61,44 +67,88 @@ class Factors(NamedTuple):
         return torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-1).squeeze(-1)
 
 
-Deposit = Callable[[Factors], None]
+Pullback = Callable[[Tensor, Tensor, bool], tuple[Tensor | None, Factors]]
+
+
+class Workspace:
+    """Room for a step of L dense layers on N rows, and views of each layer's part of it.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (L, D, D)
+    bias : Tensor of shape (L, D) or None
+    n_rows : int
+        The number N of rows.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> None:
+        n_layers, d, _ = weight.shape
+        self.weight, self.bias, self.n_rows = weight, bias, n_rows
+        self.weights = weight.detach().unbind()
+        self.weights_transposed = weight.detach().mT.unbind()
+        self.biases = None if bias is None else bias.detach().unbind()
+        # δ above y for each layer, so that the way back multiplies both at once.
+        stacked = weight.new_empty((n_layers, 2, n_rows, d))
+        products = torch.empty_like(stacked)
+        self.layers = stacked.flatten(1, 2).unbind()
+        self.layer_products = products.flatten(1, 2).unbind()
+        self.factors = Factors(stacked[:, 0], stacked[:, 1], products[:, 1])
+        self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors)
+        self.signals = products[:, 0].unbind()
+        self.squashed = weight.new_empty((n_layers - 1, n_rows, d))
+        self.squashed_layers = self.squashed.unbind()
+        # A result with a column for each row, where the weights stand on the left.
+        few = weight.device.type == "cpu" and n_rows <= _FEW_ROWS
+        self.transposed = weight.new_empty((d, n_rows)) if few else None
+
+    def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
+        """Whether this is the room that the same arguments would make."""
+        return (
+            self.n_rows == n_rows
+            and self.weight is weight
+            and self.bias is bias
+            and self.weights[0].data_ptr() == weight.data_ptr()
+            and (bias is None or self.biases[0].data_ptr() == bias.data_ptr())
+        )
 
 
 def literal_accumulator(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    activation: Activation | None,
-    deposit: Deposit,
-) -> tuple[Tensor, Tensor]:
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None
+) -> tuple[Tensor, Tensor, Pullback]:
     r"""Apply a stack of dense layers, each followed by :math:`a(y; \lambda) = y + \lambda`.
 
     Appendix D of Gresele et al. (2020) to the letter, for reading and for testing. The
-    parameters and the result are those of :func:`fused_accumulator`.
+    parameters and the results are those of :func:`fused_accumulator`.
     """
-    weight = weight.detach()
+    x = start = x.detach().requires_grad_()
     log_det = x.new_zeros(len(x))
     accumulators: list[Tensor] = []
     ys: list[Tensor] = []
+    with torch.enable_grad():
+        for k in range(len(weight)):
+            if k > 0 and activation is not None:
+                x, layer_log_det = activation.forward_and_log_det(x)
+                log_det = log_det + layer_log_det
+            y = x @ weight[k].detach().T
+            if bias is not None:
+                y = y + bias[k].detach()
+            ys.append(y.detach())
+            accumulators.append(torch.zeros_like(y, requires_grad=True))
+            x = y + accumulators[-1]
 
-    def collect(_: Tensor) -> None:
-        # The first layer's δ is the last one that the backward pass reaches.
-        delta, y = torch.stack([a.grad for a in accumulators]), torch.stack(ys)  # type: ignore[misc]
-        deposit(Factors(delta, y, y @ weight))
+    def pullback(
+        grad_y: Tensor, grad_log_det: Tensor, input_gradient: bool
+    ) -> tuple[Tensor | None, Factors]:
+        outputs, gradients = [x], [grad_y]
+        if log_det.requires_grad:
+            outputs.append(log_det)
+            gradients.append(grad_log_det)
+        grad_x, *deltas = torch.autograd.grad(outputs, [start, *accumulators], gradients)
+        y = torch.stack(ys)
+        factors = Factors(torch.stack(deltas), y, y @ weight.detach())
+        return (grad_x if input_gradient else None), factors
 
-    for k in range(len(weight)):
-        if k > 0 and activation is not None:
-            x, layer_log_det = activation.forward_and_log_det(x)
-            log_det = log_det + layer_log_det
-        accumulator = torch.zeros_like(x, requires_grad=True)
-        y = x @ weight[k].T
-        if bias is not None:
-            y = y + bias[k].detach()
-        ys.append(y.detach())
-        accumulators.append(accumulator)
-        x = y + accumulator
-    accumulators[0].register_post_accumulate_grad_hook(collect)
-    return x, log_det
+    return x.detach(), log_det.detach(), pullback
 
 
 def fused_accumulator(
@@ -106,87 +156,87 @@ def fused_accumulator(
     weight: Tensor,
     bias: Tensor | None,
     activation: Activation | None,
-    deposit: Deposit,
-) -> tuple[Tensor, Tensor]:
-    r"""Apply a stack of dense layers, and keep the factors of its relative gradient.
+    *,
+    gain: float = 1.0,
+    workspace: Workspace | None = None,
+) -> tuple[Tensor, Tensor, Pullback]:
+    r"""Apply a stack of dense layers, and keep what its relative gradient takes.
 
-    Layer by layer, the forward pass is one product, :math:`x W^\top`, and the backward pass
-    is one more, :math:`[\delta; y] W`, which carries the signal on and makes :math:`y W` in
-    a single reading of :math:`W`.
+    Layer by layer, the way forward is one product, :math:`x W^\top`, and the way back is one
+    more, :math:`[\delta; y] W`, which carries the signal on and makes :math:`y W` in a single
+    reading of :math:`W`.
 
     Parameters
     ----------
     x : Tensor of shape (N, D)
     weight : Tensor of shape (L, D, D)
-        Must require a gradient for the backward pass to come here; it receives none.
     bias : Tensor of shape (L, D) or None
     activation : Activation or None
         Stands between the layers; not after the last.
-    deposit : callable
-        Is given the :class:`Factors` when the backward pass comes through.
+    gain : float, default=1.0
+        A factor of all weights: the layers apply `gain` · `weight`. In the factors, the
+        product of `y` and the weights goes without it.
+    workspace : Workspace or None, default=None
+        Where the results are put; by default, in a new one. They hold until its next use.
 
     Returns
     -------
     y : Tensor of shape (N, D)
     log_det : Tensor of shape (N,)
         Of the activations alone, in nats: :math:`\log|\det W|` is left out.
+    pullback : callable
+        Takes the gradients with respect to `y`, of shape (N, D), and to `log_det`, of shape
+        (N,), and whether the one with respect to `x` is wanted; returns that, or None, and the
+        :class:`Factors`. To be called once.
     """
-    out: tuple[Tensor, Tensor] = _FusedAccumulator.apply(x, weight, bias, activation, deposit)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _FusedAccumulator(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        activation: Activation | None,
-        deposit: Deposit,
-    ) -> tuple[Tensor, Tensor]:
-        n_layers, (n, d) = len(weight), x.shape
-        # δ above y for each layer, so that the backward pass multiplies both at once.
-        stacked = x.new_empty((n_layers, 2, n, d))
-        ys = stacked[:, 1]
-        for k, (y, w) in enumerate(zip(ys.unbind(), weight.mT.unbind(), strict=True)):
-            if k > 0:
-                x = x if activation is None else activation.value(x)
-            if bias is None:
-                torch.mm(x, w, out=y)
-            else:
-                torch.addmm(bias[k], x, w, out=y)
-            x = y
-        if activation is None:
-            ctx.slope = ctx.log_slope_derivative = None
-            log_det = x.new_zeros(n)
+    space = Workspace(weight, bias, len(x)) if workspace is None else workspace
+    for k, y in enumerate(space.ys):
+        if k > 0 and activation is not None:
+            squashed = activation.squash(x, out=space.squashed_layers[k - 1])
+            x = activation.value(x, squashed)
+        if space.transposed is None:
+            product = torch.mm(x, space.weights_transposed[k], out=y)
         else:
-            ctx.slope, log_slope, ctx.log_slope_derivative = activation.slope_terms(ys[:-1])
-            log_det = log_slope.sum((0, 2))
-        ctx.weight, ctx.stacked, ctx.deposit = weight, stacked, deposit
-        return x.clone(), log_det
+            product = torch.mm(space.weights[k], x.T, out=space.transposed).T
+        if space.biases is not None:
+            torch.add(space.biases[k], product, alpha=gain, out=y)
+        elif gain != 1 or product is not y:
+            torch.mul(product, gain, out=y)
+        x = y
+    slope: Tensor | None = None
+    if activation is None or len(weight) == 1:
+        log_det = x.new_zeros(len(x))
+    else:
+        slope = activation.slope(space.squashed)
+        log_det = slope.log().sum((0, 2))
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, grad_y: Tensor, grad_log_det: Tensor
-    ) -> tuple[Tensor | None, None, None, None, None]:
-        weight, stacked = ctx.weight, ctx.stacked
-        n_layers, _, n, d = stacked.shape
-        products = torch.empty_like(stacked)
-        if ctx.slope is not None:
-            from_log_det = ctx.log_slope_derivative.mul_(grad_log_det.unsqueeze(-1))
-        stacked[-1, 0] = grad_y
-        for k in range(n_layers - 1, -1, -1):
-            if k == 0 and not ctx.needs_input_grad[0]:
-                torch.mm(stacked[0, 1], weight[0], out=products[0, 1])
+    def pullback(
+        grad_y: Tensor, grad_log_det: Tensor, input_gradient: bool
+    ) -> tuple[Tensor | None, Factors]:
+        space.deltas[-1].copy_(grad_y)
+        if activation is not None and slope is not None:
+            slopes = slope.unbind()
+            from_log_det = activation.log_slope_derivative(space.squashed, slope)
+            from_log_dets = from_log_det.mul_(grad_log_det.unsqueeze(-1)).unbind()
+        for k in range(len(weight) - 1, -1, -1):
+            w = space.weights[k]
+            if k == 0 and not input_gradient:
+                torch.mm(space.ys[0], w, out=space.y_weights[0])
+                return None, space.factors
+            torch.mm(space.layers[k], w, out=space.layer_products[k])
+            signal = space.signals[k]
+            if k == 0:
                 break
-            torch.mm(stacked[k].view(2 * n, d), weight[k], out=products[k].view(2 * n, d))
-            if k > 0:
-                signal, delta = products[k, 0], stacked[k - 1, 0]
-                if ctx.slope is None:
-                    delta.copy_(signal)
-                else:
-                    torch.addcmul(from_log_det[k - 1], signal, ctx.slope[k - 1], out=delta)
-        ctx.deposit(Factors(stacked[:, 0], stacked[:, 1], products[:, 1]))
-        return (products[0, 0] if ctx.needs_input_grad[0] else None), None, None, None, None
+            if slope is None:
+                torch.mul(signal, gain, out=space.deltas[k - 1])
+            else:
+                torch.addcmul(
+                    from_log_dets[k - 1],
+                    signal,
+                    slopes[k - 1],
+                    value=gain,
+                    out=space.deltas[k - 1],
+                )
+        return signal.mul_(gain), space.factors
+
+    return x, log_det, pullback

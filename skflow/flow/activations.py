@@ -10,18 +10,7 @@ from torch import Tensor
 from skflow.flow.bijection import Bijection
 from skflow.flow.root_finding import bracketed_newton
 
-__all__ = ["Activation", "Bracket", "LeakyTanh", "SlopeTerms", "SmoothLeakyReLU"]
-
-
-class SlopeTerms(NamedTuple):
-    r"""What the backward pass needs of an activation :math:`\sigma`, elementwise."""
-
-    slope: Tensor
-    r""":math:`\sigma'`"""
-    log_slope: Tensor
-    r""":math:`\log \sigma'`"""
-    log_slope_derivative: Tensor
-    r""":math:`(\log \sigma')' = \sigma'' / \sigma'`"""
+__all__ = ["Activation", "Bracket", "LeakyTanh", "SmoothLeakyReLU"]
 
 
 class Bracket(NamedTuple):
@@ -35,33 +24,47 @@ class Bracket(NamedTuple):
 class Activation(Bijection):
     r"""An increasing function :math:`\sigma: \mathbb{R} \to \mathbb{R}`, elementwise.
 
-    A subclass states the function and its derivatives in closed form, and a bracket for
-    its inverse; nothing is left to automatic differentiation, so that a training step costs
-    as few operations as it can. Cost: O(N·D) forward, and some five evaluations for the
-    inverse.
+    A subclass states a bounded function :math:`s`, and the function and its derivatives in
+    terms of it, and a bracket for the inverse: :math:`s` is the one costly operation, and is
+    done once for all of them. Nothing is left to automatic differentiation, so that a training
+    step costs as few operations as it can. Cost: O(N·D) forward, and some four evaluations
+    for the inverse.
     """
 
     @abstractmethod
-    def value(self, x: Tensor) -> Tensor:
-        r"""Return :math:`\sigma(x)`."""
+    def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
+        r"""Return :math:`s(x)`, in `out` if there is one."""
 
     @abstractmethod
-    def slope_terms(self, x: Tensor) -> SlopeTerms:
-        r"""Return :math:`\sigma'`, :math:`\log\sigma'` and its derivative, without overflow."""
+    def value(self, x: Tensor, squashed: Tensor) -> Tensor:
+        r"""Return :math:`\sigma(x)`, where `squashed` is :math:`s(x)`."""
+
+    @abstractmethod
+    def slope(self, squashed: Tensor) -> Tensor:
+        r"""Return :math:`\sigma'(x)`, positive, where `squashed` is :math:`s(x)`."""
+
+    @abstractmethod
+    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:
+        r"""Return :math:`(\log \sigma')'(x)`, where `slope` is :math:`\sigma'(x)`."""
 
     @abstractmethod
     def bracket(self, y: Tensor) -> Bracket:
         r"""Return bounds for :math:`\sigma^{-1}(y)`, and a start from which Newton converges."""
 
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.value(x, self.squash(x))
+
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return self.value(x), self.slope_terms(x).log_slope.sum(-1)
+        squashed = self.squash(x)
+        return self.value(x, squashed), self.slope(squashed).log().sum(-1)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        bracket = self.bracket(y)
-        x = bracketed_newton(
-            lambda x: (self.value(x), self.slope_terms(x).slope), y, **bracket._asdict()
-        )
-        return x, -self.slope_terms(x).log_slope.sum(-1)
+        def value_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+            squashed = self.squash(x)
+            return self.value(x, squashed), self.slope(squashed)
+
+        x, slope = bracketed_newton(value_and_slope, y, **self.bracket(y)._asdict())
+        return x, -slope.log().sum(-1)
 
 
 class SmoothLeakyReLU(Activation):
@@ -98,15 +101,18 @@ class SmoothLeakyReLU(Activation):
             raise ValueError(f"alpha must be in (0, 1), got {alpha!r}.")
         self.alpha = alpha
 
-    def value(self, x: Tensor) -> Tensor:  # noqa: D102
+    def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
+        return torch.sigmoid(x, out=out)
+
+    def value(self, x: Tensor, squashed: Tensor) -> Tensor:  # noqa: D102, ARG002
         # PyTorch's softplus is linear above its threshold, and 20, its default, shows in float64.
         return torch.lerp(F.softplus(x, threshold=40.0), x, self.alpha)
 
-    def slope_terms(self, x: Tensor) -> SlopeTerms:  # noqa: D102
-        gate = torch.sigmoid(x)
-        bump = gate * (1 - self.alpha)
-        slope = bump + self.alpha
-        return SlopeTerms(slope, slope.log(), (1 - gate) * bump / slope)
+    def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
+        return squashed.mul(1 - self.alpha).add_(self.alpha)
+
+    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:  # noqa: D102
+        return (1 - squashed).mul_(1 - self.alpha / slope)
 
     def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
         # leaky(x) <= s_L(x) <= leaky(x) + (1 - alpha) log 2, and Newton on a convex function
@@ -155,16 +161,18 @@ class LeakyTanh(Activation):
         self.alpha = alpha
         self.beta = beta
 
-    def value(self, x: Tensor) -> Tensor:  # noqa: D102
-        return torch.add(torch.tanh(self.alpha * x), x, alpha=self.beta)
+    def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
+        return torch.tanh(x if self.alpha == 1 else self.alpha * x, out=out)
 
-    def slope_terms(self, x: Tensor) -> SlopeTerms:  # noqa: D102
-        # sech² in terms of exp(-2|αx|) keeps its relative precision where tanh rounds to 1.
-        decay = torch.exp(x.abs().mul(-2 * self.alpha))
-        bump = (4 * self.alpha) * decay / (1 + decay).square()
-        slope = bump + self.beta
-        derivative = (-2 * self.alpha) * torch.tanh(self.alpha * x) * (bump / slope)
-        return SlopeTerms(slope, slope.log(), derivative)
+    def value(self, x: Tensor, squashed: Tensor) -> Tensor:  # noqa: D102
+        return torch.add(squashed, x, alpha=self.beta)
+
+    def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
+        # Where tanh rounds to 1, what is lost is small against beta.
+        return squashed.square().mul_(-self.alpha).add_(self.alpha + self.beta)
+
+    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:  # noqa: D102
+        return torch.addcdiv(squashed, squashed, slope, value=-self.beta).mul_(-2 * self.alpha)
 
     def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
         # For y > 0, tanh(αx) <= min(1, αx) bounds x from below and tanh >= 0 from above;

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,35 @@ class BaseDistribution(nn.Module, ABC):
         -------
         log_prob : Tensor of shape (N,)
         """
+
+    def log_prob_and_pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the log-density, and what takes its gradient to that of `z`.
+
+        By default this is automatic differentiation, and trains the parameters as well.
+
+        Parameters
+        ----------
+        z : Tensor of shape (N, D)
+
+        Returns
+        -------
+        log_prob : Tensor of shape (N,)
+            In nats.
+        pullback : callable
+            Takes the gradient of a loss with respect to `log_prob`, of shape (N,); adds to the
+            gradients of the parameters and returns the one with respect to `z`, of shape
+            (N, D). To be called once.
+        """
+        z = z.detach().requires_grad_()
+        with torch.enable_grad():
+            log_prob = self.log_prob(z)
+
+        def pullback(grad: Tensor) -> Tensor:
+            log_prob.backward(grad)
+            assert z.grad is not None
+            return z.grad
+
+        return log_prob.detach(), pullback
 
     @abstractmethod
     def quantile(self, u: Tensor) -> Tensor:
@@ -79,7 +109,10 @@ class Normal(BaseDistribution):
     """
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
-        return z.square().sum(-1).mul(-0.5) - 0.5 * math.log(2 * math.pi) * z.shape[-1]
+        return z.square().sum(-1).mul(-0.5).sub_(0.5 * math.log(2 * math.pi) * z.shape[-1])
+
+    def log_prob_and_pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # noqa: D102
+        return self.log_prob(z), lambda grad: z * grad.neg().unsqueeze(-1)
 
     def quantile(self, u: Tensor) -> Tensor:  # noqa: D102
         return torch.special.ndtri(u)
@@ -102,6 +135,12 @@ class HyperbolicSecant(BaseDistribution):
         # log(sech(u) / 2) = u - softplus(2u), even in u; with u <= 0 nothing cancels far out.
         u = z.abs().mul(-0.5 * math.pi)
         return (u - F.softplus(2 * u)).sum(-1)
+
+    def log_prob_and_pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # noqa: D102
+        def pullback(grad: Tensor) -> Tensor:
+            return torch.tanh(z * (0.5 * math.pi)).mul_(grad.mul(-0.5 * math.pi).unsqueeze(-1))
+
+        return self.log_prob(z), pullback
 
     def quantile(self, u: Tensor) -> Tensor:  # noqa: D102
         return torch.log(torch.tan(u * (0.5 * math.pi))).mul(2 / math.pi)

@@ -1,11 +1,14 @@
 """The contract of every bijection of R^D."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bijection"]
+__all__ = ["Bijection", "Pullback"]
+
+Pullback = Callable[[Tensor, Tensor], Tensor | None]
 
 
 class Bijection(nn.Module, ABC):
@@ -58,14 +61,43 @@ class Bijection(nn.Module, ABC):
         """Map `y`, of shape (N, D), back."""
         return self.inverse_and_log_det(y)[0]
 
-    def relative_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_pullback(
+        self, x: Tensor, *, input_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Pullback]:
         r"""Do what :meth:`forward_and_log_det` does, for a step of training.
 
-        A bijection trained by the relative gradient leaves its :math:`\log|\det W|` out and
-        keeps the factors of its update during the backward pass. All others train by
-        ordinary automatic differentiation, and have nothing to override.
+        A bijection trained by the relative gradient leaves its :math:`\log|\det W|` out, and
+        its pullback keeps the factors of the update. All others train by ordinary automatic
+        differentiation, which this method does by default.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+        input_gradient : bool, default=True
+            Whether the gradient with respect to `x` will be wanted.
+
+        Returns
+        -------
+        y : Tensor of shape (N, D)
+        log_det : Tensor of shape (N,)
+            In nats.
+        pullback : callable
+            Takes the gradients of a loss with respect to `y`, of shape (N, D), and to
+            `log_det`, of shape (N,). Adds to the gradients of the parameters and returns the
+            one with respect to `x`, or None if that is not wanted. To be called once.
         """
-        return self.forward_and_log_det(x)
+        x = x.detach().requires_grad_(input_gradient)
+        with torch.enable_grad():
+            y, log_det = self.forward_and_log_det(x)
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            outputs = [(y, grad_y), (log_det, grad_log_det)]
+            outputs = [pair for pair in outputs if pair[0].requires_grad]
+            if outputs:
+                torch.autograd.backward(*map(list, zip(*outputs, strict=True)))
+            return x.grad
+
+        return y.detach(), log_det.detach(), pullback
 
     @torch.no_grad()
     def initialize(self, x: Tensor, generator: torch.Generator) -> None:

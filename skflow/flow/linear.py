@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from skflow.flow.accumulator import Factors, fused_accumulator, literal_accumulator
+from skflow.flow.accumulator import Factors, Workspace, fused_accumulator
 from skflow.flow.activations import Activation
-from skflow.flow.bijection import Bijection
+from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 
 __all__ = ["LinearStack"]
@@ -18,7 +19,11 @@ __all__ = ["LinearStack"]
 # The entries of the weights that are made float64 at a time for their determinants.
 _DETERMINANT_ENTRIES = 2**20
 
-_ACCUMULATORS = {"fused": fused_accumulator, "literal": literal_accumulator}
+# Beyond so many columns, no determinant is computed before it is asked for.
+_MOST_CHECKED_COLUMNS = 8192
+
+# Weights that are small by more than this factor are multiplied by it.
+_MOST_GAIN = 1024.0
 
 
 class LinearStack(Bijection):
@@ -47,8 +52,11 @@ class LinearStack(Bijection):
     weight : Parameter of shape (L, D, D)
     bias : Parameter of shape (L, D) or None
     factors : Factors or None
-        The factors of the relative gradient, left here by the last backward pass through
-        :meth:`relative_forward_and_log_det`.
+        The factors of the relative gradient, left here by the last pullback of
+        :meth:`forward_and_pullback`.
+    gain : float
+        A factor of all weights that an optimiser has put off, during its steps alone:
+        :meth:`settle` carries it out.
 
     Notes
     -----
@@ -70,7 +78,7 @@ class LinearStack(Bijection):
     weight: nn.Parameter
     bias: nn.Parameter | None
     _log_abs_det: tuple[Any, Tensor] | None
-    _lu: tuple[Any, Tensor, Tensor] | None
+    _lu: tuple[Any, list[tuple[Tensor, Tensor]]] | None
 
     def __init__(
         self,
@@ -89,7 +97,9 @@ class LinearStack(Bijection):
             torch.eye(n_features, dtype=dtype).repeat(n_layers, 1, 1).contiguous()
         )
         self.bias = nn.Parameter(torch.zeros(n_layers, n_features, dtype=dtype)) if bias else None
+        self.gain = 1.0
         self.factors: Factors | None = None
+        self._workspace: Workspace | None = None
         self._drop_caches()
 
     @property
@@ -97,54 +107,136 @@ class LinearStack(Bijection):
         """The number of dense layers."""
         return len(self.weight)
 
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        self.settle()
+        for k in range(self.n_layers):
+            if k > 0 and self.activation is not None:
+                x = self.activation(x)
+            x = self._apply_layer(k, x)
+        return x
+
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_det = self.log_abs_det().sum().to(x).expand(len(x))
         for k in range(self.n_layers):
             if k > 0 and self.activation is not None:
                 x, layer_log_det = self.activation.forward_and_log_det(x)
                 log_det = log_det + layer_log_det
-            weight = self.weight[k].to(x.dtype).T
-            if self.bias is None:
-                x = x @ weight
-            else:
-                x = torch.addmm(self.bias[k].to(x.dtype), x, weight)
+            x = self._apply_layer(k, x)
         return x, log_det
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_det = -self.log_abs_det().sum().to(y).expand(len(y))
-        lu, pivots = self._factorization(y.dtype)
+        factors = self._factorization(y.dtype)
         for k in range(self.n_layers - 1, -1, -1):
             if self.bias is not None:
                 y = y - self.bias[k].to(y.dtype)
             # Rows are samples: x Wᵀ = y is a system with the factors of Wᵀ on the right.
-            y = torch.linalg.lu_solve(lu[k], pivots[k], y, left=False)
+            y = torch.linalg.lu_solve(*factors[k], y, left=False)
             if k > 0 and self.activation is not None:
                 y, layer_log_det = self.activation.inverse_and_log_det(y)
                 log_det = log_det + layer_log_det
         return y, log_det
 
-    def relative_forward_and_log_det(
-        self, x: Tensor, *, accumulator: Literal["fused", "literal"] = "fused"
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_pullback(
+        self, x: Tensor, *, input_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Pullback]:
         r"""Apply the stack for a step of training, in the precision of the parameters.
 
-        The backward pass sets :attr:`factors` and leaves no gradient in the parameters.
+        `log_det` is without :math:`\log|\det W|`, which the relative gradient does not need.
+        The pullback sets :attr:`factors` and leaves no gradient in the parameters. `y` and the
+        factors hold until the next step.
 
         Parameters
         ----------
         x : Tensor of shape (N, D)
-        accumulator : {"fused", "literal"}, default="fused"
-            Which form of the accumulator of appendix D to use; the results are equal.
+        input_gradient : bool, default=True
+            Whether the gradient with respect to `x` will be wanted.
 
         Returns
         -------
         y : Tensor of shape (N, D)
         log_det : Tensor of shape (N,)
-            Without :math:`\log|\det W|`, which the relative gradient does not need.
+        pullback : callable
         """
-        return _ACCUMULATORS[accumulator](
-            x.to(self.weight.dtype), self.weight, self.bias, self.activation, self._deposit
+        x = x.to(self.weight.dtype)
+        parts = (self.weight, self.bias, len(x))
+        if self._workspace is None or not self._workspace.fits(*parts):
+            self._workspace = Workspace(*parts)
+        y, log_det, complete = fused_accumulator(
+            x, self.weight, self.bias, self.activation, gain=self.gain, workspace=self._workspace
         )
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            grad_x, self.factors = complete(grad_y, grad_log_det, input_gradient)
+            return grad_x
+
+        return y, log_det, pullback
+
+    def relative_step(self, rate: float) -> None:
+        r"""Descend along the relative gradient of :attr:`factors`, in place.
+
+        With :math:`\eta` the rate, :math:`W \leftarrow (1 + \eta) W - \eta\, \delta^\top (y W)`,
+        and b alike. The factor :math:`1 + \eta`, which would take another pass over the weights,
+        is put off: it gathers in :attr:`gain`. Where a batch has fewer rows than columns,
+        :math:`\log|\det W|` is kept up to date by the determinant lemma, if it was known: with
+        :math:`\alpha = -\eta / (1 + \eta)` as the float type rounds it,
+
+        .. math::
+            \log|\det W'| = \log|\det W| + D \log (1 + \eta)
+                + \log\left|\det\left(I_N + \alpha\, y \delta^\top\right)\right|.
+
+        Cost: O(L·N·D²), and O(L·N²·(N + D)) for the determinants.
+        """
+        if self.factors is None:
+            raise RuntimeError("A step needs the flow's relative_gradient first.")
+        delta, y, y_weight = self.factors
+        beta = 1 + rate
+        alpha = self._rounded(-rate / beta)
+        tracked = self._known_log_abs_det() if y.shape[1] < y.shape[2] else None
+        if self.bias is not None:
+            column = self.bias.unsqueeze(-1)
+            column.baddbmm_(delta.mT, torch.bmm(y, column).add_(1), beta=beta, alpha=-rate)
+        self.weight.baddbmm_(delta.mT, y_weight, alpha=alpha)
+        if tracked is not None:
+            update = torch.bmm(y, delta.mT).double().mul_(alpha)
+            update.diagonal(dim1=-2, dim2=-1).add_(1)
+            self._keep_log_abs_det(tracked + torch.linalg.slogdet(update).logabsdet)
+        self.gain *= beta
+        if self.gain > _MOST_GAIN:
+            self.settle()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Multiply the weights by :attr:`gain`, and set that to 1."""
+        if self.gain == 1:
+            return
+        tracked = self._known_log_abs_det()
+        # As the float type rounds it, so that the log-determinant is that of the weights.
+        gain = self._rounded(self.gain)
+        self.weight.mul_(gain)
+        self.gain = 1.0
+        if tracked is not None:
+            self._keep_log_abs_det(tracked + self.weight.shape[-1] * math.log(gain))
+
+    def end_training(self) -> float | None:
+        r"""Give back what only steps of training need, and correct the log-determinants.
+
+        Returns
+        -------
+        drift : float or None
+            By how many nats the sum of the tracked :math:`\log|\det W|` was above the exact one.
+            None where that is not known: nothing was tracked, or the layers have more than
+            8,192 columns, where room and time for an exact determinant would exceed those of
+            the fit.
+        """
+        self.settle()
+        self.factors = self._workspace = None
+        tracked = self._known_log_abs_det()
+        if tracked is None or self.weight.shape[-1] > _MOST_CHECKED_COLUMNS:
+            return None
+        self._log_abs_det = None
+        with torch.no_grad():
+            return float((tracked - self.log_abs_det()).sum())
 
     @torch.no_grad()
     def initialize(self, x: Tensor, generator: torch.Generator) -> None:
@@ -162,48 +254,66 @@ class LinearStack(Bijection):
             A sample of what will flow in.
         generator : torch.Generator
         """
+        d = x.shape[1]
+        x = x.to(self.weight.dtype)
+        log_abs_dets = []
         for k in range(self.n_layers):
             if k > 0 and self.activation is not None:
-                x = self.activation.value(x)
-            x = x.double()
-            mean = x.mean(0)
+                x = self.activation(x)
             if k == 0 and self.init == "whiten":
-                weight = shrunk_whitening(x)
+                mean = x.mean(0)
+                weight, log_det = shrunk_whitening(x)
             else:
-                scale = (x - mean).square().mean(0).sqrt()
-                scale = torch.where(scale > 0, scale, 1)
-                weight = random_orthogonal(x.shape[1], generator) / scale
+                variance, mean = torch.var_mean(x, 0, correction=0)
+                scale = torch.where(variance > 0, variance.sqrt(), 1)
+                weight = random_orthogonal(d, generator, dtype=x.dtype).div_(scale)
+                log_det = -scale.double().log().sum()
             if k < self.n_layers - 1:
-                weight = weight / math.sqrt(self.n_layers)
+                weight.div_(math.sqrt(self.n_layers))
+                log_det = log_det - 0.5 * d * math.log(self.n_layers)
             self.weight[k] = weight
-            x = x @ weight.T
+            del weight
+            log_abs_dets.append(log_det)
             if self.bias is not None:
-                self.bias[k] = -(mean @ weight.T)
-                x = x - mean @ weight.T
+                self.bias[k] = -(mean @ self.weight[k].T)
+            x = self._apply_layer(k, x)
+        if d > _MOST_CHECKED_COLUMNS:
+            self._keep_log_abs_det(torch.stack(log_abs_dets))
+
+    @property
+    def log_abs_det_is_known(self) -> bool:
+        """Whether :meth:`log_abs_det` has nothing to compute."""
+        return self._known_log_abs_det() is not None
 
     def log_abs_det(self) -> Tensor:
         r"""Return :math:`\log|\det W|` of each layer in nats, shape (L,), float64.
 
         It is computed once, in float64, and kept until the weights change; with gradients
-        enabled it is computed anew, so that they flow. Cost: O(L·D³).
+        enabled it is computed anew, so that they flow. Cost: O(L·D³), and room for one layer.
         """
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return torch.linalg.slogdet(self.weight.double()).logabsdet
-        if self._log_abs_det is None or self._log_abs_det[0] != self._stamp():
+        self.settle()
+        known = self._known_log_abs_det()
+        if known is None:
             # A few layers at a time: large ones one by one, small ones in one call.
             chunk = max(1, _DETERMINANT_ENTRIES // self.weight[0].numel())
-            parts = [torch.linalg.slogdet(w.double()).logabsdet for w in self.weight.split(chunk)]
-            self.keep_log_abs_det(torch.cat(parts))
-        assert self._log_abs_det is not None
-        return self._log_abs_det[1]
+            known = torch.cat([_log_abs_det(weights) for weights in self.weight.split(chunk)])
+            self._keep_log_abs_det(known)
+        return known
 
-    def keep_log_abs_det(self, log_abs_det: Tensor) -> None:
-        r"""Take `log_abs_det`, of shape (L,), for that of the weights as they are now.
+    def get_extra_state(self) -> Tensor:
+        r"""Return the known :math:`\log|\det W|` for a state dict, or an empty tensor."""
+        self.settle()
+        known = self._known_log_abs_det()
+        return torch.empty(0) if known is None else known.clone()
 
-        An optimiser that knows how its step changes the determinant calls this, so that
-        nobody has to compute it.
-        """
-        self._log_abs_det = (self._stamp(), log_abs_det)
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to."""
+        self.gain = 1.0
+        self._drop_caches()
+        if len(state):
+            self._keep_log_abs_det(state)
 
     def extra_repr(self) -> str:  # noqa: D102
         return (
@@ -211,14 +321,28 @@ class LinearStack(Bijection):
             f"bias={self.bias is not None}, dtype={self.weight.dtype}"
         )
 
-    def _deposit(self, factors: Factors) -> None:
-        self.factors = factors
+    def _apply_layer(self, k: int, x: Tensor) -> Tensor:
+        weight = self.weight[k].to(x.dtype).T
+        return x @ weight if self.bias is None else torch.addmm(self.bias[k].to(x.dtype), x, weight)
 
-    def _factorization(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _factorization(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+        self.settle()
         if self._lu is None or self._lu[0] != (*self._stamp(), dtype):
-            lu, pivots = torch.linalg.lu_factor(self.weight.detach().mT.to(dtype))
-            self._lu = ((*self._stamp(), dtype), lu, pivots)
-        return self._lu[1], self._lu[2]
+            factors = [_lu_factor(weight.detach().mT, dtype) for weight in self.weight]
+            self._lu = ((*self._stamp(), dtype), factors)
+        return self._lu[1]
+
+    def _known_log_abs_det(self) -> Tensor | None:
+        if self._log_abs_det is None or self._log_abs_det[0] != self._stamp():
+            return None
+        return self._log_abs_det[1]
+
+    def _keep_log_abs_det(self, log_abs_det: Tensor) -> None:
+        # While there is a gain, without it.
+        self._log_abs_det = (self._stamp(), log_abs_det)
+
+    def _rounded(self, value: float) -> float:
+        return ctypes.c_float(value).value if self.weight.dtype == torch.float32 else value
 
     def _stamp(self) -> tuple[int, int]:
         # Changes with every change of the weights, in place or by a move.
@@ -230,4 +354,28 @@ class LinearStack(Bijection):
 
     def __getstate__(self) -> dict[str, Any]:
         # A stamp means nothing in another process, and factors belong to a step.
-        return self.__dict__ | {"_log_abs_det": None, "_lu": None, "factors": None}
+        kept = self.get_extra_state()
+        dropped = dict.fromkeys(("_log_abs_det", "_lu", "factors", "_workspace"))
+        return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state.pop("_kept_log_abs_det")
+        super().__setstate__(state)
+        self.set_extra_state(kept)
+
+
+def _log_abs_det(weight: Tensor) -> Tensor:
+    if len(weight) > 1 or weight.device.type != "cpu":
+        return torch.linalg.slogdet(weight.double()).logabsdet
+    lu, _ = _lu_factor(weight[0].detach(), torch.float64)
+    return lu.diagonal().abs().log().sum().unsqueeze(0)
+
+
+def _lu_factor(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    # In the column-major copy that LAPACK wants, and in place: there is no other.
+    lu = torch.empty_like(matrix.mT, dtype=dtype, memory_format=torch.contiguous_format).mT
+    lu.copy_(matrix)
+    pivots = torch.empty(len(matrix), dtype=torch.int32, device=matrix.device)
+    info = torch.empty((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.lu_factor_ex(lu, out=(lu, pivots, info))
+    return lu, pivots

@@ -68,11 +68,12 @@ class Flow(nn.Module):
             log_det = log_det + term
         return self.base.log_prob(x) + log_det
 
-    def relative_loss(self, x: Tensor) -> Tensor:
-        r"""Return the mean negative log-likelihood, less the dense layers' log-determinants.
+    @torch.no_grad()
+    def relative_gradient(self, x: Tensor) -> Tensor:
+        r"""Differentiate the mean negative log-likelihood of `x`, as a training step takes it.
 
-        Its backward pass leaves the factors of the relative gradient in each dense layer, and
-        gradients in all other parameters.
+        Leaves the factors of the relative gradient in each dense layer, and adds to the
+        gradients of all other parameters.
 
         Parameters
         ----------
@@ -81,13 +82,21 @@ class Flow(nn.Module):
         Returns
         -------
         loss : Tensor of shape ()
-            In nats. :meth:`log_abs_det` is what it lacks.
+            The mean negative log-likelihood in nats, less the dense layers' log-determinants:
+            :meth:`log_abs_det` is what it lacks.
         """
-        log_det: Tensor | float = 0.0
-        for bijection in self.bijections:
-            x, term = bijection.relative_forward_and_log_det(x)
-            log_det = log_det + term
-        return -(self.base.log_prob(x) + log_det).mean()
+        log_dets, pullbacks = [], []
+        for k, bijection in enumerate(self.bijections):
+            x, log_det, pullback = bijection.forward_and_pullback(x, input_gradient=k > 0)
+            log_dets.append(log_det)
+            pullbacks.append(pullback)
+        log_prob, base_pullback = self.base.log_prob_and_pullback(x)
+        share = x.new_full((len(x),), -1 / len(x))
+        gradient: Tensor | None = base_pullback(share)
+        for pullback in reversed(pullbacks):
+            assert gradient is not None
+            gradient = pullback(gradient, share)
+        return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""

@@ -10,6 +10,10 @@ from skflow.exceptions import InversionError
 __all__ = ["bracketed_newton"]
 
 
+# So many plain Newton steps are enough from a good start.
+_PLAIN_STEPS = 8
+
+
 @torch.no_grad()
 def bracketed_newton(
     function: Callable[[Tensor], tuple[Tensor, Tensor]],
@@ -19,16 +23,17 @@ def bracketed_newton(
     upper: Tensor,
     start: Tensor,
     max_iter: int = 100,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     r"""Solve :math:`f(x) = t` for an increasing :math:`f`, element by element.
 
-    Newton steps that leave the bracket are replaced by bisections, so that each step
-    shrinks the bracket and the iteration converges from any start. The result is checked.
+    Plain Newton steps come first. For the elements that they do not bring to the target, steps
+    that leave the bracket are replaced by bisections, so that each step shrinks the bracket
+    and the iteration converges from any start. The result is checked.
 
     Parameters
     ----------
     function : callable
-        Maps `x` to :math:`f(x)` and :math:`f'(x) > 0`, both of the shape of `x`.
+        Elementwise; maps `x` to :math:`f(x)` and :math:`f'(x) > 0`, both of the shape of `x`.
     target : Tensor
         The values :math:`t` to reach.
     lower, upper : Tensor of the shape of `target`
@@ -36,11 +41,13 @@ def bracketed_newton(
     start : Tensor of the shape of `target`
         Where to start, inside the bracket.
     max_iter : int, default=100
-        The most steps to take. Some five are usual; bisection alone takes about 60.
+        The most steps to take. Some four are usual; bisection alone takes about 60.
 
     Returns
     -------
     x : Tensor of the shape of `target`
+    slope : Tensor of the shape of `target`
+        :math:`f'(x)`
 
     Raises
     ------
@@ -52,17 +59,52 @@ def bracketed_newton(
     >>> import torch
     >>> from skflow.flow.root_finding import bracketed_newton
     >>> target = torch.tensor([8.0, -27.0], dtype=torch.float64)
-    >>> bracketed_newton(
+    >>> x, slope = bracketed_newton(
     ...     lambda x: (x**3, 3 * x**2),
     ...     target,
     ...     lower=torch.full_like(target, -10),
     ...     upper=torch.full_like(target, 10),
     ...     start=torch.full_like(target, 1),
     ... )
+    >>> x
     tensor([ 2., -3.], dtype=torch.float64)
     """
-    eps = torch.finfo(target.dtype).eps
     x = start
+    found = torch.zeros((), dtype=torch.bool)
+    for step in range(_PLAIN_STEPS):
+        value, slope = function(x)
+        residual = value - target
+        if step > 1:  # no start is so good that it pays to look before
+            found = residual.abs() <= _tolerance(target, x, slope)
+            if bool(found.all()):
+                return x.sub_(residual.div_(slope)), slope
+        x = x - residual.div_(slope)
+
+    missing = ~found
+    x[missing] = _bisecting_newton(
+        function, target[missing], lower[missing], upper[missing], start[missing], max_iter
+    )
+    value, slope = function(x)
+    residual = (value - target).abs()
+    if not bool((residual <= _tolerance(target, x, slope)).all()):
+        worst = (residual / (1 + target.abs())).max().item()
+        raise InversionError(
+            f"The inverse was not found to working precision ({target.dtype}): the worst "
+            f"relative residual is {worst:.3g} after {max_iter} iterations. Invert in float64, "
+            "and check that the values to invert are finite and not absurdly large."
+        )
+    return x, slope
+
+
+def _bisecting_newton(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    target: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    x: Tensor,
+    max_iter: int,
+) -> Tensor:
+    eps = torch.finfo(target.dtype).eps
     for _ in range(max_iter):
         value, slope = function(x)
         residual = value - target
@@ -75,15 +117,9 @@ def bracketed_newton(
         x = step
         if bool((settled | (residual == 0)).all()):
             break
-    value, slope = function(x)
-    residual = (value - target).abs()
-    # One ulp of x moves the value by slope * eps * |x|: no solver can promise more.
-    tolerance = 64 * eps * (1 + target.abs() + slope * x.abs())
-    if not bool((residual <= tolerance).all()):
-        worst = (residual / (1 + target.abs())).max().item()
-        raise InversionError(
-            f"The inverse was not found to working precision ({target.dtype}): the worst "
-            f"relative residual is {worst:.3g} after {max_iter} iterations. Invert in float64, "
-            "and check that the values to invert are finite and not absurdly large."
-        )
     return x
+
+
+def _tolerance(target: Tensor, x: Tensor, slope: Tensor) -> Tensor:
+    # One ulp of x moves the value by slope * eps * |x|: no solver can promise more.
+    return (slope * x).abs_().add_(target.abs()).add_(1).mul_(64 * torch.finfo(x.dtype).eps)

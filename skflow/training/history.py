@@ -24,6 +24,10 @@ class History:
     n_steps: int = 0
     """How many steps were applied."""
 
+    log_det_drift: float = 0.0
+    """By how much the tracked log-determinants were above the exact ones at the end of the fit;
+    what comes after it uses the exact ones."""
+
     stopped_early: bool = False
     """Whether the validation score had stopped to rise before the budget was used."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skflow.exceptions import DivergenceError
+from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.training.batches import Batches
 from skflow.training.history import History
@@ -117,12 +118,9 @@ def train(
     for epoch in range(1, stopping.max_iter + 1):
         losses = []
         for batch in batches:
-            optimizer.zero_grad()
-            loss = flow.relative_loss(batch)
-            loss.backward()
-            if optimizer.is_safe():
-                optimizer.step(rate * annealing(budget.progress))
-                losses.append(loss.detach())
+            loss = flow.relative_gradient(batch)
+            if optimizer.step(rate * annealing(budget.progress)):
+                losses.append(loss)
                 failures = 0
             else:
                 failures += 1
@@ -173,6 +171,8 @@ def train(
             budget.land(stopping.n_iter_no_change * len(batches))
     if best is not None:
         flow.load_state_dict(best)
+    drifts = [b.end_training() for b in flow.bijections if isinstance(b, LinearStack)]
+    history.log_det_drift = sum(drift for drift in drifts if drift is not None)
     return history
 
 

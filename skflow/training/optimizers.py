@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from skflow.flow.accumulator import Factors
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 
-__all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD"]
+__all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
 
 
 class Optimizer(ABC):
@@ -33,29 +32,44 @@ class Optimizer(ABC):
         dense = {id(p) for stack in self.stacks for p in stack.parameters()}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
 
-    @abstractmethod
-    def step(self, rate: float) -> None:
-        """Change the parameters by a step of learning rate `rate`."""
+    @torch.no_grad()
+    def step(self, rate: float) -> bool:
+        """Change the parameters by a step of learning rate `rate`, unless it is not finite.
 
-    def is_safe(self) -> bool:
-        """Whether the step that is due has finite entries alone.
-
-        No entry of a product of factors exceeds the product of their sums of magnitudes, so
-        that O(N·D) operations tell before anything is changed.
+        Returns
+        -------
+        taken : bool
+            Whether all that the step is made of is finite. If not, nothing was changed.
         """
-        bound = torch.zeros(())
-        for stack in self.stacks:
-            delta, y, y_weight = (factor.abs().sum() for factor in _factors(stack))
-            bound = bound.to(delta) + delta * (y + y_weight)
-        for parameter in self.others:
-            if parameter.grad is not None:
-                bound = bound.to(parameter) + parameter.grad.abs().sum()
-        return math.isfinite(float(bound))
-
-    def zero_grad(self) -> None:
-        """Forget the gradients; the factors are replaced by those of the next backward pass."""
+        size = self._size()
+        if not math.isfinite(size):
+            return False
+        self._apply(rate, size)
         for parameter in self.others:
             parameter.grad = None
+        return True
+
+    def _size(self) -> float:
+        """Return a figure that is finite if all that the step is made of is.
+
+        No entry of a product of factors exceeds the product of their norms, so that O(N·D)
+        operations tell before anything is changed.
+        """
+        size = 0.0
+        for stack in self.stacks:
+            delta, _, y_weight = _factors(stack)
+            delta_norms, y_weight_norms = (
+                torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (delta, y_weight)
+            )
+            size += float(torch.dot(delta_norms, y_weight_norms))
+        for parameter in self.others:
+            if parameter.grad is not None:
+                size += float(torch.linalg.vector_norm(parameter.grad))
+        return size
+
+    @abstractmethod
+    def _apply(self, rate: float, size: float) -> None:
+        """Change the parameters; `size` is what :meth:`_size` returned."""
 
 
 class RelativeSGD(Optimizer):
@@ -64,24 +78,15 @@ class RelativeSGD(Optimizer):
     .. math::
         W \leftarrow (1 + \eta) W - \eta\, \delta^\top (y W)
 
-    No D×D gradient is formed and no state is kept: the memory is that of the parameters.
-    Where it is cheaper than a determinant, when a batch has fewer rows than columns,
-    :math:`\log|\det W|` is tracked by the determinant lemma: with :math:`\beta = 1 + \eta` and
-    :math:`\alpha = -\eta` as the float type rounds them,
-
-    .. math::
-        \log|\det W'| = \log|\det W| + D \log \beta
-            + \log\left|\det\left(I_N + \tfrac{\alpha}{\beta}\, y \delta^\top\right)\right|.
-
-    Cost of a step: O(L·N·D²), and O(L·N²·(N + D)) for tracking.
+    No D×D gradient is formed and no state is kept: the memory is that of the parameters, and
+    :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
     """
 
     default_rate = 0.02
 
-    @torch.no_grad()
-    def step(self, rate: float) -> None:  # noqa: D102
+    def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
-            _relative_step(stack, _factors(stack), rate)
+            stack.relative_step(rate)
         for parameter in self.others:
             if parameter.grad is not None:
                 parameter.add_(parameter.grad, alpha=-rate)
@@ -109,10 +114,14 @@ class NormalizedRelativeSGD(RelativeSGD):
         # Changes add up over the layers like independent ones do: with the root of their number.
         self.default_rate = 0.4 / math.sqrt(sum(stack.n_layers for stack in self.stacks))
 
-    @torch.no_grad()
-    def step(self, rate: float) -> None:  # noqa: D102
-        norms = [float(_schatten_norms(_factors(stack)).max()) for stack in self.stacks]
-        super().step(rate / max(1.0, *norms))
+    def _size(self) -> float:
+        bound = super()._size()
+        if not math.isfinite(bound):
+            return bound
+        return max(float(schatten_norms(_factors(stack)).max()) for stack in self.stacks)
+
+    def _apply(self, rate: float, size: float) -> None:
+        super()._apply(rate / max(1.0, size), size)
 
 
 class Adam(Optimizer):
@@ -127,8 +136,7 @@ class Adam(Optimizer):
         super().__init__(flow)
         self._adam = torch.optim.Adam(flow.parameters(), lr=self.default_rate, fused=True)
 
-    @torch.no_grad()
-    def step(self, rate: float) -> None:  # noqa: D102
+    def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
             factors = _factors(stack)
             stack.weight.grad = factors.weight_gradient(stack.weight)
@@ -142,41 +150,31 @@ class Adam(Optimizer):
         torch.autograd.graph.increment_version(group["params"])
 
 
-def _factors(stack: LinearStack) -> Factors:
-    if stack.factors is None:
-        raise RuntimeError("A step needs a backward pass through the flow's relative_loss first.")
-    return stack.factors
+def schatten_norms(factors: Factors) -> Tensor:
+    r"""Return the Schatten 4-norm of each layer's :math:`S = \delta^\top y - I`, or a bound.
 
+    Parameters
+    ----------
+    factors : Factors
 
-def _schatten_norms(factors: Factors) -> Tensor:
-    r"""Return the Schatten 4-norm of each layer's :math:`S`, or a close upper bound."""
+    Returns
+    -------
+    norms : Tensor of shape (L,)
+        With fewer rows than columns, of :math:`\delta^\top y`, and 1 for the identity.
+    """
     delta, y, _ = factors
     n, d = y.shape[1:]
     if d <= n:
-        relative = (delta.mT @ y).double()
+        relative = torch.bmm(delta.mT, y)
         relative.diagonal(dim1=-2, dim2=-1).sub_(1)
-        return (relative @ relative.mT).square().sum((1, 2)).pow(0.25)
-    # Of δᵀy in terms of N×N matrices, and one for the identity.
-    gram = (delta @ delta.mT).double() @ (y @ y.mT).double()
-    return (gram * gram.mT).sum((1, 2)).clamp_min(0).pow(0.25) + 1
+        square = torch.bmm(relative, relative.mT)
+        return torch.linalg.vector_norm(square, dim=(1, 2), dtype=torch.float64).sqrt_()
+    # In terms of N×N matrices.
+    gram = torch.bmm(torch.bmm(delta, delta.mT), torch.bmm(y, y.mT)).double()
+    return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(1)
 
 
-def _relative_step(stack: LinearStack, factors: Factors, rate: float) -> None:
-    weight, bias = stack.weight, stack.bias
-    delta, y, y_weight = factors
-    n, d = y.shape[1:]
-    beta, alpha = _rounded(1 + rate, weight.dtype), _rounded(-rate, weight.dtype)
-    tracked = stack.log_abs_det() if n < d else None
-    if bias is not None:
-        column = bias.unsqueeze(-1)
-        column.baddbmm_(delta.mT, y @ column + 1, beta=beta, alpha=alpha)
-    weight.baddbmm_(delta.mT, y_weight, beta=beta, alpha=alpha)
-    if tracked is not None:
-        update = (y @ delta.mT).double().mul_(alpha / beta)
-        update.diagonal(dim1=-2, dim2=-1).add_(1)
-        change = d * math.log(beta) + torch.linalg.slogdet(update).logabsdet
-        stack.keep_log_abs_det(tracked + change)
-
-
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    return float(np.float32(value)) if dtype == torch.float32 else value
+def _factors(stack: LinearStack) -> Factors:
+    if stack.factors is None:
+        raise RuntimeError("A step needs the flow's relative_gradient first.")
+    return stack.factors

@@ -13,14 +13,14 @@ def test_log_prob_is_change_of_variables(make_stack, generator):
     torch.testing.assert_close(flow.log_prob(x), expected, atol=1e-10, rtol=1e-10)
 
 
-def test_relative_loss_lacks_the_log_determinants_of_the_weights(make_stack, generator):
+def test_the_loss_of_a_step_lacks_the_log_determinants_of_the_weights(make_stack, generator):
     stack = make_stack(3, 3, activation=LeakyTanh())
     standardize = Standardize(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 2.0, 4.0]))
     flow = Flow([standardize, stack], Normal(), n_features=3)
     x = torch.randn(10, 3, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         complete = -flow.log_prob(x).mean()
-        loss = flow.relative_loss(x)
+        loss = flow.relative_gradient(x)
         torch.testing.assert_close(loss - flow.log_abs_det(), complete)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skflow.flow import Flow, HyperbolicSecant, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU
+from skflow.flow.accumulator import Workspace, fused_accumulator, literal_accumulator
 from skflow.training.optimizers import RelativeSGD
 
 ACTIVATIONS = [SmoothLeakyReLU(), SmoothLeakyReLU(0.01), LeakyTanh(), None]
@@ -26,42 +27,73 @@ def relative_gradient_by_autograd(flow, stack, x):
     return relative[:, :d, :d], relative[:, :d, d]
 
 
-@pytest.mark.parametrize("accumulator", ["fused", "literal"])
+def deposit(accumulator, stack, base, x, **kwargs):
+    """Return the factors of a step on x, and the gradient with respect to x."""
+    weight = stack.weight.detach()
+    bias = None if stack.bias is None else stack.bias.detach()
+    y, log_det, pullback = accumulator(x, weight, bias, stack.activation, **kwargs)
+    log_prob, base_pullback = base.log_prob_and_pullback(y)
+    share = x.new_full((len(x),), -1 / len(x))
+    grad_x, factors = pullback(base_pullback(share), share, True)
+    return -(log_prob + log_det).mean(), grad_x, factors
+
+
+@pytest.mark.parametrize("n_rows", [12, 60])  # weights on the left of a product, and on the right
+@pytest.mark.parametrize("accumulator", [fused_accumulator, literal_accumulator])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("base", BASES, ids=lambda b: type(b).__name__)
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 @pytest.mark.parametrize("n_layers", [1, 2, 3, 5])
 def test_equals_the_augmented_gradient(
-    n_layers, activation, base, bias, accumulator, make_stack, generator
+    n_layers, activation, base, bias, accumulator, n_rows, make_stack, generator
 ):
     stack = make_stack(n_layers, 5, activation=activation, bias=bias)
     flow = Flow([stack], base, n_features=5)
-    x = torch.randn(30, 5, generator=generator, dtype=torch.float64)
+    x = torch.randn(n_rows, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     expected_weight, expected_bias = relative_gradient_by_autograd(flow, stack, x)
+    loss = -flow.log_prob(x).mean()
+    (expected_x,) = torch.autograd.grad(loss, x)
 
-    y, log_det = stack.relative_forward_and_log_det(x, accumulator=accumulator)
-    (-(base.log_prob(y) + log_det).mean()).backward()
+    actual_loss, grad_x, factors = deposit(accumulator, stack, base, x.detach())
 
     def assert_close(actual, expected):
         assert (actual - expected).norm() <= 1e-10 * expected.norm()
 
-    assert_close(stack.factors.weight_gradient(stack.weight.detach()), expected_weight)
+    assert_close(factors.weight_gradient(stack.weight.detach()), expected_weight)
     if bias:
-        assert_close(stack.factors.bias_gradient(stack.bias.detach()), expected_bias)
-    assert stack.weight.grad is None
+        assert_close(factors.bias_gradient(stack.bias.detach()), expected_bias)
+    assert_close(grad_x, expected_x)
+    assert_close(actual_loss - stack.log_abs_det().sum(), loss)
 
 
+@pytest.mark.parametrize("n_rows", [12, 60])
+@pytest.mark.parametrize("activation", [LeakyTanh(), None], ids=repr)
 @pytest.mark.parametrize("bias", [True, False])
-def test_signal_reaches_what_stands_before(bias, make_stack, generator):
-    stack = make_stack(3, 4, activation=LeakyTanh(), bias=bias)
-    base = HyperbolicSecant()
-    x = torch.randn(10, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    (expected,) = torch.autograd.grad(
-        base.log_prob(stack(x)).sum() + stack.forward_and_log_det(x)[1].sum(), x
-    )
-    y, log_det = stack.relative_forward_and_log_det(x)
-    (actual,) = torch.autograd.grad(base.log_prob(y).sum() + log_det.sum(), x)
-    torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-10)
+def test_gain_is_a_factor_of_the_weights(bias, activation, n_rows, make_stack, generator):
+    stack = make_stack(3, 5, activation=activation, bias=bias)
+    x = torch.randn(n_rows, 5, generator=generator, dtype=torch.float64)
+    plain = deposit(fused_accumulator, stack, Normal(), x)
+    stack.weight.data.div_(8)
+    bias = None if stack.bias is None else stack.bias.detach()
+    workspace = Workspace(stack.weight.detach(), bias, n_rows)
+    for _ in range(2):  # the second time in room that has been used
+        loss, grad_x, factors = deposit(
+            fused_accumulator, stack, Normal(), x, gain=8.0, workspace=workspace
+        )
+        torch.testing.assert_close(loss, plain[0])
+        torch.testing.assert_close(grad_x, plain[1])
+        torch.testing.assert_close(factors.delta, plain[2].delta)
+        torch.testing.assert_close(factors.y, plain[2].y)
+        torch.testing.assert_close(8 * factors.y_weight, plain[2].y_weight)
+
+
+def test_training_does_not_touch_automatic_differentiation(make_stack, generator):
+    stack = make_stack(2, 4, activation=LeakyTanh())
+    flow = Flow([stack], Normal(), n_features=4)
+    flow.relative_gradient(torch.randn(10, 4, generator=generator, dtype=torch.float64))
+    assert stack.factors is not None
+    assert stack.weight.grad is None
+    assert stack.bias.grad is None
 
 
 def skewed_sources(generator):
@@ -78,13 +110,13 @@ def descend(x, published, n_steps=4000, rate=0.2):
     flow.initialize(x, torch.Generator().manual_seed(0))
     optimizer = RelativeSGD(flow)
     for _ in range(n_steps):
-        flow.relative_loss(x).backward()
+        flow.relative_gradient(x)
         bias = stack.bias.detach().clone()
         optimizer.step(rate)
         if published:
             with torch.no_grad():
                 stack.bias.sub_(rate * bias)
-    flow.relative_loss(x).backward()
+    flow.relative_gradient(x)
     with torch.no_grad():
         return stack.factors.delta[0].sum(0).norm(), flow.log_prob(x).mean(), bias
 

@@ -8,7 +8,7 @@ from skflow.flow.root_finding import bracketed_newton
 def test_converges_where_newton_alone_would_not():
     # Newton's iteration on arctan runs away from every start beyond 1.39.
     target = torch.tensor([0.0, 1.2, -1.2], dtype=torch.float64)
-    x = bracketed_newton(
+    x, slope = bracketed_newton(
         lambda x: (torch.atan(x), 1 / (1 + x**2)),
         target,
         lower=torch.full_like(target, -100),
@@ -16,13 +16,14 @@ def test_converges_where_newton_alone_would_not():
         start=torch.full_like(target, 50),
     )
     torch.testing.assert_close(x, torch.tan(target), atol=1e-13, rtol=1e-13)
+    torch.testing.assert_close(slope, 1 / (1 + x**2))
 
 
-def test_raises_when_the_bracket_holds_no_root():
+def test_raises_when_there_is_no_root():
     target = torch.ones(1, dtype=torch.float64)
     with pytest.raises(InversionError, match=r"worst relative residual is .* after 100 iter"):
         bracketed_newton(
-            lambda x: (x, torch.ones_like(x)),
+            lambda x: (0.5 * torch.tanh(x), 0.5 / torch.cosh(x) ** 2),
             target,
             lower=torch.full_like(target, 2),
             upper=torch.full_like(target, 3),
