@@ -66,10 +66,25 @@ def latents(X: Any, n_features: int) -> NDArray[Any]:
     return checked
 
 
+class _Writable:
+    """A view of an array that PyTorch takes for writable, although it is only read."""
+
+    def __init__(self, X: NDArray[Any]) -> None:
+        interface = X.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
+        self._X = X  # which owns the memory
+
+
 def as_tensor(X: NDArray[Any]) -> torch.Tensor:
-    """View an array as a tensor; it is copied only if PyTorch cannot share its memory."""
-    if not X.flags.writeable or any(stride < 0 for stride in X.strides):
+    """View an array as a tensor, to be read only.
+
+    Memory maps and other read-only arrays are not copied, either; only what PyTorch cannot
+    stride through is.
+    """
+    if any(stride < 0 for stride in X.strides):
         X = X.copy()
+    if not X.flags.writeable:
+        X = np.asarray(_Writable(X))
     return torch.from_numpy(X)
 
 

@@ -345,3 +345,50 @@ def test_every_base_and_bias_fits(X, base_distribution, bias):
         base_distribution=base_distribution, bias=bias, max_iter=10, random_state=0
     ).fit(X)
     assert flow.score(X) > -3
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_reduced_precision_costs_little(precision, rng):
+    X = rng.normal(size=(500, 30)) @ rng.normal(size=(30, 30))
+    scores = [
+        RelativeGradientFlow(
+            2, matmul_precision=p, max_iter=10, random_state=0, early_stopping=False
+        )
+        .fit(X)
+        .score(X)
+        for p in ("highest", precision)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+def test_log_determinants_are_tracked_and_checked(rng):
+    X = rng.normal(size=(300, 40))
+    flow = RelativeGradientFlow(2, batch_size=20, max_iter=10, random_state=0).fit(X)
+    assert abs(flow.log_det_drift_) < 1e-4
+    exact = np.linalg.slogdet(flow.flow_.bijections[1].weight.detach().double().numpy())[1].sum()
+    assert flow.log_det_ == pytest.approx(exact, abs=1e-9)
+
+
+def test_nothing_is_tracked_where_a_batch_has_more_rows_than_columns(rng):
+    X = rng.normal(size=(300, 4))
+    assert RelativeGradientFlow(2, early_stopping=False, max_iter=2).fit(X).log_det_drift_ == 0
+
+
+def test_read_only_and_mapped_arrays_are_read_in_place(rng, tmp_path):
+    X = rng.normal(size=(200, 3)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    one, two = (RelativeGradientFlow(2, max_iter=3, random_state=0).fit(a) for a in (X, mapped))
+    assert np.array_equal(one.score_samples(X), two.score_samples(mapped))
+    assert np.array_equal(np.load(tmp_path / "X.npy"), X)
+
+
+def test_blocks_make_no_difference(fitted, X, monkeypatch):
+    Z, scores = fitted.transform(X), fitted.score_samples(X)
+    sample = fitted.sample(50, random_state=0)
+    monkeypatch.setattr("skflow._estimator._BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("skflow._estimator._LEAST_BLOCK_ROWS", 7)
+    np.testing.assert_allclose(fitted.transform(X), Z, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(fitted.score_samples(X), scores, rtol=1e-10)
+    assert fitted.sample(50, random_state=0).shape == sample.shape
+    np.testing.assert_allclose(fitted.inverse_transform(Z), X, rtol=1e-8, atol=1e-8)

@@ -95,6 +95,7 @@ class Workspace:
         self.factors = Factors(stacked[:, 0], stacked[:, 1], products[:, 1])
         self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors)
         self.signals = products[:, 0].unbind()
+        self.inner_signals = products[1:, 0]
         self.squashed = weight.new_empty((n_layers - 1, n_rows, d))
         self.squashed_layers = self.squashed.unbind()
         # A result with a column for each row, where the weights stand on the left.
@@ -108,7 +109,6 @@ class Workspace:
             and self.weight is weight
             and self.bias is bias
             and self.weights[0].data_ptr() == weight.data_ptr()
-            and (bias is None or self.biases[0].data_ptr() == bias.data_ptr())
         )
 
 
@@ -193,7 +193,8 @@ def fused_accumulator(
     for k, y in enumerate(space.ys):
         if k > 0 and activation is not None:
             squashed = activation.squash(x, out=space.squashed_layers[k - 1])
-            x = activation.value(x, squashed)
+            # Where the signals will be is room for what is needed until the way back.
+            x = activation.value(x, squashed, out=space.signals[k])
         if space.transposed is None:
             product = torch.mm(x, space.weights_transposed[k], out=y)
         else:
@@ -208,7 +209,7 @@ def fused_accumulator(
         log_det = x.new_zeros(len(x))
     else:
         slope = activation.slope(space.squashed)
-        log_det = slope.log().sum((0, 2))
+        log_det = torch.log(slope, out=space.inner_signals).sum((0, 2))
 
     def pullback(
         grad_y: Tensor, grad_log_det: Tensor, input_gradient: bool
@@ -216,7 +217,8 @@ def fused_accumulator(
         space.deltas[-1].copy_(grad_y)
         if activation is not None and slope is not None:
             slopes = slope.unbind()
-            from_log_det = activation.log_slope_derivative(space.squashed, slope)
+            squashed = space.squashed
+            from_log_det = activation.log_slope_derivative(squashed, slope, out=squashed)
             from_log_dets = from_log_det.mul_(grad_log_det.unsqueeze(-1)).unbind()
         for k in range(len(weight) - 1, -1, -1):
             w = space.weights[k]

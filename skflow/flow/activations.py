@@ -36,7 +36,7 @@ class Activation(Bijection):
         r"""Return :math:`s(x)`, in `out` if there is one."""
 
     @abstractmethod
-    def value(self, x: Tensor, squashed: Tensor) -> Tensor:
+    def value(self, x: Tensor, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:
         r"""Return :math:`\sigma(x)`, where `squashed` is :math:`s(x)`."""
 
     @abstractmethod
@@ -44,8 +44,13 @@ class Activation(Bijection):
         r"""Return :math:`\sigma'(x)`, positive, where `squashed` is :math:`s(x)`."""
 
     @abstractmethod
-    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:
-        r"""Return :math:`(\log \sigma')'(x)`, where `slope` is :math:`\sigma'(x)`."""
+    def log_slope_derivative(
+        self, squashed: Tensor, slope: Tensor, *, out: Tensor | None = None
+    ) -> Tensor:
+        r"""Return :math:`(\log \sigma')'(x)`, where `slope` is :math:`\sigma'(x)`.
+
+        `out` may be `squashed`.
+        """
 
     @abstractmethod
     def bracket(self, y: Tensor) -> Bracket:
@@ -104,15 +109,19 @@ class SmoothLeakyReLU(Activation):
     def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
         return torch.sigmoid(x, out=out)
 
-    def value(self, x: Tensor, squashed: Tensor) -> Tensor:  # noqa: D102, ARG002
+    def value(  # noqa: D102
+        self, x: Tensor, squashed: Tensor, *, out: Tensor | None = None
+    ) -> Tensor:
         # PyTorch's softplus is linear above its threshold, and 20, its default, shows in float64.
-        return torch.lerp(F.softplus(x, threshold=40.0), x, self.alpha)
+        return torch.lerp(F.softplus(x, threshold=40.0), x, self.alpha, out=out)
 
     def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
         return squashed.mul(1 - self.alpha).add_(self.alpha)
 
-    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:  # noqa: D102
-        return (1 - squashed).mul_(1 - self.alpha / slope)
+    def log_slope_derivative(  # noqa: D102
+        self, squashed: Tensor, slope: Tensor, *, out: Tensor | None = None
+    ) -> Tensor:
+        return torch.mul(1 - squashed, 1 - self.alpha / slope, out=out)
 
     def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
         # leaky(x) <= s_L(x) <= leaky(x) + (1 - alpha) log 2, and Newton on a convex function
@@ -164,15 +173,20 @@ class LeakyTanh(Activation):
     def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
         return torch.tanh(x if self.alpha == 1 else self.alpha * x, out=out)
 
-    def value(self, x: Tensor, squashed: Tensor) -> Tensor:  # noqa: D102
-        return torch.add(squashed, x, alpha=self.beta)
+    def value(  # noqa: D102
+        self, x: Tensor, squashed: Tensor, *, out: Tensor | None = None
+    ) -> Tensor:
+        return torch.add(squashed, x, alpha=self.beta, out=out)
 
     def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
         # Where tanh rounds to 1, what is lost is small against beta.
         return squashed.square().mul_(-self.alpha).add_(self.alpha + self.beta)
 
-    def log_slope_derivative(self, squashed: Tensor, slope: Tensor) -> Tensor:  # noqa: D102
-        return torch.addcdiv(squashed, squashed, slope, value=-self.beta).mul_(-2 * self.alpha)
+    def log_slope_derivative(  # noqa: D102
+        self, squashed: Tensor, slope: Tensor, *, out: Tensor | None = None
+    ) -> Tensor:
+        gap = torch.addcdiv(squashed, squashed, slope, value=-self.beta, out=out)
+        return gap.mul_(-2 * self.alpha)
 
     def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
         # For y > 0, tanh(αx) <= min(1, αx) bounds x from below and tanh >= 0 from above;

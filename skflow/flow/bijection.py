@@ -91,10 +91,11 @@ class Bijection(nn.Module, ABC):
             y, log_det = self.forward_and_log_det(x)
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            outputs = [(y, grad_y), (log_det, grad_log_det)]
-            outputs = [pair for pair in outputs if pair[0].requires_grad]
+            pairs = ((y, grad_y), (log_det, grad_log_det))
+            outputs = [output for output, _ in pairs if output.requires_grad]
+            gradients = [gradient for output, gradient in pairs if output.requires_grad]
             if outputs:
-                torch.autograd.backward(*map(list, zip(*outputs, strict=True)))
+                torch.autograd.backward(outputs, gradients)
             return x.grad
 
         return y.detach(), log_det.detach(), pullback

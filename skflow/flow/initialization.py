@@ -7,7 +7,7 @@ __all__ = ["random_orthogonal", "shrunk_whitening"]
 
 _SHRINKAGES = 33
 _MOST_FACTORED_COLUMNS = 2048
-_BLOCK = 64
+_BLOCK_ENTRIES = 2**16  # so few that the room is given back to the system
 
 
 @torch.no_grad()
@@ -39,10 +39,10 @@ def random_orthogonal(
     signs = [torch.randint(2, (d,), generator=generator, device=device) * 2 - 1 for _ in range(3)]
     orders = [torch.randperm(d, generator=generator, device=device) for _ in range(2)]
     q = torch.empty(d, d, dtype=dtype, device=device)
-    for start in range(0, d, _BLOCK):
-        block = q[start : start + _BLOCK]
+    n_rows = max(1, _BLOCK_ENTRIES // d)
+    for block, ones in zip(q.split(n_rows), orders[0].split(n_rows), strict=True):
         rows = torch.zeros(block.shape, dtype=torch.float64, device=device)
-        rows[torch.arange(len(rows)), orders[0][start : start + _BLOCK]] = 1
+        rows.scatter_(1, ones.unsqueeze(1), 1)
         for k in range(2):
             spectrum = torch.fft.fft(rows * signs[k], norm="ortho")
             rows = (spectrum.real - spectrum.imag)[:, orders[1]]
@@ -92,11 +92,11 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
     # (N, N) or (D, D), whichever is less; both have the eigenvalues that are not zero.
     moments = x.new_zeros((min(n, d),) * 2, dtype=torch.float64)
     if n < d:
-        for columns in torch.arange(d, device=x.device).split(_BLOCK):
+        for columns in torch.arange(d, device=x.device).split(max(1, _BLOCK_ENTRIES // n)):
             block = x[:, columns] - mean[columns]
             moments.addmm_(block, block.mT, alpha=1 / n)
     else:
-        for rows in x.split(_BLOCK * 64):
+        for rows in x.split(max(1, 16 * _BLOCK_ENTRIES // d)):
             block = rows - mean
             moments.addmm_(block.mT, block, alpha=1 / n)
     eigenvalues, eigenvectors = torch.linalg.eigh(moments)
@@ -110,7 +110,10 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
     if n < d:
         projections = eigenvectors.square() * (eigenvalues * n)
     else:
-        parts = [((rows - mean) @ eigenvectors).square_() for rows in x.split(_BLOCK * 64)]
+        parts = [
+            ((rows - mean) @ eigenvectors).square_()
+            for rows in x.split(max(1, 16 * _BLOCK_ENTRIES // d))
+        ]
         projections = torch.cat(parts)
     n_null = d - len(eigenvalues)
     shrinkages = torch.logspace(-8, 0, _SHRINKAGES, dtype=torch.float64, device=x.device)
@@ -137,7 +140,7 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
     weights = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
     directions = eigenvectors[:, usable] * weights.abs().sqrt()
     basis = torch.empty(d, directions.shape[1], dtype=x.dtype, device=x.device)
-    for columns in torch.arange(d, device=x.device).split(_BLOCK):
+    for columns in torch.arange(d, device=x.device).split(max(1, _BLOCK_ENTRIES // n)):
         basis[columns] = ((x[:, columns] - mean[columns]).mT @ directions).to(x.dtype)
     # All of these variances exceed the floor, so that what is added to it is negative.
     whitening = torch.mm(basis, basis.mT).neg_()

@@ -19,7 +19,10 @@ __all__ = ["LinearStack"]
 # The entries of the weights that are made float64 at a time for their determinants.
 _DETERMINANT_ENTRIES = 2**20
 
-# Beyond so many columns, no determinant is computed before it is asked for.
+# Beyond so many columns, the log-determinants at the start are what they are by construction...
+_MOST_COMPUTED_COLUMNS = 2048
+
+# ...and beyond so many, those at the end are the tracked ones.
 _MOST_CHECKED_COLUMNS = 8192
 
 # Weights that are small by more than this factor are multiplied by it.
@@ -93,9 +96,9 @@ class LinearStack(Bijection):
         super().__init__()
         self.activation = activation
         self.init = init
-        self.weight = nn.Parameter(
-            torch.eye(n_features, dtype=dtype).repeat(n_layers, 1, 1).contiguous()
-        )
+        weight = torch.zeros(n_layers, n_features, n_features, dtype=dtype)
+        weight.diagonal(dim1=-2, dim2=-1).fill_(1)
+        self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(n_layers, n_features, dtype=dtype)) if bias else None
         self.gain = 1.0
         self.factors: Factors | None = None
@@ -277,7 +280,7 @@ class LinearStack(Bijection):
             if self.bias is not None:
                 self.bias[k] = -(mean @ self.weight[k].T)
             x = self._apply_layer(k, x)
-        if d > _MOST_CHECKED_COLUMNS:
+        if d > _MOST_COMPUTED_COLUMNS:
             self._keep_log_abs_det(torch.stack(log_abs_dets))
 
     @property
@@ -323,7 +326,9 @@ class LinearStack(Bijection):
 
     def _apply_layer(self, k: int, x: Tensor) -> Tensor:
         weight = self.weight[k].to(x.dtype).T
-        return x @ weight if self.bias is None else torch.addmm(self.bias[k].to(x.dtype), x, weight)
+        return (
+            x @ weight if self.bias is None else torch.addmm(self.bias[k].to(x.dtype), x, weight)
+        )
 
     def _factorization(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
         self.settle()
@@ -360,7 +365,7 @@ class LinearStack(Bijection):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("_kept_log_abs_det")
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.set_extra_state(kept)
 
 

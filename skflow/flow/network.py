@@ -154,6 +154,7 @@ class Flow(nn.Module):
         x : Tensor of shape (N, D)
         generator : torch.Generator
         """
-        for bijection in self.bijections:
+        for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator)
-            x = bijection(x)
+            if k < len(self.bijections) - 1:
+                x = bijection(x)

@@ -7,7 +7,7 @@ from skflow.flow.bijection import Bijection
 
 __all__ = ["Standardize"]
 
-_BLOCK = 4096
+_BLOCK_ENTRIES = 2**16
 
 
 class Standardize(Bijection):
@@ -55,9 +55,9 @@ class Standardize(Bijection):
         # In units of the spread no square over- or underflows; block by block, no copy is made.
         spread = torch.where(high > low, high - low, 1)
         mean, variance = torch.zeros_like(low), torch.zeros_like(low)
-        for block in x.split(_BLOCK):
+        for block in x.split(max(1, _BLOCK_ENTRIES // x.shape[1])):
             mean += ((block - low) / spread).sum(0) / len(x)
-        for block in x.split(_BLOCK):
+        for block in x.split(max(1, _BLOCK_ENTRIES // x.shape[1])):
             variance += ((block - low) / spread - mean).square().sum(0) / len(x)
         shift = low + mean * spread
         scale = torch.where(high > low, variance.sqrt() * spread, 1)
@@ -75,7 +75,7 @@ class Standardize(Bijection):
         return -float(self.scale.log().sum())
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        y = ((x.double() - self.shift) / self.scale).to(x.dtype)
+        y = (x.double() - self.shift).div_(self.scale).to(x.dtype)
         return y, x.new_full((len(x),), self.log_det)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102

@@ -1,29 +1,145 @@
-"""Batches of rows."""
+"""Rows of a data set, prepared a few at a time, and shuffled batches of them."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batches"]
+from skflow.flow.standardize import Standardize
+
+__all__ = ["Batches", "Rows"]
+
+# How much is prepared at a time where all rows are wanted one after the other.
+_BLOCK_ENTRIES = 2**18
+
+# Of a device's free memory, the share that the data may take.
+_DEVICE_SHARE = 0.5
 
 
-class Batches:
-    """Shuffled batches of equal size from the rows of a tensor.
+class Rows:
+    """Rows of a data set, standardised as they are taken.
 
-    Rows that do not fill a last batch wait for the next epoch: each epoch has its own order,
-    so that all rows are seen equally often.
+    The data stay where they are and as they are: no more than what is taken is ever copied. For
+    a GPU, all of it is prepared there at once if it fits, and else what is taken goes through
+    pinned memory, so that the copy runs while the device computes.
 
     Parameters
     ----------
-    rows : Tensor of shape (N, D)
+    data : Tensor of shape (N, D)
+        On the CPU.
+    standardize : Standardize or None, default=None
+        Applied to what is taken, in float64.
+    noise : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
+        Indices of columns, and what is added to them.
+    dtype : torch.dtype or None, default=None
+        The precision of what is taken; by default, that of `data`.
+    device : torch.device or str, default="cpu"
+        Where it is taken to.
+    order : Tensor of shape (M,) or None, default=None
+        Which rows there are, by their index in `data`; by default, all in their order.
+    """
+
+    def __init__(
+        self,
+        data: Tensor,
+        *,
+        standardize: Standardize | None = None,
+        noise: tuple[Tensor, Tensor] | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        order: Tensor | None = None,
+    ) -> None:
+        self.data = data
+        self.standardize = standardize
+        self.noise = noise
+        self.dtype = data.dtype if dtype is None else dtype
+        self.device = torch.device(device)
+        self.order = torch.arange(len(data)) if order is None else order
+        self.resident: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def subset(self, which: slice) -> Rows:
+        """Return some of the rows."""
+        subset = Rows(
+            self.data,
+            standardize=self.standardize,
+            noise=self.noise,
+            dtype=self.dtype,
+            device=self.device,
+            order=self.order[which],
+        )
+        subset.resident = self.resident
+        return subset
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Return the rows with these indices, of shape (len(indices), D), on the device."""
+        chosen = self.order[indices]
+        if self.resident is not None:
+            return self.resident[chosen.to(self.device)]
+        n_rows = self._block_length()
+        if len(chosen) <= n_rows:
+            x = self._prepare(chosen)
+        else:
+            x = torch.empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
+            for part, some in zip(x.split(n_rows), chosen.split(n_rows), strict=True):
+                part.copy_(self._prepare(some))
+        if self.device.type == "cuda":
+            x = x.pin_memory()
+        return x.to(self.device, non_blocking=True)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield all rows in their order, in blocks that a processor's cache holds."""
+        for indices in torch.arange(len(self)).split(self._block_length()):
+            yield self.take(indices)
+
+    def move_if_it_fits(self) -> None:
+        """Prepare all of the data on the device, if that is a GPU with room for it."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if self.data.numel() * self.dtype.itemsize <= _DEVICE_SHARE * free:
+                self.move()
+
+    def move(self) -> None:
+        """Prepare all of the data on the device."""
+        resident = torch.empty(self.data.shape, dtype=self.dtype, device=self.device)
+        for indices in torch.arange(len(self.data)).split(self._block_length()):
+            resident[indices[0] : indices[-1] + 1] = self._prepare(indices).to(self.device)
+        self.resident = resident
+
+    def _block_length(self) -> int:
+        return max(1, _BLOCK_ENTRIES // self.data.shape[1])
+
+    def _prepare(self, indices: Tensor) -> Tensor:
+        x = self.data[indices]
+        if self.standardize is not None:
+            x = self.standardize(x.double())
+        if self.noise is not None:
+            columns, noise = self.noise
+            x[:, columns] += noise[indices].to(x.dtype)
+        return x.to(self.dtype)
+
+
+class Batches:
+    """Shuffled batches of equal size.
+
+    Rows that do not fill a last batch wait for the next epoch: each epoch has its own order,
+    so that all rows are seen equally often. Each batch is taken before the last one is used, so
+    that a copy to a GPU runs while that computes.
+
+    Parameters
+    ----------
+    rows : Rows
     batch_size : int
         No more than N rows are ever in a batch.
     generator : torch.Generator
-        Where the order comes from; on the device of the rows.
+        Where the order comes from.
     """
 
-    def __init__(self, rows: Tensor, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.generator = generator
@@ -32,11 +148,16 @@ class Batches:
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        if len(self) == 1 and self.batch_size == len(self.rows):
-            yield self.rows
+        if self.batch_size == len(self.rows):
+            yield self.rows.take(torch.arange(len(self.rows)))
             return
         order = torch.randperm(
             len(self.rows), generator=self.generator, device=self.generator.device
-        )
-        for chunk in order[: len(self) * self.batch_size].split(self.batch_size):
-            yield self.rows[chunk]
+        ).cpu()
+        chunks = iter(order[: len(self) * self.batch_size].split(self.batch_size))
+        batch = self.rows.take(next(chunks))
+        for chunk in chunks:
+            upcoming = self.rows.take(chunk)
+            yield batch
+            batch = upcoming
+        yield batch

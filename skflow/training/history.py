@@ -24,9 +24,9 @@ class History:
     n_steps: int = 0
     """How many steps were applied."""
 
-    log_det_drift: float = 0.0
+    log_det_drift: float | None = None
     """By how much the tracked log-determinants were above the exact ones at the end of the fit;
-    what comes after it uses the exact ones."""
+    what comes after it uses the exact ones. None where there was nothing to compare."""
 
     stopped_early: bool = False
     """Whether the validation score had stopped to rise before the budget was used."""

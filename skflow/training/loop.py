@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +13,14 @@ from torch import Tensor
 from skflow.exceptions import DivergenceError
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
-from skflow.training.batches import Batches
+from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.optimizers import Optimizer
+from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.schedule import Budget, annealing
 
 __all__ = ["EpochReport", "Stopping", "mean_log_prob", "train"]
 
-_BLOCK = 8192
 _MAX_FAILURES = 20
 
 
@@ -63,8 +62,9 @@ def train(
     *,
     rate: float,
     stopping: Stopping,
-    validation: Tensor | None = None,
+    validation: Rows | None = None,
     offset: float = 0.0,
+    precision: MatmulPrecision = "highest",
     report: Callable[[EpochReport], None] | None = None,
 ) -> History:
     r"""Fit a flow to batches of rows by maximum likelihood.
@@ -83,10 +83,13 @@ def train(
     rate : float
         The highest learning rate.
     stopping : Stopping
-    validation : Tensor of shape (M, D) or None, default=None
+    validation : Rows or None, default=None
     offset : float, default=0.0
         Added to each log-likelihood that is recorded, in nats: the log-determinant of what was
         done to the rows before.
+    precision : {"highest", "high", "medium"}, default="highest"
+        That of the products of matrices in a step; scores are always computed with the
+        highest.
     report : callable or None, default=None
         Called after each epoch.
 
@@ -111,15 +114,17 @@ def train(
         clock = time.perf_counter()
         history.initial_score = history.best_score = mean_log_prob(flow, validation) + offset
         budget.reserve(time.perf_counter() - clock)
-        best = deepcopy(flow.state_dict())
+        best = _copy_of_state(flow)
     last_rise, failures = 0, 0
     log_det = _log_abs_det(flow)
 
     for epoch in range(1, stopping.max_iter + 1):
         losses = []
         for batch in batches:
-            loss = flow.relative_gradient(batch)
-            if optimizer.step(rate * annealing(budget.progress)):
+            with matmul_precision(precision):
+                loss = flow.relative_gradient(batch)
+                taken = optimizer.step(rate * annealing(budget.progress))
+            if taken:
                 losses.append(loss)
                 failures = 0
             else:
@@ -155,7 +160,9 @@ def train(
             if score > history.best_score + stopping.tol:
                 last_rise = epoch
             if score > history.best_score:
-                history.best_score, best = score, deepcopy(flow.state_dict())
+                history.best_score = score
+                del best  # before the copy is made: there is never room for three
+                best = _copy_of_state(flow)
         progress = budget.progress
         if report is not None:
             current = rate * annealing(progress)
@@ -172,15 +179,20 @@ def train(
     if best is not None:
         flow.load_state_dict(best)
     drifts = [b.end_training() for b in flow.bijections if isinstance(b, LinearStack)]
-    history.log_det_drift = sum(drift for drift in drifts if drift is not None)
+    known = [drift for drift in drifts if drift is not None]
+    history.log_det_drift = sum(known) if known else None
     return history
 
 
 @torch.no_grad()
-def mean_log_prob(flow: Flow, rows: Tensor) -> float:
-    """Return the mean log-likelihood of `rows`, of shape (N, D), in nats."""
-    total = sum(flow.log_prob(block).double().sum() for block in rows.split(_BLOCK))
+def mean_log_prob(flow: Flow, rows: Rows) -> float:
+    """Return the mean log-likelihood of `rows` in nats."""
+    total = sum(flow.log_prob(block).sum(dtype=torch.float64) for block in rows.blocks())
     return float(total) / len(rows)
+
+
+def _copy_of_state(flow: Flow) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in flow.state_dict().items()}
 
 
 @torch.no_grad()

@@ -24,13 +24,14 @@ class Optimizer(ABC):
         Whose parameters to train.
     """
 
-    default_rate: float
-    """The learning rate that suits most data."""
-
     def __init__(self, flow: Flow) -> None:
         self.stacks = [b for b in flow.bijections if isinstance(b, LinearStack)]
         dense = {id(p) for stack in self.stacks for p in stack.parameters()}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
+
+    @abstractmethod
+    def default_rate(self, n_rows: int) -> float:
+        """Return the learning rate that suits most data, for batches of `n_rows` rows."""
 
     @torch.no_grad()
     def step(self, rate: float) -> bool:
@@ -82,7 +83,11 @@ class RelativeSGD(Optimizer):
     :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
     """
 
-    default_rate = 0.02
+    def default_rate(self, n_rows: int) -> float:  # noqa: D102
+        # The squared norm of a batch of white rows, over their number, is 1 + D/N and a little
+        # more: the rate at which a step turns the weights over falls with that.
+        most = max(stack.weight.shape[-1] for stack in self.stacks)
+        return min(0.02, 0.2 * n_rows / most)
 
     def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
@@ -109,10 +114,9 @@ class NormalizedRelativeSGD(RelativeSGD):
     Cost: that of :class:`RelativeSGD`, and O(L·N²·(N + D)), or O(L·D²·(N + D)) if D is less.
     """
 
-    def __init__(self, flow: Flow) -> None:
-        super().__init__(flow)
+    def default_rate(self, n_rows: int) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
-        self.default_rate = 0.4 / math.sqrt(sum(stack.n_layers for stack in self.stacks))
+        return 0.4 / math.sqrt(sum(stack.n_layers for stack in self.stacks))
 
     def _size(self) -> float:
         bound = super()._size()
@@ -130,11 +134,12 @@ class Adam(Optimizer):
     Keeps two moments of each parameter and a gradient: four times the parameters' memory.
     """
 
-    default_rate = 0.001
-
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow)
-        self._adam = torch.optim.Adam(flow.parameters(), lr=self.default_rate, fused=True)
+        self._adam = torch.optim.Adam(flow.parameters(), fused=True)
+
+    def default_rate(self, n_rows: int) -> float:  # noqa: D102
+        return 0.001
 
     def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:

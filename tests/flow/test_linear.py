@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -115,6 +118,97 @@ def test_whitening_is_safe_without_full_rank(kind, generator):
         x = x[:3]
     else:
         x = x[:1].repeat(2, 1)
-    whitening, log_det = shrunk_whitening(x)
+    whitening, _ = shrunk_whitening(x)
     assert torch.isfinite(whitening).all()
     assert (torch.linalg.eigvalsh(whitening) > 0).all()
+
+
+def step(stack, generator, rate=0.1):
+    x = torch.randn(3, stack.weight.shape[-1], generator=generator, dtype=stack.weight.dtype)
+    Flow([stack], Normal(), n_features=x.shape[1]).relative_gradient(x)
+    with torch.no_grad():
+        stack.relative_step(rate)
+
+
+def test_what_a_step_puts_off_is_done_before_the_weights_are_used(make_stack, generator):
+    stack = make_stack(2, 5, activation=LeakyTanh())
+    x = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        stack.log_abs_det()
+        step(stack, generator)
+        assert stack.gain == pytest.approx(1.1)
+        effective = stack.weight * stack.gain
+        y, _ = stack.forward_and_log_det(x)
+        assert stack.gain == 1
+        torch.testing.assert_close(stack.weight.detach(), effective.detach())
+        torch.testing.assert_close(stack.inverse(y), x)
+        exact = torch.linalg.slogdet(stack.weight).logabsdet
+        torch.testing.assert_close(stack.log_abs_det(), exact)
+
+
+def test_a_gain_does_not_outgrow_the_float_type(generator):
+    stack = LinearStack(1, 6)
+    with torch.no_grad():
+        stack.log_abs_det()
+        for _ in range(3000):
+            step(stack, generator, rate=0.05)  # 1.05 to the 3000th is 10 to the 63rd
+            assert stack.gain < 1100
+        assert torch.isfinite(stack.log_abs_det()).all()
+
+
+def test_states_and_pickles_keep_the_log_determinants(make_stack, monkeypatch):
+    stack = make_stack(2, 4)
+    with torch.no_grad():
+        known = stack.log_abs_det()
+        twin = make_stack(2, 4)
+        twin.load_state_dict(stack.state_dict())
+        copies = [twin, copy.deepcopy(stack), pickle.loads(pickle.dumps(stack))]
+        monkeypatch.setattr(linear, "_log_abs_det", None)  # nothing is computed
+        for one in copies:
+            assert torch.equal(one.log_abs_det(), known)
+
+
+def test_a_state_without_log_determinants_makes_them_forgotten(make_stack):
+    stack, other = make_stack(2, 4), make_stack(2, 4)
+    with torch.no_grad():
+        stack.log_abs_det()
+        stack.load_state_dict(other.state_dict())
+        assert not stack.log_abs_det_is_known
+        torch.testing.assert_close(
+            stack.log_abs_det(), torch.linalg.slogdet(other.weight).logabsdet
+        )
+
+
+@pytest.mark.parametrize("init", ["whiten", "orthogonal"])
+def test_log_determinants_of_many_columns_are_known_from_the_start(init, generator, monkeypatch):
+    monkeypatch.setattr(linear, "_MOST_COMPUTED_COLUMNS", 5)
+    stack = LinearStack(3, 6, activation=LeakyTanh(), init=init, dtype=torch.float64)
+    stack.initialize(torch.randn(30, 6, generator=generator), generator)
+    assert stack.log_abs_det_is_known
+    with torch.no_grad():
+        exact = torch.linalg.slogdet(stack.weight).logabsdet
+        torch.testing.assert_close(stack.log_abs_det(), exact)
+
+
+def test_the_end_of_training_corrects_the_log_determinants(make_stack, generator, monkeypatch):
+    stack = make_stack(2, 6)
+    with torch.no_grad():
+        exact = stack.log_abs_det().clone()
+        stack._keep_log_abs_det(exact + 0.25)
+        assert stack.end_training() == pytest.approx(0.5)
+        torch.testing.assert_close(stack.log_abs_det(), exact)
+        # Of many columns, the tracked ones are kept.
+        monkeypatch.setattr(linear, "_MOST_CHECKED_COLUMNS", 5)
+        stack._keep_log_abs_det(exact + 0.25)
+        assert stack.end_training() is None
+        torch.testing.assert_close(stack.log_abs_det(), exact + 0.25)
+
+
+def test_random_orthogonal_of_many_columns(generator, monkeypatch):
+    monkeypatch.setattr("skflow.flow.initialization._MOST_FACTORED_COLUMNS", 5)
+    monkeypatch.setattr("skflow.flow.initialization._BLOCK_ENTRIES", 200)
+    q = random_orthogonal(101, generator)
+    torch.testing.assert_close(q @ q.T, torch.eye(101, dtype=torch.float64))
+    # Like entries of a uniform one, close to normal.
+    assert 2.5 < q.pow(4).mean() / q.pow(2).mean() ** 2 < 3.5
+    assert not torch.equal(q, random_orthogonal(101, generator))

@@ -1,10 +1,12 @@
+import pytest
 import torch
 
-from skflow.training.batches import Batches
+from skflow.flow import Standardize
+from skflow.training.batches import Batches, Rows
 
 
 def test_an_epoch_sees_each_row_at_most_once_in_batches_of_equal_size(generator):
-    batches = Batches(torch.arange(23.0)[:, None], 5, generator)
+    batches = Batches(Rows(torch.arange(23.0)[:, None]), 5, generator)
     epoch = list(batches)
     assert len(epoch) == len(batches) == 4
     assert {batch.shape for batch in epoch} == {(5, 1)}
@@ -12,18 +14,61 @@ def test_an_epoch_sees_each_row_at_most_once_in_batches_of_equal_size(generator)
 
 
 def test_rows_left_over_get_their_turn(generator):
-    batches = Batches(torch.arange(23.0)[:, None], 5, generator)
+    batches = Batches(Rows(torch.arange(23.0)[:, None]), 5, generator)
     seen = torch.cat([batch for _ in range(20) for batch in batches])
     assert len(seen.unique()) == 23
 
 
 def test_few_rows_are_one_batch_in_their_order(generator):
     rows = torch.arange(3.0)[:, None]
-    (batch,) = Batches(rows, 5, generator)
+    (batch,) = Batches(Rows(rows), 5, generator)
     assert torch.equal(batch, rows)
 
 
 def test_order_is_that_of_the_generator():
     rows = torch.arange(100.0)[:, None]
-    one, two = (Batches(rows, 10, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, two = (Batches(Rows(rows), 10, torch.Generator().manual_seed(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.fixture
+def rows(generator):
+    data = 3 * torch.randn(50, 4, generator=generator, dtype=torch.float64) + 2
+    data[:, 2] = 7.0
+    noise = torch.randn(50, 1, generator=generator)
+    return Rows(
+        data,
+        standardize=Standardize.from_rows(data),
+        noise=(torch.tensor([2]), noise),
+        dtype=torch.float32,
+        order=torch.randperm(50, generator=generator),
+    )
+
+
+def test_rows_are_prepared_as_they_are_taken(rows):
+    x = rows.take(torch.arange(50))
+    assert x.dtype == torch.float32
+    expected = (rows.data - rows.data.mean(0)) / rows.data.std(0, correction=0)
+    expected[:, 2] = rows.noise[1][:, 0]
+    torch.testing.assert_close(x, expected[rows.order].float())
+    assert (rows.data[:, 2] == 7).all()
+
+
+def test_blocks_are_all_rows_in_their_order(rows, monkeypatch):
+    monkeypatch.setattr("skflow.training.batches._BLOCK_ENTRIES", 4 * 12)
+    blocks = list(rows.blocks())
+    assert [len(block) for block in blocks] == [12, 12, 12, 12, 2]
+    assert torch.equal(torch.cat(blocks), rows.take(torch.arange(50)))
+
+
+def test_subset_is_part_of_the_order(rows):
+    subset = rows.subset(slice(10, 30))
+    assert len(subset) == 20
+    assert torch.equal(subset.take(torch.arange(20)), rows.take(torch.arange(10, 30)))
+
+
+def test_rows_on_their_device_are_the_same(rows):
+    expected = rows.take(torch.arange(50))
+    rows.move()
+    assert torch.equal(rows.take(torch.arange(50)), expected)
+    assert torch.equal(rows.subset(slice(5)).take(torch.arange(5)), expected[:5])

@@ -6,7 +6,7 @@ import torch
 
 from skflow.exceptions import DivergenceError
 from skflow.flow import Flow, LeakyTanh, LinearStack, Normal
-from skflow.training.batches import Batches
+from skflow.training.batches import Batches, Rows
 from skflow.training.loop import Stopping, mean_log_prob, train
 from skflow.training.optimizers import Adam, RelativeSGD
 
@@ -27,13 +27,13 @@ def flow(rows, generator):
 
 def fit(flow, rows, generator, *, rate=0.05, optimizer=RelativeSGD, batch_size=50, **kwargs):
     stopping = Stopping(**{"max_iter": 20, "n_iter_no_change": 100} | kwargs.pop("stopping", {}))
-    batches = Batches(rows, batch_size, generator)
+    batches = Batches(Rows(rows), batch_size, generator)
     return train(flow, batches, optimizer(flow), rate=rate, stopping=stopping, **kwargs)
 
 
 @pytest.mark.parametrize("optimizer", [RelativeSGD, Adam])
 def test_likelihood_rises_and_is_recorded(flow, rows, generator, optimizer):
-    before = mean_log_prob(flow, rows)
+    before = mean_log_prob(flow, Rows(rows))
     rate = 0.05 if optimizer is RelativeSGD else 0.01
     history = fit(
         flow,
@@ -42,23 +42,23 @@ def test_likelihood_rises_and_is_recorded(flow, rows, generator, optimizer):
         rate=rate,
         optimizer=optimizer,
         stopping={"max_iter": 80},
-        validation=rows[:100],
+        validation=Rows(rows[:100]),
     )
-    assert mean_log_prob(flow, rows) > before + 0.02
+    assert mean_log_prob(flow, Rows(rows)) > before + 0.02
     assert history.n_epochs == len(history.validation_scores) == 80
     assert history.n_steps == 80 * 6
     assert history.best_score == max(history.validation_scores)
-    assert mean_log_prob(flow, rows[:100]) == pytest.approx(history.best_score)
+    assert mean_log_prob(flow, Rows(rows[:100])) == pytest.approx(history.best_score)
 
 
 def test_full_batch_loss_is_the_exact_negative_log_likelihood(flow, rows, generator):
     # A rate of almost zero: the flow of the first and of the last step are the same.
     history = fit(flow, rows, generator, rate=1e-12, batch_size=400, stopping={"max_iter": 2})
-    assert history.losses == pytest.approx([-mean_log_prob(flow, rows)] * 2, abs=1e-5)
+    assert history.losses == pytest.approx([-mean_log_prob(flow, Rows(rows))] * 2, abs=1e-5)
 
 
 def test_offset_is_added_to_what_is_recorded(flow, rows, generator):
-    kwargs = {"rate": 1e-12, "stopping": {"max_iter": 1}, "validation": rows[:50]}
+    kwargs = {"rate": 1e-12, "stopping": {"max_iter": 1}, "validation": Rows(rows[:50])}
     plain = fit(flow, rows, torch.Generator().manual_seed(0), **kwargs)
     shifted = fit(flow, rows, torch.Generator().manual_seed(0), offset=7.0, **kwargs)
     assert shifted.best_score == pytest.approx(plain.best_score + 7, abs=1e-5)
@@ -68,7 +68,7 @@ def test_offset_is_added_to_what_is_recorded(flow, rows, generator):
 def test_first_weights_are_kept_if_none_are_better(flow, rows, generator):
     before = flow.state_dict()["_bijections.0.weight"].clone()
     validation = flow.sample(200, generator=generator, dtype=torch.float32).detach()
-    history = fit(flow, rows[:5] + 3, generator, rate=0.02, validation=validation)
+    history = fit(flow, rows[:5] + 3, generator, rate=0.02, validation=Rows(validation))
     assert history.best_score == history.initial_score
     assert torch.equal(flow.state_dict()["_bijections.0.weight"], before)
 
@@ -82,7 +82,7 @@ def test_a_stalled_fit_lands(flow, rows, generator):
         batch_size=20,
         rate=0.2,
         stopping={"max_iter": 1000, "n_iter_no_change": 15},
-        validation=rows[200:],
+        validation=Rows(rows[200:]),
         report=reports.append,
     )
     assert history.stopped_early
@@ -97,7 +97,9 @@ def test_a_fit_ends_in_time_with_its_schedule_completed(flow, rows, generator):
     reports = []
     started = time.perf_counter()
     stopping = {"max_iter": 10**6, "max_time": 0.5, "started": started}
-    fit(flow, rows, generator, stopping=stopping, validation=rows[:50], report=reports.append)
+    fit(
+        flow, rows, generator, stopping=stopping, validation=Rows(rows[:50]), report=reports.append
+    )
     assert reports[-1].progress == 1.0
     assert reports[-1].rate == pytest.approx(0.0, abs=1e-12)
     assert len(reports) < 10**6
@@ -105,13 +107,13 @@ def test_a_fit_ends_in_time_with_its_schedule_completed(flow, rows, generator):
 
 def test_a_non_finite_step_is_skipped_and_the_rate_lowered(flow, rows, generator):
     rows[17] = 1e30
-    before = mean_log_prob(flow, rows[50:])
+    before = mean_log_prob(flow, Rows(rows[50:]))
     match = r"learning_rate was lowered to 0\.025 .* Set learning_rate=0\.025 or less"
     with pytest.warns(RuntimeWarning, match=match):
         history = fit(flow, rows, generator, stopping={"max_iter": 1})
     assert history.n_steps == 7
     assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())
-    assert mean_log_prob(flow, rows[50:]) > before
+    assert mean_log_prob(flow, Rows(rows[50:])) > before
 
 
 def test_after_a_non_finite_step_the_best_weights_come_back(flow, rows, generator):
@@ -122,7 +124,7 @@ def test_after_a_non_finite_step_the_best_weights_come_back(flow, rows, generato
             torch.full((50, 3), 1e30),
             generator,
             stopping={"max_iter": 3},
-            validation=rows,
+            validation=Rows(rows),
         )
     assert torch.equal(flow.state_dict()["_bijections.0.weight"], best)
 

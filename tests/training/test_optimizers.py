@@ -152,7 +152,7 @@ def test_no_data_makes_a_normalised_step_singular(n_layers, generator):
     optimizer = NormalizedRelativeSGD(flow)
     for step in range(200):
         flow.relative_gradient(x[(10 * step) % 500 :][:10])
-        assert optimizer.step(optimizer.default_rate)
+        assert optimizer.step(optimizer.default_rate(10))
     with torch.no_grad():
         assert torch.isfinite(stack.log_abs_det()).all()
 
@@ -209,6 +209,14 @@ def test_a_step_without_a_gradient_says_so():
     flow = Flow([LinearStack(1, 2)], Normal(), n_features=2)
     with pytest.raises(RuntimeError, match="needs the flow's relative_gradient"):
         RelativeSGD(flow).step(0.1)
+
+
+def test_the_rate_of_sgd_falls_where_columns_outnumber_rows():
+    few, many = (
+        RelativeSGD(Flow([LinearStack(1, d)], Normal(), n_features=d)) for d in (100, 10_000)
+    )
+    assert few.default_rate(100) == 0.02
+    assert many.default_rate(100) == pytest.approx(0.002)
 
 
 class Translate(Bijection):
