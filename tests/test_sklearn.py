@@ -1,8 +1,10 @@
 """A citizen of scikit-learn: its checks, with nothing excused, and its tools."""
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -108,3 +110,15 @@ def test_frames_and_names(iris):
     assert list(latents.columns) == [f"relativegradientflow{i}" for i in range(4)]
     with pytest.raises(ValueError, match="feature names"):
         flow.score_samples(frame[["d", "c", "b", "a"]])
+
+
+def threads_in_worker(_):
+    return torch.get_num_threads()
+
+
+def test_joblib_workers_do_not_compete_for_cores():
+    available = joblib.cpu_count()
+    counts = joblib.Parallel(n_jobs=2, backend="loky")(
+        joblib.delayed(threads_in_worker)(i) for i in range(4)
+    )
+    assert max(counts) <= max(1, available // 2)

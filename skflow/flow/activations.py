@@ -1,7 +1,7 @@
 """Fixed elementwise nonlinearities, invertible and smooth."""
 
+import math
 from abc import abstractmethod
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,7 @@ from torch import Tensor
 from skflow.flow.bijection import Bijection
 from skflow.flow.root_finding import bracketed_newton
 
-__all__ = ["Activation", "Bracket", "LeakyTanh", "SmoothLeakyReLU"]
-
-
-class Bracket(NamedTuple):
-    """Where the inverse of an activation lies, and where to start looking for it."""
-
-    lower: Tensor
-    upper: Tensor
-    start: Tensor
+__all__ = ["Activation", "LeakyTanh", "SmoothLeakyReLU"]
 
 
 class Activation(Bijection):
@@ -53,8 +45,12 @@ class Activation(Bijection):
         """
 
     @abstractmethod
-    def bracket(self, y: Tensor) -> Bracket:
-        r"""Return bounds for :math:`\sigma^{-1}(y)`, and a start from which Newton converges."""
+    def start(self, y: Tensor) -> Tensor:
+        r"""Return a guess of :math:`\sigma^{-1}(y)`, from which Newton's iteration converges."""
+
+    @abstractmethod
+    def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return bounds for :math:`\sigma^{-1}(y)`, the lower and the upper."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.value(x, self.squash(x))
@@ -63,13 +59,16 @@ class Activation(Bijection):
         squashed = self.squash(x)
         return self.value(x, squashed), self.slope(squashed).log().sum(-1)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse(self, y: Tensor) -> Tensor:  # noqa: D102
         def value_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
             squashed = self.squash(x)
             return self.value(x, squashed), self.slope(squashed)
 
-        x, slope = bracketed_newton(value_and_slope, y, **self.bracket(y)._asdict())
-        return x, -slope.log().sum(-1)
+        return bracketed_newton(value_and_slope, y, start=self.start, bracket=self.bracket)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        x = self.inverse(y)
+        return x, -self.slope(self.squash(x)).log().sum(-1)
 
 
 class SmoothLeakyReLU(Activation):
@@ -123,13 +122,13 @@ class SmoothLeakyReLU(Activation):
     ) -> Tensor:
         return torch.mul(1 - squashed, 1 - self.alpha / slope, out=out)
 
-    def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
-        # leaky(x) <= s_L(x) <= leaky(x) + (1 - alpha) log 2, and Newton on a convex function
-        # comes down from the right without ever leaving the bracket.
-        shifted = y - (1 - self.alpha) * 0.6931471805599454
-        lower = torch.where(shifted > 0, shifted, shifted / self.alpha)
-        upper = torch.where(y > 0, y, y / self.alpha)
-        return Bracket(lower, upper, upper)
+    def start(self, y: Tensor) -> Tensor:  # noqa: D102
+        # Newton on a convex function comes down from the right without ever leaving the bracket.
+        return y.clamp_min(0) + y.clamp_max(0) / self.alpha
+
+    def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        # leaky(x) <= s_L(x) <= leaky(x) + (1 - alpha) log 2
+        return self.start(y - (1 - self.alpha) * math.log(2)), self.start(y)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"alpha={self.alpha}"
@@ -188,16 +187,16 @@ class LeakyTanh(Activation):
         gap = torch.addcdiv(squashed, squashed, slope, value=-self.beta, out=out)
         return gap.mul_(-2 * self.alpha)
 
-    def bracket(self, y: Tensor) -> Bracket:  # noqa: D102
-        # For y > 0, tanh(αx) <= min(1, αx) bounds x from below and tanh >= 0 from above;
-        # there s_T is concave, and Newton comes up from the left inside the bracket.
-        size = y.abs()
-        near = torch.maximum(size / (self.alpha + self.beta), (size - 1) / self.beta)
-        far = size / self.beta
-        sign = y.sign()
-        lower = torch.where(y > 0, near, -far)
-        upper = torch.where(y > 0, far, -near)
-        return Bracket(lower, upper, sign * near)
+    def start(self, y: Tensor) -> Tensor:  # noqa: D102
+        # For y > 0, tanh(αx) <= min(1, αx) bounds x from below; s_T is concave there, and Newton
+        # comes up from the left without ever leaving the bracket.
+        near = y / (self.alpha + self.beta)
+        far = F.softshrink(y, 1.0).div_(self.beta)
+        return torch.where(near.abs() > far.abs(), near, far)
+
+    def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        near, far = self.start(y), y / self.beta
+        return torch.minimum(near, far), torch.maximum(near, far)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"alpha={self.alpha}, beta={self.beta}"

@@ -77,7 +77,7 @@ class BaseDistribution(nn.Module, ABC):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        """Draw independent rows by inversion.
+        """Draw independent rows, by inversion unless a distribution knows better.
 
         Parameters
         ----------
@@ -117,6 +117,15 @@ class Normal(BaseDistribution):
 
     def quantile(self, u: Tensor) -> Tensor:  # noqa: D102
         return torch.special.ndtri(u)
+
+    def sample(  # noqa: D102
+        self,
+        shape: tuple[int, int],
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float64,
+    ) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
 
 
 class HyperbolicSecant(BaseDistribution):

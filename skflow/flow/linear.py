@@ -127,14 +127,17 @@ class LinearStack(Bijection):
             x = self._apply_layer(k, x)
         return x, log_det
 
+    def inverse(self, y: Tensor) -> Tensor:  # noqa: D102
+        for k in range(self.n_layers - 1, -1, -1):
+            y = self._invert_layer(k, y)
+            if k > 0 and self.activation is not None:
+                y = self.activation.inverse(y)
+        return y
+
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_det = -self.log_abs_det().sum().to(y).expand(len(y))
-        factors = self._factorization(y.dtype)
         for k in range(self.n_layers - 1, -1, -1):
-            if self.bias is not None:
-                y = y - self.bias[k].to(y.dtype)
-            # Rows are samples: x Wᵀ = y is a system with the factors of Wᵀ on the right.
-            y = torch.linalg.lu_solve(*factors[k], y, left=False)
+            y = self._invert_layer(k, y)
             if k > 0 and self.activation is not None:
                 y, layer_log_det = self.activation.inverse_and_log_det(y)
                 log_det = log_det + layer_log_det
@@ -329,6 +332,12 @@ class LinearStack(Bijection):
         return (
             x @ weight if self.bias is None else torch.addmm(self.bias[k].to(x.dtype), x, weight)
         )
+
+    def _invert_layer(self, k: int, y: Tensor) -> Tensor:
+        if self.bias is not None:
+            y = y - self.bias[k].to(y.dtype)
+        # Rows are samples: x Wᵀ = y is a system with the factors of Wᵀ on the right.
+        return torch.linalg.lu_solve(*self._factorization(y.dtype)[k], y, left=False)
 
     def _factorization(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
         self.settle()

@@ -1,5 +1,6 @@
 """Elementwise root finding that checks itself."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,22 +14,26 @@ __all__ = ["bracketed_newton"]
 # So many plain Newton steps are enough from a good start.
 _PLAIN_STEPS = 8
 
+# Entries that are solved for at a time: a processor's cache holds what is made of them.
+_BLOCK_ENTRIES = 2**14
+
+Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 @torch.no_grad()
 def bracketed_newton(
     function: Callable[[Tensor], tuple[Tensor, Tensor]],
     target: Tensor,
     *,
-    lower: Tensor,
-    upper: Tensor,
-    start: Tensor,
+    start: Callable[[Tensor], Tensor],
+    bracket: Bounds,
     max_iter: int = 100,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     r"""Solve :math:`f(x) = t` for an increasing :math:`f`, element by element.
 
-    Plain Newton steps come first. For the elements that they do not bring to the target, steps
-    that leave the bracket are replaced by bisections, so that each step shrinks the bracket
-    and the iteration converges from any start. The result is checked.
+    Plain Newton steps come first. For the elements that they do not bring to rest, steps that
+    leave the bracket are replaced by bisections, so that each step shrinks the bracket and
+    the iteration converges from any start. The result is checked.
 
     Parameters
     ----------
@@ -36,18 +41,17 @@ def bracketed_newton(
         Elementwise; maps `x` to :math:`f(x)` and :math:`f'(x) > 0`, both of the shape of `x`.
     target : Tensor
         The values :math:`t` to reach.
-    lower, upper : Tensor of the shape of `target`
-        :math:`f(lower) \le t \le f(upper)`, up to rounding.
-    start : Tensor of the shape of `target`
-        Where to start, inside the bracket.
+    start : callable
+        Elementwise; maps targets to where to start, inside the bracket.
+    bracket : callable
+        Elementwise; maps targets to :math:`lower` and :math:`upper`, with
+        :math:`f(lower) \le t \le f(upper)` up to rounding. Called only where it is needed.
     max_iter : int, default=100
-        The most steps to take. Some four are usual; bisection alone takes about 60.
+        The most steps to take with the bracket. Bisection alone takes about 60.
 
     Returns
     -------
     x : Tensor of the shape of `target`
-    slope : Tensor of the shape of `target`
-        :math:`f'(x)`
 
     Raises
     ------
@@ -59,51 +63,52 @@ def bracketed_newton(
     >>> import torch
     >>> from skflow.flow.root_finding import bracketed_newton
     >>> target = torch.tensor([8.0, -27.0], dtype=torch.float64)
-    >>> x, slope = bracketed_newton(
+    >>> bracketed_newton(
     ...     lambda x: (x**3, 3 * x**2),
     ...     target,
-    ...     lower=torch.full_like(target, -10),
-    ...     upper=torch.full_like(target, 10),
-    ...     start=torch.full_like(target, 1),
+    ...     start=torch.ones_like,
+    ...     bracket=lambda t: (torch.full_like(t, -10), torch.full_like(t, 10)),
     ... )
-    >>> x
     tensor([ 2., -3.], dtype=torch.float64)
     """
-    x = start
-    found = torch.zeros((), dtype=torch.bool)
-    for step in range(_PLAIN_STEPS):
-        value, slope = function(x)
-        residual = value - target
-        if step > 1:  # no start is so good that it pays to look before
-            found = residual.abs() <= _tolerance(target, x, slope)
-            if bool(found.all()):
-                return x.sub_(residual.div_(slope)), slope
-        x = x - residual.div_(slope)
-
-    missing = ~found
-    x[missing] = _bisecting_newton(
-        function, target[missing], lower[missing], upper[missing], start[missing], max_iter
+    x = torch.empty_like(target, memory_format=torch.contiguous_format)
+    blocks = zip(
+        x.view(-1).split(_BLOCK_ENTRIES), target.reshape(-1).split(_BLOCK_ENTRIES), strict=True
     )
-    value, slope = function(x)
-    residual = (value - target).abs()
-    if not bool((residual <= _tolerance(target, x, slope)).all()):
-        worst = (residual / (1 + target.abs())).max().item()
-        raise InversionError(
-            f"The inverse was not found to working precision ({target.dtype}): the worst "
-            f"relative residual is {worst:.3g} after {max_iter} iterations. Invert in float64, "
-            "and check that the values to invert are finite and not absurdly large."
-        )
-    return x, slope
+    for solution, block in blocks:
+        if not _plain_newton(function, block, start(block), solution):
+            _bisecting_newton(function, block, start(block), *bracket(block), max_iter, solution)
+    return x
+
+
+def _plain_newton(
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    target: Tensor,
+    x: Tensor,
+    solution: Tensor,
+) -> bool:
+    # Near the root an error is squared by each step: a step as small as this was the last.
+    enough = 0.25 * math.sqrt(torch.finfo(target.dtype).eps)
+    for k in range(_PLAIN_STEPS):
+        value, slope = function(x)
+        step = torch.sub(value, target).div_(slope)
+        x = torch.sub(x, step, out=solution)
+        if k > 1:  # no start is so good that it pays to look before
+            low, high = torch.aminmax(step)
+            if max(-float(low), float(high)) <= enough:
+                return True
+    return False
 
 
 def _bisecting_newton(
     function: Callable[[Tensor], tuple[Tensor, Tensor]],
     target: Tensor,
+    x: Tensor,
     lower: Tensor,
     upper: Tensor,
-    x: Tensor,
     max_iter: int,
-) -> Tensor:
+    solution: Tensor,
+) -> None:
     eps = torch.finfo(target.dtype).eps
     for _ in range(max_iter):
         value, slope = function(x)
@@ -117,9 +122,15 @@ def _bisecting_newton(
         x = step
         if bool((settled | (residual == 0)).all()):
             break
-    return x
-
-
-def _tolerance(target: Tensor, x: Tensor, slope: Tensor) -> Tensor:
+    value, slope = function(x)
+    residual = (value - target).abs()
     # One ulp of x moves the value by slope * eps * |x|: no solver can promise more.
-    return (slope * x).abs_().add_(target.abs()).add_(1).mul_(64 * torch.finfo(x.dtype).eps)
+    tolerance = 64 * eps * (1 + target.abs() + slope * x.abs())
+    if not bool((residual <= tolerance).all()):
+        worst = (residual / (1 + target.abs())).max().item()
+        raise InversionError(
+            f"The inverse was not found to working precision ({target.dtype}): the worst "
+            f"relative residual is {worst:.3g} after {max_iter} iterations. Invert in float64, "
+            "and check that the values to invert are finite and not absurdly large."
+        )
+    solution.copy_(x)
