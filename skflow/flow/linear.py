@@ -16,8 +16,8 @@ from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 
 __all__ = ["LinearStack"]
 
-# The entries of the weights that are made float64 at a time for their determinants.
-_DETERMINANT_ENTRIES = 2**20
+# Up to so many columns, the determinants of all layers are computed in one call.
+_MOST_BATCHED_COLUMNS = 128
 
 # Beyond so many columns, the log-determinants at the start are what they are by construction...
 _MOST_COMPUTED_COLUMNS = 2048
@@ -206,7 +206,7 @@ class LinearStack(Bijection):
         if tracked is not None:
             update = torch.bmm(y, delta.mT).double().mul_(alpha)
             update.diagonal(dim1=-2, dim2=-1).add_(1)
-            self._keep_log_abs_det(tracked + torch.linalg.slogdet(update).logabsdet)
+            self._keep_log_abs_det(tracked + _log_abs_dets(update))
         self.gain *= beta
         if self.gain > _MOST_GAIN:
             self.settle()
@@ -298,13 +298,14 @@ class LinearStack(Bijection):
         enabled it is computed anew, so that they flow. Cost: O(L·D³), and room for one layer.
         """
         if torch.is_grad_enabled() and self.weight.requires_grad:
-            return torch.linalg.slogdet(self.weight.double()).logabsdet
+            return _log_abs_dets(self.weight.double())
         self.settle()
         known = self._known_log_abs_det()
         if known is None:
-            # A few layers at a time: large ones one by one, small ones in one call.
-            chunk = max(1, _DETERMINANT_ENTRIES // self.weight[0].numel())
-            known = torch.cat([_log_abs_det(weights) for weights in self.weight.split(chunk)])
+            if self.weight.shape[-1] <= _MOST_BATCHED_COLUMNS:
+                known = _log_abs_dets(self.weight.double())
+            else:
+                known = torch.stack([_log_abs_det_in_place(weight) for weight in self.weight])
             self._keep_log_abs_det(known)
         return known
 
@@ -378,11 +379,23 @@ class LinearStack(Bijection):
         self.set_extra_state(kept)
 
 
-def _log_abs_det(weight: Tensor) -> Tensor:
-    if len(weight) > 1 or weight.device.type != "cpu":
+def _log_abs_dets(matrices: Tensor) -> Tensor:
+    r"""Return :math:`\log|\det|` of matrices, of shape (L, n, n), one by one where that is needed.
+
+    PyTorch's LU factorisations of batches of larger matrices hang or fail on CPUs with more than
+    one thread (pytorch/pytorch#141358).
+    """
+    if matrices.shape[-1] <= _MOST_BATCHED_COLUMNS or matrices.device.type != "cpu":
+        return torch.linalg.slogdet(matrices).logabsdet
+    return torch.stack([torch.linalg.slogdet(matrix).logabsdet for matrix in matrices])
+
+
+def _log_abs_det_in_place(weight: Tensor) -> Tensor:
+    """Return that of one layer, of shape (D, D), in float64 and in room for one copy."""
+    if weight.device.type != "cpu":
         return torch.linalg.slogdet(weight.double()).logabsdet
-    lu, _ = _lu_factor(weight[0].detach(), torch.float64)
-    return lu.diagonal().abs().log().sum().unsqueeze(0)
+    lu, _ = _lu_factor(weight.detach(), torch.float64)
+    return lu.diagonal().abs().log().sum()
 
 
 def _lu_factor(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,106 @@
+"""The larger data of the benchmarks, read from a folder that is not part of the package.
+
+All rows are float32; whatever is random is determined by `seed`. The folder holds
+
+- `mnist/train-images-idx3-ubyte.gz`, from the MNIST database;
+- `bsds300/train/*.jpg`, the training images of the Berkeley Segmentation Dataset;
+- `tabular/*.npz`, tables of the ADBench collection, each with its rows in an array `X`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.special import logit
+
+__all__ = ["load_bsds300", "load_mnist", "load_table"]
+
+_SQUEEZE = 1e-6  # keeps the logit of a pixel finite
+_SIDE = 8  # of a patch
+_NOISE = 0.01  # of a table's column, in standard deviations
+
+
+def load_mnist(data_dir, seed=0):
+    """Return 50,000 training and 10,000 validation images, dequantised, as logits.
+
+    Parameters
+    ----------
+    data_dir : path
+    seed : int, default=0
+
+    Returns
+    -------
+    train : array of shape (50000, 784)
+    validation : array of shape (10000, 784)
+    """
+    path = Path(data_dir) / "mnist" / "train-images-idx3-ubyte.gz"
+    with gzip.open(path) as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)
+    noise = np.random.default_rng(seed).uniform(size=pixels.shape)
+    rows = logit(_SQUEEZE + (1 - 2 * _SQUEEZE) * (pixels + noise) / 256).astype(np.float32)
+    return rows[:50000], rows[50000:]
+
+
+def load_bsds300(data_dir, patches_per_image=5500, seed=0):
+    """Return random grey 8×8 patches of 180 training and 20 validation images.
+
+    Patches are dequantised and have their mean subtracted, after which the last of the 64
+    pixels follows from the others and is dropped.
+
+    Parameters
+    ----------
+    data_dir : path
+    patches_per_image : int, default=5500
+        The default makes 990,000 training patches.
+    seed : int, default=0
+
+    Returns
+    -------
+    train : array of shape (180 * patches_per_image, 63)
+    validation : array of shape (20 * patches_per_image, 63)
+    """
+    rng = np.random.default_rng(seed)
+    paths = sorted((Path(data_dir) / "bsds300" / "train").glob("*.jpg"))
+    rows = [_patches(path, patches_per_image, rng) for path in paths]
+    return np.concatenate(rows[:180]), np.concatenate(rows[180:])
+
+
+def load_table(data_dir, name, seed=0):
+    """Return four fifths of a table's shuffled rows, and a tenth twice, without its atoms.
+
+    Constant columns are dropped, integers are dequantised, and each column has noise of a
+    hundredth of its standard deviation added: where a value repeats, likelihood is unbounded.
+
+    Parameters
+    ----------
+    data_dir : path
+    name : str
+    seed : int, default=0
+
+    Returns
+    -------
+    train, validation, test : arrays of D columns
+    """
+    with np.load(Path(data_dir) / "tabular" / f"{name}.npz") as file:
+        X = file["X"].astype(float)
+    rng = np.random.default_rng(seed)
+    X = rng.permutation(X[:, np.ptp(X, axis=0) > 0])
+    integers = (X.round() == X).all(0)
+    X[:, integers] += rng.uniform(size=(len(X), integers.sum()))
+    X += _NOISE * X.std(0) * rng.standard_normal(X.shape)
+    tenth = len(X) // 10
+    return np.split(X.astype(np.float32), [len(X) - 2 * tenth, len(X) - tenth])
+
+
+def _patches(path, n_patches, rng):
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L"))  # 0.299 R + 0.587 G + 0.114 B, rounded
+    windows = np.lib.stride_tricks.sliding_window_view(grey, (_SIDE, _SIDE))
+    top, left = (rng.integers(n, size=n_patches) for n in windows.shape[:2])
+    pixels = windows[top, left].reshape(n_patches, -1)
+    patches = (pixels + rng.uniform(size=pixels.shape)) / 256
+    patches -= patches.mean(1, keepdims=True)
+    return patches[:, :-1].astype(np.float32)
