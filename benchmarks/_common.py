@@ -53,7 +53,8 @@ class StandardizedDensity:
 
 def provenance():
     """Return what a reader needs to judge the figures, or to measure them again."""
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    arguments = ["DIR" if Path(argument).is_dir() else argument for argument in sys.argv[1:]]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     return [
         f"command: {command}",
         f"date: {date.today().isoformat()}",
