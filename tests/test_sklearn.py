@@ -112,13 +112,9 @@ def test_frames_and_names(iris):
         flow.score_samples(frame[["d", "c", "b", "a"]])
 
 
-def threads_in_worker(_):
-    return torch.get_num_threads()
-
-
 def test_joblib_workers_do_not_compete_for_cores():
     available = joblib.cpu_count()
     counts = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(threads_in_worker)(i) for i in range(4)
+        joblib.delayed(torch.get_num_threads)() for _ in range(4)
     )
     assert max(counts) <= max(1, available // 2)
