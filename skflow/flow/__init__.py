@@ -4,14 +4,19 @@ from skflow.flow.accumulator import Factors
 from skflow.flow.activations import Activation, LeakyTanh, SmoothLeakyReLU
 from skflow.flow.base import BaseDistribution, HyperbolicSecant, Normal
 from skflow.flow.bijection import Bijection
+from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
+from skflow.flow.splines import ElementwiseSpline
 from skflow.flow.standardize import Standardize
 
 __all__ = [
     "Activation",
+    "AffineCoupling",
     "BaseDistribution",
     "Bijection",
+    "Coupling",
+    "ElementwiseSpline",
     "Factors",
     "Flow",
     "HyperbolicSecant",
@@ -19,5 +24,6 @@ __all__ = [
     "LinearStack",
     "Normal",
     "SmoothLeakyReLU",
+    "SplineCoupling",
     "Standardize",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bijection", "Pullback"]
+__all__ = ["Bijection", "Pullback", "add_gradient"]
 
 Pullback = Callable[[Tensor, Tensor], Tensor | None]
 
@@ -106,3 +106,8 @@ class Bijection(nn.Module, ABC):
 
         By default, the parameters stay what the constructor made them.
         """
+
+
+def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to the gradient of a parameter, as automatic differentiation does."""
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
