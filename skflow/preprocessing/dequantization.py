@@ -197,7 +197,8 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the precision of `X`.
+            In the precision of `X`. What :meth:`transform` gave comes back exactly; once float32
+            has rounded it in further steps, a few values in ten million may be one step off.
         """
         check_is_fitted(self)
         X = rows_back(self, X).copy()

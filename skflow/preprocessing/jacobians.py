@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,8 @@ def _positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]
         if isinstance(stop, str):
             stop = names.index(stop) + 1  # slices of names include their end
         return positions[start : stop : columns.step]
+    if isinstance(columns, UserList):
+        columns = columns.data  # the remainder in scikit-learn 1.6, which warns when it is read
     listed = np.atleast_1d(columns).tolist()
     if all(isinstance(column, str) for column in listed):
         listed = [names.index(column) for column in listed]
