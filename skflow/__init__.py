@@ -1,9 +1,16 @@
 """Deep density estimation that behaves like scikit-learn."""
 
-from skflow import datasets, exceptions
+from skflow import datasets, exceptions, preprocessing
 from skflow._estimator import RelativeGradientFlow
 from skflow.flow import LeakyTanh, SmoothLeakyReLU
 
 __version__ = "0.1.0"
 
-__all__ = ["LeakyTanh", "RelativeGradientFlow", "SmoothLeakyReLU", "datasets", "exceptions"]
+__all__ = [
+    "LeakyTanh",
+    "RelativeGradientFlow",
+    "SmoothLeakyReLU",
+    "datasets",
+    "exceptions",
+    "preprocessing",
+]

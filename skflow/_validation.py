@@ -1,6 +1,6 @@
 """Arrays, random states, devices and parameters, checked at the door.
 
-The one file that may import a private name of scikit-learn.
+The one file that may use a private name of scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "as_tensor",
+    "column_label",
     "latents",
+    "power_scale",
     "resolve_device",
     "rows",
+    "rows_back",
     "torch_generator",
     "unchanged_on_error",
 ]
@@ -64,6 +67,29 @@ def latents(X: Any, n_features: int) -> NDArray[Any]:
             "there is one latent for each column of the data."
         )
     return checked
+
+
+def rows_back(transformer: Any, X: Any) -> NDArray[Any]:
+    """Check rows to transform back, of as many columns as the transformer was fitted to."""
+    checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    if checked.shape[1] != transformer.n_features_in_:
+        raise ValueError(
+            f"X has {checked.shape[1]} features, but {type(transformer).__name__} is expecting "
+            f"{transformer.n_features_in_} features as input."
+        )
+    return checked
+
+
+def column_label(estimator: Any, column: int) -> str:
+    """Name a column as the user knows it: by its position, and its name if it has one."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return f"column {column}" if names is None else f"column {column} ({names[column]!r})"
+
+
+def power_scale(transformer: Any) -> NDArray[Any]:
+    """Return what a standardising PowerTransformer divides its columns by."""
+    scale: NDArray[Any] = transformer._scaler.scale_
+    return scale
 
 
 class _Writable:
