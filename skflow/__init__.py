@@ -2,8 +2,15 @@
 
 from skflow import datasets, exceptions
 from skflow._estimator import RelativeGradientFlow
-from skflow.flow import LeakyTanh, SmoothLeakyReLU
+from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 
 __version__ = "0.1.0"
 
-__all__ = ["LeakyTanh", "RelativeGradientFlow", "SmoothLeakyReLU", "datasets", "exceptions"]
+__all__ = [
+    "LeakyTanh",
+    "NormalMixture",
+    "RelativeGradientFlow",
+    "SmoothLeakyReLU",
+    "datasets",
+    "exceptions",
+]

@@ -2,22 +2,29 @@
 
 from skflow.flow.accumulator import Factors
 from skflow.flow.activations import Activation, LeakyTanh, SmoothLeakyReLU
-from skflow.flow.base import BaseDistribution, HyperbolicSecant, Normal
+from skflow.flow.adapted import AdaptedDistribution, DistributionLike
+from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal, StudentT
 from skflow.flow.bijection import Bijection
 from skflow.flow.linear import LinearStack
+from skflow.flow.mixture import NormalMixture
 from skflow.flow.network import Flow
 from skflow.flow.standardize import Standardize
 
 __all__ = [
     "Activation",
+    "AdaptedDistribution",
     "BaseDistribution",
     "Bijection",
+    "DistributionLike",
     "Factors",
     "Flow",
     "HyperbolicSecant",
     "LeakyTanh",
     "LinearStack",
+    "Logistic",
     "Normal",
+    "NormalMixture",
     "SmoothLeakyReLU",
     "Standardize",
+    "StudentT",
 ]
