@@ -139,9 +139,9 @@ class RelativeGradientFlow(
     learning_rate : float or "auto", default="auto"
         The highest learning rate of the schedule, which warms up and then falls to zero on a
         cosine. "auto" is 0.4 / sqrt(`n_layers`) for "relative", where it is a relative change
-        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam". It is
-        divided by the mean square of the derivatives of the base distribution's log-density,
-        which is 1 for "normal" and large for a mixture of narrow parts.
+        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam". For the first two
+        it is divided by the mean square of the derivatives of the base distribution's
+        log-density, which is 1 for "normal" and large for a mixture of narrow parts.
 
     batch_size : int, default=100
         The number of rows in a step; all of them if there are fewer.
@@ -386,7 +386,8 @@ class RelativeGradientFlow(
             optimizer = _OPTIMIZERS[self.optimizer](core)
             if self.learning_rate == "auto":
                 rate = optimizer.default_rate(self.batch_size)
-                rate /= core.sharpness(start[:_SHARPNESS_ROWS])
+                if self.optimizer != "adam":  # whose steps do not grow with the gradient
+                    rate /= core.sharpness(start[:_SHARPNESS_ROWS])
             else:
                 rate = float(self.learning_rate)
             del start
