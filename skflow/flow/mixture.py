@@ -12,12 +12,13 @@ from skflow.flow.base import BaseDistribution
 
 __all__ = ["NormalMixture"]
 
-# Expectation maximisation starts the mixture, from so many rows and with so many steps at most;
-# fewer, where they would take more multiplications.
+# Expectation maximisation starts the mixture, from so many rows. The best of several trials, of a
+# few steps each, goes on to so many at most; where they take many multiplications, to fewer.
 _MOST_ROWS = 10_000
+_MOST_TRIALS = 4
+_TRIAL_STEPS = 4
 _MOST_STEPS = 100
-_LEAST_STEPS = 3
-_MOST_MULTIPLICATIONS = 5e10
+_MOST_MULTIPLICATIONS = 1e10
 _TOLERANCE = 1e-3  # nats
 
 
@@ -128,8 +129,9 @@ class NormalMixture(BaseDistribution):
     def initialize(self, z: Tensor, generator: torch.Generator) -> None:
         """Fit the mixture to a sample by expectation maximisation.
 
-        It starts from the parts that distant rows attract (k-means++). With few rows for each
-        component, the covariances are drawn towards the one that they have in common.
+        It starts from the parts that distant rows attract (k-means++), a few times over. With
+        few rows for each component, the covariances are drawn towards the one that they have in
+        common.
 
         Parameters
         ----------
@@ -200,20 +202,43 @@ def _expectation_maximization(
     """Return logarithms of weights (K,), means (K, D) and precision factors (K, D, D)."""
     order = torch.randperm(len(z), generator=generator, device=z.device)
     z = z[order[:_MOST_ROWS]].double()
-    n_steps = _MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)
-    n_steps = min(_MOST_STEPS, max(_LEAST_STEPS, int(n_steps)))
-    nearest = torch.cdist(z, _distant_rows(z, n_components, generator)).argmin(1)
-    shares = F.one_hot(nearest, n_components).double()
+    affordable = max(1, int(_MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)))
+    n_first = min(_TRIAL_STEPS, affordable)
+    n_trials = _MOST_TRIALS if affordable >= _MOST_STEPS else 1
+    trials = []
+    for _ in range(n_trials):
+        nearest = torch.cdist(z, _distant_rows(z, n_components, generator)).argmin(1)
+        shares = F.one_hot(nearest, n_components).double()
+        trials.append(_climb(z, shares, n_first))
+    _, shares, components = max(trials, key=lambda trial: trial[0])
+    n_steps = min(_MOST_STEPS, affordable) - n_first
+    return _climb(z, shares, n_steps)[2] if n_steps > 0 else components
+
+
+def _climb(
+    z: Tensor, shares: Tensor, n_steps: int
+) -> tuple[float, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Take steps of expectation maximisation until the score hardly rises.
+
+    Returns
+    -------
+    score : float
+        The mean log-density of the rows but for a constant, in nats.
+    shares : Tensor of shape (N, K)
+        Those of the components in the rows.
+    components : tuple of Tensor
+        What :func:`_maximize` returned last.
+    """
     score = -math.inf
     for _ in range(n_steps):
         components = _maximize(z, shares)
         joint = _log_joint(z, *components)
         log_prob = joint.logsumexp(1)
+        shares = (joint - log_prob.unsqueeze(1)).exp()
         previous, score = score, float(log_prob.mean())
         if score - previous < _TOLERANCE:
             break
-        shares = (joint - log_prob.unsqueeze(1)).exp()
-    return components
+    return score, shares, components
 
 
 def _distant_rows(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
