@@ -2,12 +2,13 @@
 
 from skflow import datasets, exceptions, preprocessing
 from skflow._estimator import RelativeGradientFlow
-from skflow.flow import LeakyTanh, SmoothLeakyReLU
+from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LeakyTanh",
+    "NormalMixture",
     "RelativeGradientFlow",
     "SmoothLeakyReLU",
     "datasets",

@@ -24,6 +24,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skflow._validation import (
+    HasMethods,
     Interval,
     StrOptions,
     _fit_context,
@@ -36,13 +37,18 @@ from skflow._validation import (
 )
 from skflow.flow import (
     Activation,
+    BaseDistribution,
+    DistributionLike,
     Flow,
     HyperbolicSecant,
     LeakyTanh,
     LinearStack,
+    Logistic,
     Normal,
+    NormalMixture,
     SmoothLeakyReLU,
     Standardize,
+    StudentT,
 )
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
@@ -59,7 +65,13 @@ _ACTIVATIONS: dict[str, Callable[[], Activation]] = {
     "leaky_tanh": LeakyTanh,
     "smooth_leaky_relu": SmoothLeakyReLU,
 }
-_BASES = {"normal": Normal, "hyperbolic_secant": HyperbolicSecant}
+_BASES: dict[str, Callable[[], BaseDistribution]] = {
+    "normal": Normal,
+    "hyperbolic_secant": HyperbolicSecant,
+    "logistic": Logistic,
+    "student_t": StudentT,
+    "mixture": NormalMixture,
+}
 _OPTIMIZERS = {"relative": NormalizedRelativeSGD, "sgd": RelativeSGD, "adam": Adam}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -67,6 +79,9 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _INIT_ROWS = 20_000
 _MOST_FACTORED_COLUMNS = 4096
 _INIT_ROWS_OF_MANY_COLUMNS = 2048
+
+# From how many of them the sharpness of the base distribution is estimated.
+_SHARPNESS_ROWS = 256
 
 _BLOCK_ENTRIES = 2**16
 _LEAST_BLOCK_ROWS = 256
@@ -96,8 +111,13 @@ class RelativeGradientFlow(
         ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_. An instance has parameters of your
         own.
 
-    base_distribution : {"normal", "hyperbolic_secant"}, default="normal"
-        The distribution of the latents, of zero mean and unit variance.
+    base_distribution : {"normal", "hyperbolic_secant", "logistic", "student_t", "mixture"} \
+            or object with ``log_prob`` and ``sample``, default="normal"
+        The distribution of the latents. The first four have zero mean and unit variance, and
+        ever heavier tails: those of "student_t" are learned for each latent. "mixture" is
+        ``NormalMixture(n_components=16)``, learned as a whole, for data in separate parts. An
+        instance has parameters of your own; so does any distribution of
+        :mod:`torch.distributions` of numbers, or of vectors with an entry for each column.
 
     bias : bool, default=True
         Whether the dense layers have a bias.
@@ -119,7 +139,9 @@ class RelativeGradientFlow(
     learning_rate : float or "auto", default="auto"
         The highest learning rate of the schedule, which warms up and then falls to zero on a
         cosine. "auto" is 0.4 / sqrt(`n_layers`) for "relative", where it is a relative change
-        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam".
+        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam". For the first two
+        it is divided by the mean square of the derivatives of the base distribution's
+        log-density, which is 1 for "normal" and large for a mixture of narrow parts.
 
     batch_size : int, default=100
         The number of rows in a step; all of them if there are fewer.
@@ -244,7 +266,7 @@ class RelativeGradientFlow(
         n_layers: int = 5,
         *,
         activation: str | Activation = "auto",
-        base_distribution: str = "normal",
+        base_distribution: str | DistributionLike = "normal",
         bias: bool = True,
         init: Literal["orthogonal", "whiten"] = "whiten",
         standardize: bool = True,
@@ -289,7 +311,7 @@ class RelativeGradientFlow(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(_ACTIVATIONS)), Activation],
-        "base_distribution": [StrOptions(set(_BASES))],
+        "base_distribution": [StrOptions(set(_BASES)), HasMethods(["log_prob", "sample"])],
         "bias": ["boolean"],
         "init": [StrOptions({"orthogonal", "whiten"})],
         "standardize": ["boolean"],
@@ -357,18 +379,23 @@ class RelativeGradientFlow(
             n_validation = self._n_validation(len(inputs))
             validation = inputs.subset(slice(n_validation))
             inputs = inputs.subset(slice(n_validation, None))
+            start = inputs.take(torch.arange(_n_init_rows(inputs)))
             if not continued:
-                core.initialize(inputs.take(torch.arange(_n_init_rows(inputs))), generator)
+                core.initialize(start, generator)
 
             optimizer = _OPTIMIZERS[self.optimizer](core)
-            auto = self.learning_rate == "auto"
+            if self.learning_rate == "auto":
+                rate = optimizer.default_rate(self.batch_size)
+                if self.optimizer != "adam":  # whose steps do not grow with the gradient
+                    rate /= core.sharpness(start[:_SHARPNESS_ROWS])
+            else:
+                rate = float(self.learning_rate)
+            del start
             history = train(
                 core,
                 Batches(inputs, self.batch_size, generator),
                 optimizer,
-                rate=optimizer.default_rate(self.batch_size)
-                if auto
-                else float(self.learning_rate),
+                rate=rate,
                 stopping=Stopping(
                     max_iter=self.max_iter,
                     max_time=self.max_time,
@@ -512,8 +539,14 @@ class RelativeGradientFlow(
             init=self.init,
             dtype=_DTYPES[self.dtype],
         )
-        base = _BASES[self.base_distribution]()
-        return Flow([standardize, stack], base, n_features=data.shape[1])
+        base = self.base_distribution
+        flow = Flow(
+            [standardize, stack],
+            _BASES[base]() if isinstance(base, str) else deepcopy(base),
+            n_features=data.shape[1],
+        )
+        flow.base.to(_DTYPES[self.dtype])
+        return flow
 
     def _continued_flow(self, data: torch.Tensor) -> Flow:
         asked = self._new_flow(data)

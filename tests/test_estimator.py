@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 import time
@@ -6,13 +7,14 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 
-from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU
-from skflow.datasets import half_moons, sine
+from skflow import LeakyTanh, NormalMixture, RelativeGradientFlow, SmoothLeakyReLU
+from skflow.datasets import gaussian_ring, half_moons, sine
 from skflow.exceptions import DivergenceError
 from skflow.flow import LinearStack
 
@@ -300,6 +302,12 @@ class TestErrors:
             ("max_time", 0, r"'max_time' .* Got 0"),
             ("validation_fraction", 1.0, r"'validation_fraction' .* Got 1.0"),
             ("dtype", "float16", r"'dtype' .* Got 'float16'"),
+            (
+                "base_distribution",
+                "cauchy",
+                r"'base_distribution' .*'mixture'.* an object implementing 'log_prob' and "
+                r"'sample'. Got 'cauchy'",
+            ),
         ],
     )
     def test_parameters(self, X, parameter, value, match):
@@ -338,13 +346,76 @@ def test_an_activation_instance_is_used_and_not_shared(X):
     )
 
 
-@pytest.mark.parametrize("base_distribution", ["normal", "hyperbolic_secant"])
-@pytest.mark.parametrize("bias", [True, False])
-def test_every_base_and_bias_fits(X, base_distribution, bias):
+@pytest.mark.parametrize(
+    "base_distribution",
+    [
+        "normal",
+        "hyperbolic_secant",
+        "logistic",
+        "student_t",
+        "mixture",
+        NormalMixture(n_components=3),
+        torch.distributions.Laplace(0.0, 1.0),
+        torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_base_fits(X, base_distribution, dtype):
+    global_torch = torch.get_rng_state()
     flow = RelativeGradientFlow(
-        base_distribution=base_distribution, bias=bias, max_iter=10, random_state=0
-    ).fit(X)
-    assert flow.score(X) > -3
+        base_distribution=base_distribution, dtype=dtype, max_iter=10, random_state=0
+    )
+    assert clone(flow).fit(X).score(X) > -3
+    assert {p.dtype for p in flow.fit(X).flow_.parameters()} == {getattr(torch, dtype)}
+    assert flow.score(X) == clone(flow).fit(X).score(X)
+    assert np.array_equal(*[flow.sample(10, random_state=0) for _ in range(2)])
+    assert np.isfinite(flow.score_samples(X.astype(np.float32))).all()
+    assert torch.equal(torch.get_rng_state(), global_torch)
+    scores = flow.score_samples(X)
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(flow)).score_samples(X), scores)
+    assert np.isfinite(flow.set_params(warm_start=True).fit(X).score(X))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_bias_fits(X, bias):
+    assert RelativeGradientFlow(bias=bias, max_iter=10, random_state=0).fit(X).score(X) > -3
+
+
+def test_a_base_instance_is_used_and_not_changed(X):
+    mixture = NormalMixture(n_components=3)
+    flow = RelativeGradientFlow(base_distribution=mixture)
+    assert repr(flow) == "RelativeGradientFlow(base_distribution=NormalMixture(n_components=3))"
+    flow.set_params(max_iter=1).fit(X)
+    assert flow.flow_.base.weights.shape == (3,)
+    assert not list(mixture.parameters())
+
+
+def test_a_base_of_another_width_is_refused(X):
+    normal = torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3))
+    with pytest.raises(ValueError, match=r"base_distribution=Multi.* pass a distribution of vect"):
+        RelativeGradientFlow(base_distribution=normal).fit(X)
+
+
+def test_separated_modes_are_fitted_without_bridges():
+    ring = gaussian_ring(noise=0.3)
+    flow = RelativeGradientFlow(base_distribution="mixture", random_state=0)
+    flow.fit(ring.sample(4000, random_state=0))
+    X_test = ring.sample(10_000, random_state=1)
+    assert flow.score(X_test) == pytest.approx(ring.score(X_test), abs=0.05)
+    # Beyond six standard deviations from all centres there is nothing.
+    sample = flow.sample(10_000, random_state=0)
+    nearest = np.linalg.norm(sample[:, None] - ring.centres, axis=2).min(1)
+    assert (nearest > 6 * ring.noise).mean() < 1e-3
+
+
+def test_heavy_tails_are_learned(rng):
+    X, X_test = (rng.standard_t(3, size=(2000, 3)) for _ in range(2))
+    flow = RelativeGradientFlow(1, base_distribution="student_t", random_state=0).fit(X)
+    truth = stats.t(3).logpdf(X_test).sum(1).mean()
+    assert flow.score(X_test) == pytest.approx(truth, abs=0.1)
+    np.testing.assert_allclose(flow.flow_.base.df, 3, atol=1)
+    assert clone(flow).set_params(base_distribution="normal").fit(X).score(X_test) < truth - 0.3
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skflow import RelativeGradientFlow, SmoothLeakyReLU
+from skflow import NormalMixture, RelativeGradientFlow, SmoothLeakyReLU
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def iris():
         RelativeGradientFlow(
             n_layers=1, early_stopping=False, dtype="float64", standardize=False, max_iter=5
         ),
+        RelativeGradientFlow(n_layers=2, base_distribution=NormalMixture(4), max_iter=5),
     ]
 )
 def test_sklearn_checks(estimator, check):

@@ -2,28 +2,35 @@
 
 from skflow.flow.accumulator import Factors
 from skflow.flow.activations import Activation, LeakyTanh, SmoothLeakyReLU
-from skflow.flow.base import BaseDistribution, HyperbolicSecant, Normal
+from skflow.flow.adapted import AdaptedDistribution, DistributionLike
+from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal, StudentT
 from skflow.flow.bijection import Bijection
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.linear import LinearStack
+from skflow.flow.mixture import NormalMixture
 from skflow.flow.network import Flow
 from skflow.flow.splines import ElementwiseSpline
 from skflow.flow.standardize import Standardize
 
 __all__ = [
     "Activation",
+    "AdaptedDistribution",
     "AffineCoupling",
     "BaseDistribution",
     "Bijection",
     "Coupling",
+    "DistributionLike",
     "ElementwiseSpline",
     "Factors",
     "Flow",
     "HyperbolicSecant",
     "LeakyTanh",
     "LinearStack",
+    "Logistic",
     "Normal",
+    "NormalMixture",
     "SmoothLeakyReLU",
     "SplineCoupling",
     "Standardize",
+    "StudentT",
 ]

@@ -6,7 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from skflow.flow.base import BaseDistribution
+from skflow.flow.adapted import AdaptedDistribution, DistributionLike
+from skflow.flow.base import BaseDistribution, Normal
 from skflow.flow.bijection import Bijection
 from skflow.flow.linear import LinearStack
 
@@ -23,8 +24,9 @@ class Flow(nn.Module):
     ----------
     bijections : iterable of Bijection
         :math:`f_1, \dots, f_K`, from data to latents.
-    base : BaseDistribution
-        The distribution of the latents.
+    base : BaseDistribution or a distribution of :mod:`torch.distributions` or alike
+        The distribution of the latents. One that is no `BaseDistribution` is made one by
+        :class:`AdaptedDistribution`.
     n_features : int
         The number D of features.
 
@@ -38,11 +40,16 @@ class Flow(nn.Module):
     """
 
     def __init__(
-        self, bijections: Iterable[Bijection], base: BaseDistribution, *, n_features: int
+        self,
+        bijections: Iterable[Bijection],
+        base: BaseDistribution | DistributionLike,
+        *,
+        n_features: int,
     ) -> None:
         super().__init__()
         self._bijections = nn.ModuleList(bijections)
-        self.base = base
+        self.base = base if isinstance(base, BaseDistribution) else AdaptedDistribution(base)
+        self.base.allocate(n_features)
         self.n_features = n_features
 
     @property
@@ -147,14 +154,28 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, generator: torch.Generator) -> None:
-        """Set each bijection's parameters from what a sample `x`, of shape (N, D), becomes there.
+        """Set the parameters of the bijections and of the base from a sample.
+
+        Each sees what those before it make of the sample.
 
         Parameters
         ----------
         x : Tensor of shape (N, D)
         generator : torch.Generator
         """
+        base_is_learned = any(True for _ in self.base.parameters())
         for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator)
-            if k < len(self.bijections) - 1:
+            if base_is_learned or k < len(self.bijections) - 1:
                 x = bijection(x)
+        if base_is_learned:
+            self.base.initialize(x, generator)
+
+    @torch.no_grad()
+    def sharpness(self, x: Tensor) -> float:
+        """Return the base distribution's sharpness at what a sample `x`, of shape (N, D), becomes.
+
+        See :meth:`BaseDistribution.sharpness`. For the standard normal it is 1, and nothing is
+        computed.
+        """
+        return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x))

@@ -1,6 +1,14 @@
 import torch
 
-from skflow.flow import Flow, HyperbolicSecant, LeakyTanh, LinearStack, Normal, Standardize
+from skflow.flow import (
+    Flow,
+    HyperbolicSecant,
+    LeakyTanh,
+    LinearStack,
+    Normal,
+    NormalMixture,
+    Standardize,
+)
 
 
 def test_log_prob_is_change_of_variables(make_stack, generator):
@@ -46,3 +54,28 @@ def test_standardize_from_rows_has_the_moments_of_the_columns(rng):
     y = Standardize.from_rows(x)(x)
     torch.testing.assert_close(y.mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(y.var(0, correction=0), torch.ones(3).double())
+
+
+@torch.no_grad()
+def test_the_base_starts_from_the_latents_of_the_data(generator):
+    x = torch.randn(1000, 2, generator=generator) + torch.tensor([[8.0, 0.0], [0.0, 8.0]]).repeat(
+        500, 1
+    )
+    flow = Flow([LinearStack(3, 2, activation=LeakyTanh())], NormalMixture(2), n_features=2)
+    flow.initialize(x, generator)
+    z = flow(x)
+    parts = torch.stack([z[::2].mean(0), z[1::2].mean(0)])
+    torch.testing.assert_close(
+        torch.cdist(flow.base.means, parts).min(1).values, torch.zeros(2), atol=0.01, rtol=0
+    )
+    assert flow.sharpness(x) == flow.base.sharpness(z) > 2
+    assert Flow(flow.bijections, Normal(), n_features=2).sharpness(x) == 1
+
+
+@torch.no_grad()
+def test_a_distribution_of_pytorch_is_a_base(generator):
+    laplace = torch.distributions.Laplace(0.0, 1.0)
+    flow = Flow([Standardize(torch.zeros(2), torch.ones(2))], laplace, n_features=2)
+    x = torch.randn(5, 2, generator=generator)
+    torch.testing.assert_close(flow.log_prob(x), laplace.log_prob(x).sum(1))
+    assert flow.sample(3, generator=generator).shape == (3, 2)
