@@ -53,7 +53,7 @@ from skflow.flow import (
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.loop import EpochReport, Stopping, train
-from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.optimizers import OTHERS_RATE, Adam, NormalizedRelativeSGD, RelativeSGD
 from skflow.training.precision import MatmulPrecision
 
 __all__ = ["RelativeGradientFlow"]
@@ -384,18 +384,17 @@ class RelativeGradientFlow(
                 core.initialize(start, generator)
 
             optimizer = _OPTIMIZERS[self.optimizer](core)
-            if self.learning_rate == "auto":
-                rate = optimizer.default_rate(self.batch_size)
-                if self.optimizer != "adam":  # whose steps do not grow with the gradient
-                    rate /= core.sharpness(start[:_SHARPNESS_ROWS])
-            else:
-                rate = float(self.learning_rate)
+            standard = optimizer.default_rate(
+                self.batch_size, core.sharpness(start[:_SHARPNESS_ROWS])
+            )
+            rate = standard if self.learning_rate == "auto" else float(self.learning_rate)
             del start
             history = train(
                 core,
                 Batches(inputs, self.batch_size, generator),
                 optimizer,
                 rate=rate,
+                others_rate=OTHERS_RATE * rate / standard,
                 stopping=Stopping(
                     max_iter=self.max_iter,
                     max_time=self.max_time,

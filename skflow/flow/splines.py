@@ -240,10 +240,10 @@ def _positions(table: Tensor, values: Tensor, *, plane: int) -> Tensor:
     """Return where in the flattened table the knot is that stands left of each value."""
     n_tables, n_planes, n_columns, n_knots = table.shape
     size = n_planes * n_columns * n_knots
-    integers = {"dtype": torch.int32, "device": table.device}
-    position = torch.arange(0, n_columns * n_knots, n_knots, **integers)
+    position = torch.arange(0, n_columns * n_knots, n_knots, dtype=torch.int32)
     if n_tables > 1:
-        position = position + torch.arange(0, n_tables * size, size, **integers).unsqueeze(1)
+        position = position + torch.arange(0, n_tables * size, size, dtype=torch.int32)[:, None]
+    position = position.to(table.device)
     position = position.expand(values.shape).contiguous()
     flat, values = table.detach().reshape(-1), values.detach()
     beyond = torch.empty_like(position)

@@ -15,7 +15,7 @@ from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
-from skflow.training.optimizers import Optimizer
+from skflow.training.optimizers import OTHERS_RATE, Optimizer
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.schedule import Budget, annealing
 
@@ -62,6 +62,7 @@ def train(
     *,
     rate: float,
     stopping: Stopping,
+    others_rate: float = OTHERS_RATE,
     validation: Rows | None = None,
     offset: float = 0.0,
     precision: MatmulPrecision = "highest",
@@ -81,8 +82,10 @@ def train(
     optimizer : Optimizer
         Made for `flow`.
     rate : float
-        The highest learning rate.
+        The highest learning rate of the dense layers.
     stopping : Stopping
+    others_rate : float, default=0.005
+        The highest learning rate of all other parameters.
     validation : Rows or None, default=None
     offset : float, default=0.0
         Added to each log-likelihood that is recorded, in nats: the log-determinant of what was
@@ -123,7 +126,8 @@ def train(
         for batch in batches:
             with matmul_precision(precision):
                 loss = flow.relative_gradient(batch)
-                taken = optimizer.step(rate * annealing(budget.progress))
+                share = annealing(budget.progress)
+                taken = optimizer.step(rate * share, others_rate * share)
             if taken:
                 losses.append(loss)
                 failures = 0
@@ -136,6 +140,7 @@ def train(
                         "the start, and look for constant, collinear or heavy-tailed columns."
                     )
                 rate *= 0.5
+                others_rate *= 0.5
                 warnings.warn(
                     f"A step was non-finite and was not applied; learning_rate was lowered to "
                     f"{rate:.3g} for the rest of this fit. Set learning_rate={rate:.3g} or less.",

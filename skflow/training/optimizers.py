@@ -6,17 +6,29 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skflow.flow.accumulator import Factors
+from skflow.flow.couplings import Conditioner
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 
 __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
 
+# Of all parameters but the dense layers'.
+OTHERS_RATE = 0.005
+_WEIGHT_DECAY = 1.0
+
+# How much of a running mean a batch leaves as it was.
+_DECAY = 0.9
+
 
 class Optimizer(ABC):
     """Takes the steps of a fit, from the factors and gradients of a backward pass.
+
+    The dense layers go along the relative gradient, as a subclass says. All other parameters,
+    those of learned bijections and base distributions, go by Adam, whichever subclass it is.
+    Weights of conditioners decay meanwhile, towards couplings that do not depend on anything.
 
     Parameters
     ----------
@@ -28,14 +40,30 @@ class Optimizer(ABC):
         self.stacks = [b for b in flow.bijections if isinstance(b, LinearStack)]
         dense = {id(p) for stack in self.stacks for p in stack.parameters()}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
+        self._adam = _adam(self.others, _conditioner_weights(flow)) if self.others else None
 
     @abstractmethod
-    def default_rate(self, n_rows: int) -> float:
-        """Return the learning rate that suits most data, for batches of `n_rows` rows."""
+    def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:
+        """Return the learning rate of the dense layers that suits most data.
+
+        Parameters
+        ----------
+        n_rows : int
+            The number of rows in a batch.
+        sharpness : float, default=1.0
+            That of the base distribution, :meth:`BaseDistribution.sharpness`.
+        """
 
     @torch.no_grad()
-    def step(self, rate: float) -> bool:
-        """Change the parameters by a step of learning rate `rate`, unless it is not finite.
+    def step(self, rate: float, others_rate: float = OTHERS_RATE) -> bool:
+        """Change the parameters, unless the step is not finite.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate of the dense layers.
+        others_rate : float, default=0.005
+            That of all other parameters.
 
         Returns
         -------
@@ -43,12 +71,14 @@ class Optimizer(ABC):
             Whether all that the step is made of is finite. If not, nothing was changed.
         """
         size = self._size()
-        if not math.isfinite(size):
-            return False
-        self._apply(rate, size)
+        taken = math.isfinite(size)
+        if taken:
+            self._apply(rate, size)
+            if self._adam is not None:
+                _adam_step(self._adam, others_rate)
         for parameter in self.others:
             parameter.grad = None
-        return True
+        return taken
 
     def _size(self) -> float:
         """Return a figure that is finite if all that the step is made of is.
@@ -63,14 +93,14 @@ class Optimizer(ABC):
                 torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (delta, y_weight)
             )
             size += float(torch.dot(delta_norms, y_weight_norms))
-        for parameter in self.others:
-            if parameter.grad is not None:
-                size += float(torch.linalg.vector_norm(parameter.grad))
+        gradients = [p.grad for p in self.others if p.grad is not None]
+        if gradients:
+            size += float(nn.utils.get_total_norm(gradients))
         return size
 
     @abstractmethod
     def _apply(self, rate: float, size: float) -> None:
-        """Change the parameters; `size` is what :meth:`_size` returned."""
+        """Change the dense layers; `size` is what :meth:`_size` returned."""
 
 
 class RelativeSGD(Optimizer):
@@ -83,49 +113,113 @@ class RelativeSGD(Optimizer):
     :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
     """
 
-    def default_rate(self, n_rows: int) -> float:  # noqa: D102
+    def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # The squared norm of a batch of white rows, over their number, is 1 + D/N and a little
         # more: the rate at which a step turns the weights over falls with that.
         most = max(stack.weight.shape[-1] for stack in self.stacks)
-        return min(0.02, 0.2 * n_rows / most)
+        return min(0.02, 0.2 * n_rows / most) / sharpness
 
     def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
             stack.relative_step(rate)
-        for parameter in self.others:
-            if parameter.grad is not None:
-                parameter.add_(parameter.grad, alpha=-rate)
 
 
-class NormalizedRelativeSGD(RelativeSGD):
-    r"""Relative descent with steps of a given relative size, in place.
+class NormalizedRelativeSGD(Optimizer):
+    r"""Relative descent with steps of a given relative size.
 
     .. math::
-        W \leftarrow \left(I - \eta \frac{S}{\max(1, s)}\right) W, \qquad S = \delta^\top y - I,
+        W \leftarrow \left(I - \eta \frac{M}{\max(1, m)}\right) W
 
-    where :math:`s` is the largest Schatten 4-norm of :math:`S` over the layers. It bounds the
-    spectral norms from above, so that a step changes no direction by more than a share
-    :math:`\eta`, and with :math:`\eta < 1` no weight ever turns singular, whatever the data. Of
-    the minibatch noise that most of a late :math:`S` consists of, the 4-norm is close to the
-    spectral norm, whatever D and N; the Frobenius norm exceeds it by a factor that grows with
-    both. A short :math:`S` is not lengthened, so that a noiseless descent converges. As
-    :math:`S` depends on what flows through the network alone, the step is equivariant.
+    Where a batch has fewer rows than columns, `M` is :math:`S = \delta^\top y - I`, the step is
+    taken in place and nothing is kept between steps. Else `M` is the running mean of `S` over
+    some ten batches, which takes as much memory as the weights, little in that case.
 
-    Cost: that of :class:`RelativeSGD`, and O(L·N²·(N + D)), or O(L·D²·(N + D)) if D is less.
+    `m` is the largest Schatten 4-norm of `M` over the layers. It bounds the spectral norms from
+    above, so that a step changes no direction by more than a share :math:`\eta`, and with
+    :math:`\eta < 1` no weight ever turns singular, whatever the data. Of the minibatch noise
+    that most of a late :math:`S` consists of, the 4-norm is close to the spectral norm, whatever
+    D and N; the Frobenius norm exceeds it by a factor that grows with both. A short `M` is not
+    lengthened, so that a noiseless descent converges. As `S` depends on what flows through the
+    network alone, the step is equivariant.
+
+    Cost: that of :class:`RelativeSGD` and O(L·N²·(N + D)); with a running mean, O(L·D²·(N + D)).
     """
 
-    def default_rate(self, n_rows: int) -> float:  # noqa: D102
-        # Changes add up over the layers like independent ones do: with the root of their number.
-        return 0.4 / math.sqrt(sum(stack.n_layers for stack in self.stacks))
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow)
+        self._means = [_RunningMean(stack) for stack in self.stacks]
 
-    def _size(self) -> float:
-        bound = super()._size()
-        if not math.isfinite(bound):
-            return bound
-        return max(float(schatten_norms(_factors(stack)).max()) for stack in self.stacks)
+    def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
+        # Changes add up over the layers like independent ones do: with the root of their number.
+        # A mean over batches is less noise and more signal than a single one, and as its
+        # changes point the same way for longer, half the rate suits it.
+        n_layers = sum(stack.n_layers for stack in self.stacks)
+        averaged = all(_is_averaged(stack.weight.shape[-1], n_rows) for stack in self.stacks)
+        return (0.2 if averaged else 0.4) / math.sqrt(n_layers) / sharpness
 
     def _apply(self, rate: float, size: float) -> None:
-        super()._apply(rate / max(1.0, size), size)
+        norms = []
+        for stack, mean in zip(self.stacks, self._means, strict=True):
+            factors = _factors(stack)
+            if _is_averaged(*factors.y.shape[:0:-1]):
+                mean.update(factors)
+                norms.append(_schatten_norms(mean.weight_mean))
+            else:
+                norms.append(schatten_norms(factors))
+        rate /= max(1.0, float(torch.cat(norms).max()))
+        for stack, mean in zip(self.stacks, self._means, strict=True):
+            if _is_averaged(*_factors(stack).y.shape[:0:-1]):
+                mean.step(rate)
+            else:
+                stack.relative_step(rate)
+
+
+def _is_averaged(n_features: int, n_rows: int) -> bool:
+    return n_features <= n_rows
+
+
+class _RunningMean:
+    r"""The relative gradients of a stack, averaged over batches with weights that fall off.
+
+    Parameters
+    ----------
+    stack : LinearStack
+    """
+
+    def __init__(self, stack: LinearStack) -> None:
+        self.stack = stack
+        self.n_batches = 0
+        self.weight_sum: Tensor | None = None
+        self.bias_sum: Tensor | None = None
+
+    def update(self, factors: Factors) -> None:
+        """Take another batch's gradient in."""
+        delta, y, _ = factors
+        relative = torch.bmm(delta.mT, y)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(1)
+        if self.weight_sum is None or self.bias_sum is None:
+            self.weight_sum = torch.zeros_like(relative)
+            self.bias_sum = torch.zeros_like(delta[:, 0])
+        self.weight_sum.lerp_(relative, 1 - _DECAY)
+        self.bias_sum.lerp_(delta.sum(1), 1 - _DECAY)
+        self.n_batches += 1
+
+    @property
+    def weight_mean(self) -> Tensor:
+        """The mean of S, of shape (L, D, D)."""
+        assert self.weight_sum is not None
+        return self.weight_sum / (1 - _DECAY**self.n_batches)
+
+    def step(self, rate: float) -> None:
+        """Descend along the mean."""
+        assert self.weight_sum is not None
+        assert self.bias_sum is not None
+        scale = rate / (1 - _DECAY**self.n_batches)
+        weight, bias = self.stack.weight, self.stack.bias
+        if bias is not None:
+            by_bias = torch.bmm(self.weight_sum, bias.unsqueeze(-1)).squeeze(-1)
+            bias.sub_(by_bias.add_(self.bias_sum), alpha=scale)
+        weight.sub_(torch.bmm(self.weight_sum, weight), alpha=scale)
 
 
 class Adam(Optimizer):
@@ -136,10 +230,11 @@ class Adam(Optimizer):
 
     def __init__(self, flow: Flow) -> None:
         super().__init__(flow)
-        self._adam = torch.optim.Adam(flow.parameters(), fused=True)
+        dense = [p for stack in self.stacks for p in stack.parameters()]
+        self._dense_adam = _adam(dense, [])
 
-    def default_rate(self, n_rows: int) -> float:  # noqa: D102
-        return 0.001
+    def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
+        return 0.001  # whose steps do not grow with the gradient
 
     def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
@@ -147,11 +242,29 @@ class Adam(Optimizer):
             stack.weight.grad = factors.weight_gradient(stack.weight)
             if stack.bias is not None:
                 stack.bias.grad = factors.bias_gradient(stack.bias)
-        (group,) = self._adam.param_groups
+        _adam_step(self._dense_adam, rate)
+
+
+def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
+    return [w for m in flow.modules() if isinstance(m, Conditioner) for w in m.weights]
+
+
+def _adam(parameters: list[nn.Parameter], decayed: list[nn.Parameter]) -> torch.optim.Optimizer:
+    decaying = {id(p) for p in decayed}
+    groups = [
+        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": _WEIGHT_DECAY},
+        {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def _adam_step(adam: torch.optim.Optimizer, rate: float) -> None:
+    for group in adam.param_groups:
         group["lr"] = rate
-        self._adam.step()
-        # The fused step does not tell autograd's version counters, by which a layer knows that
-        # what it has computed of its weights is out of date.
+    adam.step()
+    # The fused step does not tell autograd's version counters, by which a layer knows that what
+    # it has computed of its weights is out of date.
+    for group in adam.param_groups:
         torch.autograd.graph.increment_version(group["params"])
 
 
@@ -172,11 +285,15 @@ def schatten_norms(factors: Factors) -> Tensor:
     if d <= n:
         relative = torch.bmm(delta.mT, y)
         relative.diagonal(dim1=-2, dim2=-1).sub_(1)
-        square = torch.bmm(relative, relative.mT)
-        return torch.linalg.vector_norm(square, dim=(1, 2), dtype=torch.float64).sqrt_()
+        return _schatten_norms(relative)
     # In terms of N×N matrices.
     gram = torch.bmm(torch.bmm(delta, delta.mT), torch.bmm(y, y.mT)).double()
     return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(1)
+
+
+def _schatten_norms(matrices: Tensor) -> Tensor:
+    square = torch.bmm(matrices, matrices.mT)
+    return torch.linalg.vector_norm(square, dim=(1, 2), dtype=torch.float64).sqrt_()
 
 
 def _factors(stack: LinearStack) -> Factors:
