@@ -131,7 +131,8 @@ class NeuralFlow:
         return torch.cat(log_prob).double().numpy() - np.log(self.scale_).sum()
 
     def _standardize(self, X):
-        return torch.from_numpy(((X - self.mean_) / self.scale_).astype(np.float32))
+        mean, scale = (x.astype(np.float32) for x in (self.mean_, self.scale_))
+        return torch.from_numpy((np.asarray(X, np.float32) - mean) / scale)
 
     def _train(self, train, validation, started):
         recipe = self.recipe
