@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -40,10 +41,14 @@ class StandardizedDensity:
         self.estimator.fit(self.scaler.transform(X))
         return self
 
+    def score_samples(self, X):
+        """Return the log-density at each row of `X`, in nats."""
+        log_density = self.estimator.score_samples(self.scaler.transform(X))
+        return log_density - np.log(self.scaler.scale_).sum()
+
     def score(self, X):
         """Return the mean log-density of the rows of `X`, in nats."""
-        log_density = self.estimator.score_samples(self.scaler.transform(X))
-        return log_density.mean() - np.log(self.scaler.scale_).sum()
+        return self.score_samples(X).mean()
 
     def sample(self, n_samples):
         """Draw rows. Mixtures of scikit-learn return their labels with them."""
@@ -53,8 +58,8 @@ class StandardizedDensity:
 
 def provenance():
     """Return what a reader needs to judge the figures, or to measure them again."""
-    arguments = ["DIR" if Path(argument).is_dir() else argument for argument in sys.argv[1:]]
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
+    arguments = ["DIR" if os.sep in argument else argument for argument in sys.argv[1:]]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     return [
         f"command: {command}",
         f"date: {date.today().isoformat()}",
