@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,6 +22,13 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
+from skflow._architecture import (
+    ACTIVATIONS,
+    COUPLINGS,
+    Architecture,
+    default_batch_size,
+    default_max_iter,
+)
 from skflow._validation import (
     HasMethods,
     Interval,
@@ -39,32 +45,28 @@ from skflow.flow import (
     Activation,
     BaseDistribution,
     DistributionLike,
+    ElementwiseSpline,
     Flow,
     HyperbolicSecant,
-    LeakyTanh,
-    LinearStack,
     Logistic,
     Normal,
     NormalMixture,
-    SmoothLeakyReLU,
     Standardize,
     StudentT,
 )
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
-from skflow.training.loop import EpochReport, Stopping, train
-from skflow.training.optimizers import OTHERS_RATE, Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.loop import EpochReport, Stopping, mean_log_prob, train
+from skflow.training.optimizers import (
+    OTHERS_RATE,
+    Adam,
+    NormalizedRelativeSGD,
+    RelativeSGD,
+)
 from skflow.training.precision import MatmulPrecision
 
 __all__ = ["RelativeGradientFlow"]
 
-_ACTIVATIONS: dict[str, Callable[[], Activation]] = {
-    # Half linear: as likely as the steeper ones on held-out rows, and samples stay near the data,
-    # where the inverse of a slope of 0.1 in every layer sends them far away.
-    "auto": partial(LeakyTanh, alpha=1.0, beta=0.5),
-    "leaky_tanh": LeakyTanh,
-    "smooth_leaky_relu": SmoothLeakyReLU,
-}
 _BASES: dict[str, Callable[[], BaseDistribution]] = {
     "normal": Normal,
     "hyperbolic_secant": HyperbolicSecant,
@@ -72,7 +74,11 @@ _BASES: dict[str, Callable[[], BaseDistribution]] = {
     "student_t": StudentT,
     "mixture": NormalMixture,
 }
-_OPTIMIZERS = {"relative": NormalizedRelativeSGD, "sgd": RelativeSGD, "adam": Adam}
+_OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
+    "relative": NormalizedRelativeSGD,
+    "sgd": RelativeSGD,
+    "adam": Adam,
+}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # What the weights start from. Of more columns than this, no covariance matrix is formed.
@@ -102,14 +108,23 @@ class RelativeGradientFlow(
 
     Parameters
     ----------
-    n_layers : int, default=5
-        The number of dense layers. More of them are more flexible and need more rows.
+    n_layers : int or "auto", default="auto"
+        The number of dense layers. More of them are more flexible and need more rows. "auto" is
+        6, or 3 for fewer than 250 rows or more than 32 columns; 5 with an `activation` that is
+        not learned.
 
-    activation : {"auto", "leaky_tanh", "smooth_leaky_relu"} or Activation, default="auto"
-        The nonlinearity between the layers. "auto" is ``LeakyTanh(alpha=1, beta=0.5)``;
-        "leaky_tanh", ``LeakyTanh(alpha=1, beta=0.1)``, and "smooth_leaky_relu",
-        ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_. An instance has parameters of your
-        own.
+    activation : {"auto", "spline", "leaky_tanh", "smooth_leaky_relu"} or Activation, \
+            default="auto"
+        The nonlinearity between the layers. "spline", which is "auto", is learned, a monotone
+        function for each column; one more stands before the first layer, and starts as what
+        makes each column of the data about normal. "leaky_tanh", ``LeakyTanh(alpha=1,
+        beta=0.1)``, and "smooth_leaky_relu", ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_.
+        An instance has parameters of your own.
+
+    coupling : {"auto", "affine", "spline"} or None, default="auto"
+        What stands before each activation: a coupling, in which half of what comes out of a
+        layer says by a small network how the other half is mapped. With learned activations and
+        2 to 256 columns, "auto" is "spline", or "affine" for fewer than 1,000 rows; None else.
 
     base_distribution : {"normal", "hyperbolic_secant", "logistic", "student_t", "mixture"} \
             or object with ``log_prob`` and ``sample``, default="normal"
@@ -138,16 +153,21 @@ class RelativeGradientFlow(
 
     learning_rate : float or "auto", default="auto"
         The highest learning rate of the schedule, which warms up and then falls to zero on a
-        cosine. "auto" is 0.4 / sqrt(`n_layers`) for "relative", where it is a relative change
-        and no more than 1 makes sense, 0.02 for "sgd", and 0.001 for "adam". For the first two
-        it is divided by the mean square of the derivatives of the base distribution's
-        log-density, which is 1 for "normal" and large for a mixture of narrow parts.
+        cosine. "auto" is 0.2 / sqrt(`n_layers`) for "relative", where it is a relative change
+        and no more than 1 makes sense, or 0.4 / sqrt(`n_layers`) if there are more columns than
+        rows in a batch; 0.02 for "sgd", and 0.001 for "adam". For the first two it is divided
+        by the mean square of the derivatives of the base distribution's log-density, which is 1
+        for "normal" and large for a mixture of narrow parts. All that
+        is learned but the dense layers trains by Adam, at 0.005 if this is "auto", and at so
+        much more or less as this is more or less than "auto".
 
-    batch_size : int, default=100
-        The number of rows in a step; all of them if there are fewer.
+    batch_size : int or "auto", default="auto"
+        The number of rows in a step; all of them if there are fewer. "auto" is 100, or 256 from
+        5,000 rows on.
 
-    max_iter : int, default=100
-        The number of epochs over which the learning rate falls to zero.
+    max_iter : int or "auto", default="auto"
+        The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
+        many as 8,000 steps take if these are fewer.
 
     max_time : float or None, default=None
         The seconds that `fit` may take. It ends in time with its schedule completed.
@@ -159,7 +179,7 @@ class RelativeGradientFlow(
     validation_fraction : float, default=0.1
         The share of rows to hold out. At least one row is. Only used with `early_stopping`.
 
-    n_iter_no_change : int, default=50
+    n_iter_no_change : int, default=30
         After so many epochs without a higher validation score, the best weights are taken up
         again and the learning rate falls to zero over as many epochs more; then `fit` ends.
         Only used with `early_stopping`.
@@ -263,21 +283,22 @@ class RelativeGradientFlow(
 
     def __init__(
         self,
-        n_layers: int = 5,
+        n_layers: int | Literal["auto"] = "auto",
         *,
         activation: str | Activation = "auto",
+        coupling: Literal["auto", "affine", "spline"] | None = "auto",
         base_distribution: str | DistributionLike = "normal",
         bias: bool = True,
         init: Literal["orthogonal", "whiten"] = "whiten",
         standardize: bool = True,
         optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
-        batch_size: int = 100,
-        max_iter: int = 100,
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | Literal["auto"] = "auto",
         max_time: float | None = None,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 50,
+        n_iter_no_change: int = 30,
         tol: float = 1e-4,
         device: str = "auto",
         dtype: Literal["float32", "float64"] = "float32",
@@ -288,6 +309,7 @@ class RelativeGradientFlow(
     ) -> None:
         self.n_layers = n_layers
         self.activation = activation
+        self.coupling = coupling
         self.base_distribution = base_distribution
         self.bias = bias
         self.init = init
@@ -309,16 +331,17 @@ class RelativeGradientFlow(
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(_ACTIVATIONS)), Activation],
+        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"auto", *ACTIVATIONS}), Activation],
+        "coupling": [StrOptions({"auto", *COUPLINGS}), None],
         "base_distribution": [StrOptions(set(_BASES)), HasMethods(["log_prob", "sample"])],
         "bias": ["boolean"],
         "init": [StrOptions({"orthogonal", "whiten"})],
         "standardize": ["boolean"],
         "optimizer": [StrOptions(set(_OPTIMIZERS))],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -381,22 +404,27 @@ class RelativeGradientFlow(
             inputs = inputs.subset(slice(n_validation, None))
             start = inputs.take(torch.arange(_n_init_rows(inputs)))
             if not continued:
-                core.initialize(start, generator)
+                _initialize(core, start, validation, generator)
 
+            batch_size = default_batch_size(len(inputs))
+            if self.batch_size != "auto":
+                batch_size = self.batch_size
+            max_iter = default_max_iter(len(inputs), batch_size)
+            if self.max_iter != "auto":
+                max_iter = self.max_iter
             optimizer = _OPTIMIZERS[self.optimizer](core)
-            standard = optimizer.default_rate(
-                self.batch_size, core.sharpness(start[:_SHARPNESS_ROWS])
-            )
-            rate = standard if self.learning_rate == "auto" else float(self.learning_rate)
+            sharpness = core.sharpness(start[:_SHARPNESS_ROWS])
+            standard_rate = optimizer.default_rate(batch_size, sharpness)
+            rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)
             del start
             history = train(
                 core,
-                Batches(inputs, self.batch_size, generator),
+                Batches(inputs, batch_size, generator),
                 optimizer,
                 rate=rate,
-                others_rate=OTHERS_RATE * rate / standard,
+                others_rate=OTHERS_RATE * rate / standard_rate,
                 stopping=Stopping(
-                    max_iter=self.max_iter,
+                    max_iter=max_iter,
                     max_time=self.max_time,
                     started=started,
                     n_iter_no_change=self.n_iter_no_change,
@@ -527,25 +555,19 @@ class RelativeGradientFlow(
             standardize = Standardize.from_rows(data)
         else:
             standardize = Standardize(torch.zeros(data.shape[1]), torch.ones(data.shape[1]))
-        activation = self.activation
-        if not isinstance(activation, Activation):
-            activation = _ACTIVATIONS[activation]()
-        stack = LinearStack(
-            self.n_layers,
-            data.shape[1],
-            activation=deepcopy(activation),
+        base = self.base_distribution
+        return Architecture(
+            *data.shape,
+            n_layers=self.n_layers,
+            activation=self.activation,
+            coupling=self.coupling,
+        ).build(
+            standardize,
+            _BASES[base]() if isinstance(base, str) else deepcopy(base),
             bias=self.bias,
             init=self.init,
             dtype=_DTYPES[self.dtype],
         )
-        base = self.base_distribution
-        flow = Flow(
-            [standardize, stack],
-            _BASES[base]() if isinstance(base, str) else deepcopy(base),
-            n_features=data.shape[1],
-        )
-        flow.base.to(_DTYPES[self.dtype])
-        return flow
 
     def _continued_flow(self, data: torch.Tensor) -> Flow:
         asked = self._new_flow(data)
@@ -626,6 +648,26 @@ class RelativeGradientFlow(
 
 def _block_length(n_features: int) -> int:
     return max(_LEAST_BLOCK_ROWS, _BLOCK_ENTRIES // n_features)
+
+
+def _initialize(
+    flow: Flow, start: torch.Tensor, validation: Rows, generator: torch.Generator
+) -> None:
+    """Let a flow start from quantiles and covariances, or from these alone if that is likelier.
+
+    Splines that start as the identity leave a whitened flow a Gaussian.
+    """
+    flow.initialize(start, generator)
+    first = flow.bijections[0]
+    if isinstance(first, ElementwiseSpline) and len(validation):
+        gaussian = deepcopy(flow)
+        spline, *rest = gaussian.bijections
+        spline.load_state_dict(
+            ElementwiseSpline(start.shape[1], n_bins=first.n_bins, dtype=start.dtype).state_dict()
+        )
+        Flow(rest, gaussian.base, n_features=start.shape[1]).initialize(start, generator)
+        if mean_log_prob(gaussian, validation) > mean_log_prob(flow, validation):
+            flow.load_state_dict(gaussian.state_dict())
 
 
 def _n_init_rows(rows: Rows) -> int:

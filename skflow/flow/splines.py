@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ _LEAST_SLOPE = 1e-3
 
 # An identity's box.
 _HALF_BOX = 4.0
+
+_MOST_SORTED = 2**22
 
 # How many rows of a sample lie beyond either end of the box that is made for it.
 _ROWS_BEYOND = 10
@@ -296,8 +298,7 @@ def _log_slope(terms: _Terms) -> Tensor:
 class ElementwiseSpline(Bijection):
     r"""A learned monotone spline for each column, with straight tails of learned slopes.
 
-    Starts as the identity. :meth:`initialize` makes it map each column of a sample to about a
-    normal one, by quantiles.
+    Starts as the identity.
 
     Parameters
     ----------
@@ -305,6 +306,9 @@ class ElementwiseSpline(Bijection):
         The number D of columns.
     n_bins : int, default=16
         The number K of bins, a power of two.
+    init : {"identity", "quantiles"}, default="identity"
+        What :meth:`initialize` does: nothing, or let the spline map each column of a sample to
+        about a normal one.
     dtype : torch.dtype, default=torch.float32
         The precision of the parameters.
 
@@ -317,7 +321,7 @@ class ElementwiseSpline(Bijection):
     >>> import torch
     >>> from skflow.flow import ElementwiseSpline
     >>> x = torch.linspace(0.01, 0.99, 99).log().neg().unsqueeze(1)  # exponential
-    >>> spline = ElementwiseSpline(1)
+    >>> spline = ElementwiseSpline(1, init="quantiles")
     >>> spline.initialize(x, torch.Generator())
     >>> z = spline(x)
     >>> bool(torch.allclose(spline.inverse(z), x, atol=1e-4))
@@ -328,11 +332,17 @@ class ElementwiseSpline(Bijection):
     size: Tensor
 
     def __init__(
-        self, n_features: int, *, n_bins: int = 16, dtype: torch.dtype = torch.float32
+        self,
+        n_features: int,
+        *,
+        n_bins: int = 16,
+        init: Literal["identity", "quantiles"] = "identity",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         if n_bins < 2 or n_bins & (n_bins - 1):
             raise ValueError(f"n_bins must be a power of two and at least 2, got {n_bins!r}.")
+        self.init = init
         self.spacings = nn.Parameter(torch.zeros(2, n_features, n_bins, dtype=dtype))
         self.slopes = nn.Parameter(torch.zeros(n_features, n_bins + 1, dtype=dtype))
         self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))
@@ -363,7 +373,7 @@ class ElementwiseSpline(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, generator: torch.Generator) -> None:
-        """Let the knots stand at quantiles of `x`, and their images at those of the normal.
+        """With ``init="quantiles"``, map quantiles of `x` to those of the standard normal.
 
         Parameters
         ----------
@@ -371,12 +381,18 @@ class ElementwiseSpline(Bijection):
         generator : torch.Generator
             Not used.
         """
-        n_bins = self.spacings.shape[-1]
+        if self.init == "identity":
+            return
+        n_bins = self.n_bins
         # From the box's ends on, some rows lie on either side to tell the slope of the tail.
         end = float(torch.special.ndtri(torch.tensor(1 - _ROWS_BEYOND / len(x)).clamp_min(0.8)))
         end = min(end, _HALF_BOX)
         y = torch.linspace(-end, end, n_bins + 1, dtype=torch.float64, device=x.device)
-        knots = torch.quantile(x.double(), torch.special.ndtr(y), dim=0).mT.contiguous()
+        levels = torch.special.ndtr(y)
+        # Some columns at a time: PyTorch sorts a limited number of entries.
+        parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
+        quantiles = [torch.quantile(part.double(), levels, dim=0) for part in parts]
+        knots = torch.cat(quantiles, 1).mT.contiguous()
         size = (knots[:, -1:] - knots[:, :1]).clamp_min(1e-6)
         shares = (knots.diff(dim=-1) / size).clamp_min(2 * _LEAST_SHARE)
         shares /= shares.sum(-1, keepdim=True)
@@ -392,9 +408,14 @@ class ElementwiseSpline(Bijection):
         raw = torch.log(torch.expm1((slopes - _LEAST_SLOPE).clamp(1e-3, 80.0)))
         self.slopes.copy_(raw - _UNIT_SLOPE)
 
+    @property
+    def n_bins(self) -> int:
+        """The number of bins."""
+        return self.spacings.shape[-1]
+
     def extra_repr(self) -> str:  # noqa: D102
-        _, n_features, n_bins = self.spacings.shape
-        return f"n_features={n_features}, n_bins={n_bins}, dtype={self.slopes.dtype}"
+        n_features = len(self.slopes)
+        return f"n_features={n_features}, n_bins={self.n_bins}, dtype={self.slopes.dtype}"
 
     def _table(
         self, dtype: torch.dtype

@@ -1,0 +1,161 @@
+"""The flow that is fitted: how large it is, and what it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Literal
+
+import torch
+
+from skflow.flow import (
+    Activation,
+    AffineCoupling,
+    BaseDistribution,
+    Bijection,
+    DistributionLike,
+    ElementwiseSpline,
+    Flow,
+    LeakyTanh,
+    LinearStack,
+    SmoothLeakyReLU,
+    SplineCoupling,
+    Standardize,
+)
+
+__all__ = ["ACTIVATIONS", "COUPLINGS", "Architecture", "default_batch_size", "default_max_iter"]
+
+ACTIVATIONS: dict[str, Callable[[], Activation] | None] = {
+    "spline": None,
+    "leaky_tanh": LeakyTanh,
+    "smooth_leaky_relu": SmoothLeakyReLU,
+}
+COUPLINGS = ("affine", "spline")
+
+# Fewer rows than these are few, which learn small networks...
+_FEW_ROWS = 1000
+_VERY_FEW_ROWS = 250
+
+# ...and more than these many, which take larger batches and finer splines.
+_MANY_ROWS = 10_000
+_LARGE_BATCHES_FROM = 5000
+
+# Of more columns than this, half as many layers do; of more than that, there are no couplings.
+_MANY_COLUMNS = 32
+_MOST_COUPLED_COLUMNS = 256
+
+_MOST_EPOCHS = 100
+_MOST_STEPS = 8000
+
+
+def default_batch_size(n_rows: int) -> int:
+    """Return 100, or 256 from 5,000 rows on."""
+    return 256 if n_rows >= _LARGE_BATCHES_FROM else 100
+
+
+def default_max_iter(n_rows: int, batch_size: int) -> int:
+    """Return 100 epochs, or fewer if these are more than 8,000 steps, but no fewer than one."""
+    return max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
+
+
+class Architecture:
+    """What a flow for so many rows and columns consists of.
+
+    What is "auto" is set by the numbers of rows N and of columns D:
+
+    - the activation is a spline;
+    - between splines, for 2 to 256 columns, there are couplings: affine ones for fewer than
+      1,000 rows, and splines from there on;
+    - there are 6 dense layers between splines, 3 if there are fewer than 250 rows or more than
+      32 columns, and 5 between fixed activations.
+
+    Parameters
+    ----------
+    n_rows, n_features : int
+    n_layers : int or "auto"
+    activation : str or Activation
+    coupling : {"auto", "affine", "spline"} or None
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        n_features: int,
+        *,
+        n_layers: int | Literal["auto"],
+        activation: str | Activation,
+        coupling: str | None,
+    ) -> None:
+        self.n_rows = n_rows
+        self.n_features = n_features
+        self.activation = "spline" if activation == "auto" else activation
+        learned = self.activation == "spline"
+        if coupling == "auto":
+            coupled = learned and 2 <= n_features <= _MOST_COUPLED_COLUMNS
+            few = n_rows < _FEW_ROWS
+            coupling = None if not coupled else "affine" if few else "spline"
+        elif coupling is not None and n_features < 2:
+            raise ValueError(
+                f"coupling={coupling!r} takes two columns at least, and X has {n_features}. "
+                "Set coupling='auto' or None."
+            )
+        self.coupling = coupling
+        if n_layers == "auto":
+            small = n_rows < _VERY_FEW_ROWS or n_features > _MANY_COLUMNS
+            n_layers = 5 if not learned else 3 if small else 6
+        self.n_layers = n_layers
+
+    def build(
+        self,
+        standardize: Standardize,
+        base: BaseDistribution | DistributionLike,
+        *,
+        bias: bool,
+        init: Literal["orthogonal", "whiten"],
+        dtype: torch.dtype,
+    ) -> Flow:
+        """Return a flow whose first bijection is `standardize`."""
+        dense = partial(LinearStack, n_features=self.n_features, bias=bias, dtype=dtype)
+        bijections: list[Bijection] = [standardize]
+        fixed = None if self.activation == "spline" else self._fixed_activation()
+        if fixed is not None and self.coupling is None:
+            bijections.append(dense(self.n_layers, activation=fixed, init=init))
+        else:
+            if fixed is None:
+                bijections.append(self._spline(first=True, dtype=dtype))
+            bijections.append(dense(1, init=init))
+            for _ in range(self.n_layers - 1):
+                if self.coupling is not None:
+                    bijections.append(self._coupling(dtype))
+                bijections.append(
+                    self._spline(first=False, dtype=dtype) if fixed is None else deepcopy(fixed)
+                )
+                bijections.append(dense(1, init="orthogonal"))
+        flow = Flow(bijections, base, n_features=self.n_features)
+        flow.base.to(dtype)
+        return flow
+
+    def _fixed_activation(self) -> Activation:
+        if isinstance(self.activation, Activation):
+            return deepcopy(self.activation)
+        make = ACTIVATIONS[self.activation]
+        assert make is not None
+        return make()
+
+    def _spline(self, *, first: bool, dtype: torch.dtype) -> ElementwiseSpline:
+        # The first follows the margins of the data; the others bend what is nearly normal.
+        n_bins = 8 if self.n_rows < _FEW_ROWS else 16
+        return ElementwiseSpline(
+            self.n_features,
+            n_bins=n_bins if first else n_bins // 2,
+            init="quantiles" if first else "identity",
+            dtype=dtype,
+        )
+
+    def _coupling(self, dtype: torch.dtype) -> Bijection:
+        n_hidden = 16 if self.n_rows < _FEW_ROWS else 64
+        if self.coupling == "affine":
+            return AffineCoupling(self.n_features, n_hidden=n_hidden, dtype=dtype)
+        n_bins = 8 if self.n_rows >= _MANY_ROWS else 4
+        return SplineCoupling(self.n_features, n_hidden=n_hidden, n_bins=n_bins, dtype=dtype)
