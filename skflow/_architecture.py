@@ -24,7 +24,14 @@ from skflow.flow import (
     Standardize,
 )
 
-__all__ = ["ACTIVATIONS", "COUPLINGS", "Architecture", "default_batch_size", "default_max_iter"]
+__all__ = [
+    "ACTIVATIONS",
+    "COUPLINGS",
+    "Architecture",
+    "default_batch_size",
+    "default_max_iter",
+    "default_weight_decay",
+]
 
 ACTIVATIONS: dict[str, Callable[[], Activation] | None] = {
     "spline": None,
@@ -45,8 +52,11 @@ _LARGE_BATCHES_FROM = 5000
 _MANY_COLUMNS = 32
 _MOST_COUPLED_COLUMNS = 256
 
+# What more rows say, no decay of weights need say.
+_UNDECAYED_ROWS = 15_000
+
 _MOST_EPOCHS = 100
-_MOST_STEPS = 8000
+_MOST_STEPS = 5000
 
 
 def default_batch_size(n_rows: int) -> int:
@@ -55,8 +65,13 @@ def default_batch_size(n_rows: int) -> int:
 
 
 def default_max_iter(n_rows: int, batch_size: int) -> int:
-    """Return 100 epochs, or fewer if these are more than 8,000 steps, but no fewer than one."""
+    """Return 100 epochs, or fewer if these are more than 5,000 steps, but no fewer than one."""
     return max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
+
+
+def default_weight_decay(n_rows: int) -> float:
+    """Return 1, or less from 15,000 rows on, in inverse proportion to their number."""
+    return min(1.0, _UNDECAYED_ROWS / n_rows)
 
 
 class Architecture:

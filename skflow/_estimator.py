@@ -28,6 +28,7 @@ from skflow._architecture import (
     Architecture,
     default_batch_size,
     default_max_iter,
+    default_weight_decay,
 )
 from skflow._validation import (
     HasMethods,
@@ -167,7 +168,7 @@ class RelativeGradientFlow(
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
-        many as 8,000 steps take if these are fewer.
+        many as 5,000 steps take if these are fewer.
 
     max_time : float or None, default=None
         The seconds that `fit` may take. It ends in time with its schedule completed.
@@ -412,7 +413,9 @@ class RelativeGradientFlow(
             max_iter = default_max_iter(len(inputs), batch_size)
             if self.max_iter != "auto":
                 max_iter = self.max_iter
-            optimizer = _OPTIMIZERS[self.optimizer](core)
+            optimizer = _OPTIMIZERS[self.optimizer](
+                core, weight_decay=default_weight_decay(len(inputs))
+            )
             sharpness = core.sharpness(start[:_SHARPNESS_ROWS])
             standard_rate = optimizer.default_rate(batch_size, sharpness)
             rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)

@@ -45,19 +45,26 @@ class Conditioner(nn.Module):
         self, n_inputs: int, n_outputs: int, n_hidden: int, *, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        sizes = (n_inputs, n_hidden, n_hidden, n_outputs)
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.zeros(n, m, dtype=dtype)) for m, n in itertools.pairwise(sizes)
-        )
-        self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(n, dtype=dtype)) for n in sizes[1:]
-        )
+        self.sizes = (n_inputs, n_hidden, n_hidden, n_outputs)
+        for k, (m, n) in enumerate(itertools.pairwise(self.sizes)):
+            self.register_parameter(f"weight_{k}", nn.Parameter(torch.zeros(n, m, dtype=dtype)))
+            self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(n, dtype=dtype)))
+
+    @property
+    def weights(self) -> tuple[nn.Parameter, ...]:
+        """Those of the layers, each of shape (outputs, inputs)."""
+        return tuple(self.get_parameter(f"weight_{k}") for k in range(3))
+
+    @property
+    def biases(self) -> tuple[nn.Parameter, ...]:
+        """Those of the layers."""
+        return tuple(self.get_parameter(f"bias_{k}") for k in range(3))
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the hidden layers' parameters, as PyTorch draws them."""
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            bound = 1 / math.sqrt(max(1, weight.shape[1]))
+            bound = 1 / math.sqrt(weight.shape[1])
             for parameter in (weight, bias):
                 uniform = torch.rand(parameter.shape, generator=generator, device=generator.device)
                 parameter.copy_((2 * uniform - 1) * bound)
@@ -79,21 +86,25 @@ class Conditioner(nn.Module):
             Takes the gradient with respect to `y`, of shape (N, `n_outputs`); adds to the
             gradients of the parameters, and returns that with respect to `x`.
         """
+        weights, biases = self.weights, self.biases
         inputs = [x]
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
-        y = torch.addmm(self.biases[-1], inputs[-1], self.weights[-1].T)
+        y = torch.addmm(biases[-1], inputs[-1], weights[-1].T)
 
         def pullback(grad: Tensor) -> Tensor:
             for k in (2, 1, 0):
-                add_gradient(self.weights[k], grad.T @ inputs[k])
-                add_gradient(self.biases[k], grad.sum(0))
-                grad = grad @ self.weights[k]
+                add_gradient(weights[k], grad.T @ inputs[k])
+                add_gradient(biases[k], grad.sum(0))
+                grad = grad @ weights[k]
                 if k > 0:
                     grad.mul_(inputs[k] > 0)
             return grad
 
         return y, pullback
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return ", ".join(map(str, self.sizes))
 
 
 class Coupling(Bijection):
@@ -122,9 +133,7 @@ class Coupling(Bijection):
     ) -> None:
         super().__init__()
         if n_features < 2:
-            raise ValueError(
-                f"A coupling takes two columns at least, got n_features={n_features}."
-            )
+            raise ValueError(f"n_features must be 2 or more for a coupling, got {n_features}.")
         self.n_features = n_features
         self.n_given = n_features // 2
         self.conditioner = Conditioner(

@@ -35,8 +35,8 @@ __all__ = [
     "table_and_pullback",
 ]
 
-# Of a spline's box, the least share that a bin takes, so that no slope is extreme.
-_LEAST_SHARE = 1e-3
+# Of a margin's box, the least share that a bin takes: margins may be piled up.
+_LEAST_SHARE = 1e-4
 _LEAST_SLOPE = 1e-3
 
 # An identity's box.
@@ -115,12 +115,13 @@ def evaluate_inverse(table: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     c = mean_slope * rise
     # The form of the root in which nothing cancels.
     xi = 2 * c / (b + (b.square() + 4 * a * c).clamp_min(0).sqrt())
-    terms = _terms(piece, xi.clamp(0, 1))
-    log_slope = _log_slope(terms)
-    slope = log_slope.exp()
-    # A step of Newton's method makes up for the rounding of the root.
-    x = piece.x + terms.xi * piece.width - (piece.height * terms.ratio - rise) / slope
-    return x + (y - inner) / slope, -log_slope
+    for _ in range(2):  # steps of Newton's method make up for the rounding of the root
+        terms = _terms(piece, xi.clamp(0, 1))
+        residual = piece.height * terms.ratio - rise
+        xi = terms.xi - residual / (_log_slope(terms).exp() * piece.width)
+    log_slope = _log_slope(_terms(piece, xi.clamp(0, 1)))
+    x = piece.x + xi * piece.width
+    return x + (y - inner) * (-log_slope).exp(), -log_slope
 
 
 def evaluate_and_pullback(
@@ -195,7 +196,12 @@ def evaluate_and_pullback(
 
 
 def table_and_pullback(
-    spacings: Tensor, slopes: Tensor, low: Tensor | float, size: Tensor | float
+    spacings: Tensor,
+    slopes: Tensor,
+    low: Tensor | float,
+    size: Tensor | float,
+    *,
+    least_share: float = 1e-3,
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """Make a table of splines out of unconstrained numbers; zeros make the identity.
 
@@ -208,6 +214,8 @@ def table_and_pullback(
         are 1.
     low, size : Tensor that broadcasts with (A, 2, M, 1), or float
         The lower ends, and the sizes, of the box that the knots lie in.
+    least_share : float, default=1e-3
+        The share of the box that a bin takes at least, so that no slope is extreme.
 
     Returns
     -------
@@ -216,11 +224,11 @@ def table_and_pullback(
         Takes the gradient with respect to `table` to those of `spacings` and `slopes`.
     """
     n_bins = spacings.shape[-1]
-    free_share = 1 - n_bins * _LEAST_SHARE
+    free_share = 1 - n_bins * least_share
     # PyTorch's own softmax is some ten times slower over so few entries.
     weights = (spacings - spacings.detach().amax(-1, keepdim=True)).exp()
     shares = weights / weights.sum(-1, keepdim=True)
-    ends = F.pad((free_share * shares + _LEAST_SHARE).cumsum(-1), (1, 0))
+    ends = F.pad((free_share * shares + least_share).cumsum(-1), (1, 0))
     shifted = slopes + _UNIT_SLOPE
     n_fixed = (n_bins + 1 - slopes.shape[-1]) // 2
     slope = F.pad(F.softplus(shifted) + _LEAST_SLOPE, (n_fixed, n_fixed), value=1.0)
@@ -405,7 +413,8 @@ class ElementwiseSpline(Bijection):
         # At a knot, the harmonic mean of the bins' slopes on its sides.
         sides = F.pad(mean_slopes, (1, 1), mode="replicate")
         slopes = 2 / (1 / sides[:, 1:] + 1 / sides[:, :-1])
-        raw = torch.log(torch.expm1((slopes - _LEAST_SLOPE).clamp(1e-3, 80.0)))
+        free = (slopes - _LEAST_SLOPE).clamp(1e-3, 1e4)
+        raw = free + torch.log(-torch.expm1(-free))  # the inverse of softplus
         self.slopes.copy_(raw - _UNIT_SLOPE)
 
     @property
@@ -425,4 +434,5 @@ class ElementwiseSpline(Bijection):
             self.slopes.to(dtype).unsqueeze(0),
             self.low.to(dtype),
             self.size.to(dtype),
+            least_share=_LEAST_SHARE,
         )

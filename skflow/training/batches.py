@@ -14,6 +14,11 @@ __all__ = ["Batches", "Rows"]
 # How much is prepared at a time where all rows are wanted one after the other.
 _BLOCK_ENTRIES = 2**18
 
+# What a processor's cache holds of rows that go through a flow; of fewer rows than these, matrix
+# products are slow.
+_CACHED_ENTRIES = 2**15
+_LEAST_BLOCK_ROWS = 256
+
 # Of a device's free memory, the share that the data may take.
 _DEVICE_SHARE = 0.5
 
@@ -93,7 +98,8 @@ class Rows:
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all rows in their order, in blocks that a processor's cache holds."""
-        for indices in torch.arange(len(self)).split(self._block_length()):
+        n_rows = max(_LEAST_BLOCK_ROWS, _CACHED_ENTRIES // self.data.shape[1])
+        for indices in torch.arange(len(self)).split(n_rows):
             yield self.take(indices)
 
     def move_if_it_fits(self) -> None:

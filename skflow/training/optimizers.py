@@ -17,7 +17,6 @@ __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatte
 
 # Of all parameters but the dense layers'.
 OTHERS_RATE = 0.005
-_WEIGHT_DECAY = 1.0
 
 # How much of a running mean a batch leaves as it was.
 _DECAY = 0.9
@@ -34,13 +33,17 @@ class Optimizer(ABC):
     ----------
     flow : Flow
         Whose parameters to train.
+    weight_decay : float, default=1.0
+        How fast the weights of conditioners decay, in units of their learning rate.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         self.stacks = [b for b in flow.bijections if isinstance(b, LinearStack)]
         dense = {id(p) for stack in self.stacks for p in stack.parameters()}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
-        self._adam = _adam(self.others, _conditioner_weights(flow)) if self.others else None
+        self._adam = (
+            _adam(self.others, _conditioner_weights(flow), weight_decay) if self.others else None
+        )
 
     @abstractmethod
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:
@@ -145,8 +148,8 @@ class NormalizedRelativeSGD(Optimizer):
     Cost: that of :class:`RelativeSGD` and O(L·N²·(N + D)); with a running mean, O(L·D²·(N + D)).
     """
 
-    def __init__(self, flow: Flow) -> None:
-        super().__init__(flow)
+    def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
+        super().__init__(flow, weight_decay=weight_decay)
         self._means = [_RunningMean(stack) for stack in self.stacks]
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
@@ -228,10 +231,10 @@ class Adam(Optimizer):
     Keeps two moments of each parameter and a gradient: four times the parameters' memory.
     """
 
-    def __init__(self, flow: Flow) -> None:
-        super().__init__(flow)
+    def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
+        super().__init__(flow, weight_decay=weight_decay)
         dense = [p for stack in self.stacks for p in stack.parameters()]
-        self._dense_adam = _adam(dense, [])
+        self._dense_adam = _adam(dense, [], 0.0)
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         return 0.001  # whose steps do not grow with the gradient
@@ -249,10 +252,12 @@ def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
     return [w for m in flow.modules() if isinstance(m, Conditioner) for w in m.weights]
 
 
-def _adam(parameters: list[nn.Parameter], decayed: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _adam(
+    parameters: list[nn.Parameter], decayed: list[nn.Parameter], weight_decay: float
+) -> torch.optim.Optimizer:
     decaying = {id(p) for p in decayed}
     groups = [
-        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": _WEIGHT_DECAY},
+        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": weight_decay},
         {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)

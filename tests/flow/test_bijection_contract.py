@@ -6,7 +6,15 @@ import pickle
 import pytest
 import torch
 
-from skflow.flow import LeakyTanh, LinearStack, SmoothLeakyReLU, Standardize
+from skflow.flow import (
+    AffineCoupling,
+    ElementwiseSpline,
+    LeakyTanh,
+    LinearStack,
+    SmoothLeakyReLU,
+    SplineCoupling,
+    Standardize,
+)
 
 N_FEATURES = 4
 
@@ -27,12 +35,31 @@ def linear_stack(n_layers, **kwargs):
     return make
 
 
+def learned(bijection, **kwargs):
+    """Make one far from the identity that it starts as, as training does."""
+
+    def make(generator):
+        made = bijection(N_FEATURES, **kwargs)
+        made.initialize(torch.randn(200, N_FEATURES, generator=generator), generator)
+        for parameter in made.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.data.add_(0.3 * noise)
+        return made
+
+    return make
+
+
 FACTORIES = {
     "smooth_leaky_relu": lambda _: SmoothLeakyReLU(),
     "smooth_leaky_relu_steep": lambda _: SmoothLeakyReLU(alpha=0.01),
     "leaky_tanh": lambda _: LeakyTanh(),
     "leaky_tanh_steep": lambda _: LeakyTanh(alpha=3.0, beta=0.01),
     "standardize": standardize,
+    "elementwise_spline": learned(ElementwiseSpline),
+    "elementwise_spline_quantiles": learned(ElementwiseSpline, n_bins=4, init="quantiles"),
+    "affine_coupling": learned(AffineCoupling, n_hidden=8),
+    "spline_coupling": learned(SplineCoupling, n_hidden=8),
+    "spline_coupling_double": learned(SplineCoupling, n_hidden=8, n_bins=4, dtype=torch.float64),
     "linear": linear_stack(1),
     "linear_without_bias": linear_stack(2, bias=False, dtype=torch.float64),
     "linear_stack": linear_stack(3, activation=SmoothLeakyReLU()),
@@ -129,3 +156,30 @@ def test_copies_and_pickles_compute_the_same(bijection, x):
 
 def test_repr_names_the_class(bijection):
     assert repr(bijection).startswith(type(bijection).__name__ + "(")
+
+
+def test_written_out_derivatives_are_those_of_automatic_differentiation(bijection, generator):
+    if isinstance(bijection, LinearStack):
+        pytest.skip("the relative gradient is another one; see test_relative_gradient.py")
+    bijection = bijection.double()
+    x = 3 * torch.randn(200, N_FEATURES, generator=generator, dtype=torch.float64)
+    x[0] *= 10
+    grad_y = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    grad_log_det = torch.randn(len(x), generator=generator, dtype=torch.float64)
+
+    inputs = [x.clone().requires_grad_(), *bijection.parameters()]
+    outputs = bijection.forward_and_log_det(inputs[0])
+    differentiable = [o.requires_grad for o in outputs]
+    expected = torch.autograd.grad(
+        [o for o, yes in zip(outputs, differentiable, strict=True) if yes],
+        inputs,
+        [g for g, yes in zip((grad_y, grad_log_det), differentiable, strict=True) if yes],
+    )
+
+    with torch.no_grad():
+        y, log_det, pullback = bijection.forward_and_pullback(x)
+        grad_x = pullback(grad_y, grad_log_det)
+    torch.testing.assert_close((y, log_det), tuple(o.detach() for o in outputs))
+    found = [grad_x, *(parameter.grad for parameter in bijection.parameters())]
+    for gradient, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-10, atol=1e-10)
