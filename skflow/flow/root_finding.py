@@ -14,7 +14,7 @@ __all__ = ["bracketed_newton"]
 _PLAIN_STEPS = 8
 
 # Entries that are solved for at a time: a processor's cache holds what is made of them.
-_BLOCK_ENTRIES = 2**14
+_BLOCK_ENTRIES = 2**16
 
 Function = Callable[[Tensor], tuple[Tensor, ...]]
 Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]
