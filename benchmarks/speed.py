@@ -11,6 +11,8 @@
 - `memory`: the resident size at its highest in one evaluation of the gradient, and in the phases
   of a fit, above what imports and data take; each in a process of its own.
 - `large`: the same, and steps per minute, of a fit to 20,000 columns. Only if asked for.
+- `drift`: how far the tracked log-determinant is from the exact one after 10,000 steps on MNIST,
+  from `--data-dir`. Only if asked for.
 - `inference`: rows per second of `score_samples` and `sample`, each at the number of rows in a
   call at which it is fastest, and without the first call, which may factorise weights.
 
@@ -18,6 +20,7 @@ Everything that is compared is timed in turns; figures are medians. Needs zuko a
 
     python benchmarks/speed.py
     python benchmarks/speed.py --only steps
+    python benchmarks/speed.py --only drift --data-dir DIR
 """
 
 import argparse
@@ -36,6 +39,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from _common import RESULTS, STATIC, write_csv
+from _data import load_mnist
 from _rivals import PEERS, Determinant, NaiveAutodiff, Published, PublishedLean
 from _timing import alternate, time_calls
 from sklearn.mixture import GaussianMixture
@@ -63,11 +67,11 @@ SMALL_ROWS = (10, 100, 1000)
 MEMORY_FEATURES, MEMORY_ROWS, MEMORY_EPOCHS = 5000, 1000, 5
 LARGE_FEATURES, LARGE_ROWS, LARGE_EPOCHS = 20_000, 200, 5
 BATCH = 100
+DRIFT_STEPS, DRIFT_ROWS, DRIFT_SEEDS = 10_000, 20_000, 3
 INFERENCE_FEATURES = (8, 64, 784)
 INFERENCE_TRAIN, INFERENCE_ENTRIES, INFERENCE_SECONDS = 5000, 2**20, 10.0
 
 COPY_ENTRIES = 2**26  # many times what a cache holds
-FEW_ROWS = 32  # so few that products are faster with the weights on the left
 MEGABYTE = 1e6
 
 STYLES = {
@@ -101,11 +105,13 @@ def own_step(optimizer, n_layers, n_features):
     flow = make_flow(n_layers, n_features)
     with torch.no_grad():
         flow.log_abs_det()  # tracked from now on, as in a fit
+    # Of all rates the least, but not so small that a step is left out.
+    rate = 1e-2 if optimizer == "relative" else 1e-4
     optimizer = OPTIMIZERS[optimizer](flow)
 
     def step(x):
         flow.relative_gradient(x)
-        if not optimizer.step(1e-4):
+        if not optimizer.step(rate):
             raise RuntimeError("A step was not finite, and its time means nothing.")
 
     return step
@@ -117,14 +123,10 @@ def roofline(n_layers, n_features, n_rows):
     x = torch.randn(n_rows, n_features)
     stacked = torch.randn(2 * n_rows, n_features)
     product, products = torch.empty_like(x), torch.empty_like(stacked)
-    transposed = torch.empty(n_features, n_rows)
 
     def step(_):
         for weight in weights:
-            if n_rows > FEW_ROWS:
-                torch.mm(x, weight.T, out=product)
-            else:
-                torch.mm(weight, x.T, out=transposed)
+            torch.mm(x, weight.T, out=product)
         for weight in reversed(weights):
             torch.mm(stacked, weight, out=products)
         for weight in weights:
@@ -445,6 +447,35 @@ def draw_memory(rows, path):
     save(figure, path)
 
 
+def measure_drift(arguments):
+    train, _ = load_mnist(arguments.data_dir)
+    epochs = DRIFT_STEPS * BATCH // DRIFT_ROWS
+    rows = []
+    for seed in range(DRIFT_SEEDS):
+        model = RelativeGradientFlow(
+            n_layers=STEP_LAYERS,
+            batch_size=BATCH,
+            max_iter=epochs,
+            early_stopping=False,
+            random_state=seed,
+        )
+        started = time.perf_counter()
+        model.fit(train[:DRIFT_ROWS])
+        rows.append(
+            {
+                "n_features": train.shape[1],
+                "n_layers": STEP_LAYERS,
+                "n_steps": epochs * (DRIFT_ROWS // BATCH),
+                "seed": seed,
+                "log_det": round(model.log_det_, 3),
+                "drift": f"{model.log_det_drift_:.2e}",
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+        )
+        print("  log-determinant {log_det}, drift {drift} nats".format(**rows[-1]), flush=True)
+    write_csv(RESULTS / "speed_drift.csv", rows)
+
+
 def own_model(train):
     model = RelativeGradientFlow(max_iter=1, early_stopping=False, random_state=0).fit(train)
     return model.score_samples, model.sample
@@ -551,12 +582,13 @@ PARTS = {
     "memory": measure_memory,
     "inference": measure_inference,
     "large": measure_large,
+    "drift": measure_drift,
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    default = [name for name in PARTS if name != "large"]
+    default = [name for name in PARTS if name not in ("large", "drift")]
     parser.add_argument("--only", nargs="+", choices=PARTS, default=default)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=30, help="turns of each contender")
@@ -566,11 +598,14 @@ def main():
     parser.add_argument(
         "--most-features", type=int, default=LARGE_FEATURES, help="leave larger shapes out"
     )
+    parser.add_argument("--data-dir", help="where the benchmarks' data are, for `drift`")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.probe:
         answer(arguments.probe)
         return
+    if "drift" in arguments.only and arguments.data_dir is None:
+        parser.error("drift needs --data-dir")
     torch.set_num_threads(arguments.threads)
     for name in arguments.only:
         print(f"\n{name}", flush=True)

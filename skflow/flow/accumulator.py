@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Factors", "Workspace", "fused_accumulator", "literal_accumulator"]
 
-# Up to so many rows, a product with the weights on the left is the faster one on CPUs.
-_FEW_ROWS = 32
+# How many entries of the activations' derivatives are made at a time: few enough for a
+# processor's cache, and of small layers many layers at once.
+_BLOCK_ENTRIES = 2**16
 
 
 class Factors(NamedTuple):
@@ -95,12 +96,13 @@ class Workspace:
         self.factors = Factors(stacked[:, 0], stacked[:, 1], products[:, 1])
         self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors)
         self.signals = products[:, 0].unbind()
-        self.inner_signals = products[1:, 0]
-        self.squashed = weight.new_empty((n_layers - 1, n_rows, d))
-        self.squashed_layers = self.squashed.unbind()
-        # A result with a column for each row, where the weights stand on the left.
-        few = weight.device.type == "cpu" and n_rows <= _FEW_ROWS
-        self.transposed = weight.new_empty((d, n_rows)) if few else None
+        squashed = weight.new_empty((n_layers - 1, n_rows, d))
+        slopes = torch.empty_like(squashed)
+        self.squashed_layers, self.slope_layers = squashed.unbind(), slopes.unbind()
+        # Room for the slopes' logarithms is where the signals will be.
+        parts = (squashed, slopes, products[1:, 0])
+        n_at_once = max(1, _BLOCK_ENTRIES // (n_rows * d))
+        self.blocks = list(zip(*(part.split(n_at_once) for part in parts), strict=True))
 
     def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
         """Whether this is the room that the same arguments would make."""
@@ -195,31 +197,27 @@ def fused_accumulator(
             squashed = activation.squash(x, out=space.squashed_layers[k - 1])
             # Where the signals will be is room for what is needed until the way back.
             x = activation.value(x, squashed, out=space.signals[k])
-        if space.transposed is None:
-            product = torch.mm(x, space.weights_transposed[k], out=y)
-        else:
-            product = torch.mm(space.weights[k], x.T, out=space.transposed).T
         if space.biases is not None:
-            torch.add(space.biases[k], product, alpha=gain, out=y)
-        elif gain != 1 or product is not y:
-            torch.mul(product, gain, out=y)
+            torch.addmm(space.biases[k], x, space.weights_transposed[k], alpha=gain, out=y)
+        else:
+            torch.mm(x, space.weights_transposed[k], out=y)
+            if gain != 1:
+                y.mul_(gain)
         x = y
-    slope: Tensor | None = None
-    if activation is None or len(weight) == 1:
-        log_det = x.new_zeros(len(x))
-    else:
-        slope = activation.slope(space.squashed)
-        log_det = torch.log(slope, out=space.inner_signals).sum((0, 2))
+    log_det = x.new_zeros(len(x))
+    if activation is not None:
+        for squashed, slope, room in space.blocks:
+            activation.slope(squashed, out=slope)
+            log_det += torch.log(slope, out=room).sum((0, 2))
 
     def pullback(
         grad_y: Tensor, grad_log_det: Tensor, input_gradient: bool
     ) -> tuple[Tensor | None, Factors]:
         space.deltas[-1].copy_(grad_y)
-        if activation is not None and slope is not None:
-            slopes = slope.unbind()
-            squashed = space.squashed
-            from_log_det = activation.log_slope_derivative(squashed, slope, out=squashed)
-            from_log_dets = from_log_det.mul_(grad_log_det.unsqueeze(-1)).unbind()
+        if activation is not None:
+            column = grad_log_det.unsqueeze(-1)
+            for squashed, slope, _ in space.blocks:
+                activation.log_slope_derivative(squashed, slope, out=squashed).mul_(column)
         for k in range(len(weight) - 1, -1, -1):
             w = space.weights[k]
             if k == 0 and not input_gradient:
@@ -229,16 +227,12 @@ def fused_accumulator(
             signal = space.signals[k]
             if k == 0:
                 break
-            if slope is None:
-                torch.mul(signal, gain, out=space.deltas[k - 1])
+            delta = space.deltas[k - 1]
+            if activation is None:
+                torch.mul(signal, gain, out=delta)
             else:
-                torch.addcmul(
-                    from_log_dets[k - 1],
-                    signal,
-                    slopes[k - 1],
-                    value=gain,
-                    out=space.deltas[k - 1],
-                )
+                from_log_det, slope = space.squashed_layers[k - 1], space.slope_layers[k - 1]
+                torch.addcmul(from_log_det, signal, slope, value=gain, out=delta)
         return signal.mul_(gain), space.factors
 
     return x, log_det, pullback

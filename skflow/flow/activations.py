@@ -19,8 +19,8 @@ class Activation(Bijection):
     A subclass states a bounded function :math:`s`, and the function and its derivatives in
     terms of it, and a bracket for the inverse: :math:`s` is the one costly operation, and is
     done once for all of them. Nothing is left to automatic differentiation, so that a training
-    step costs as few operations as it can. Cost: O(N·D) forward, and some four evaluations
-    for the inverse.
+    step costs as few operations as it can. Cost: O(N·D) forward, and some two or three
+    evaluations for the inverse.
     """
 
     @abstractmethod
@@ -32,7 +32,7 @@ class Activation(Bijection):
         r"""Return :math:`\sigma(x)`, where `squashed` is :math:`s(x)`."""
 
     @abstractmethod
-    def slope(self, squashed: Tensor) -> Tensor:
+    def slope(self, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:
         r"""Return :math:`\sigma'(x)`, positive, where `squashed` is :math:`s(x)`."""
 
     @abstractmethod
@@ -46,7 +46,7 @@ class Activation(Bijection):
 
     @abstractmethod
     def start(self, y: Tensor) -> Tensor:
-        r"""Return a guess of :math:`\sigma^{-1}(y)`, from which Newton's iteration converges."""
+        r"""Return a guess of :math:`\sigma^{-1}(y)`, from which Halley's iteration converges."""
 
     @abstractmethod
     def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,11 +60,12 @@ class Activation(Bijection):
         return self.value(x, squashed), self.slope(squashed).log().sum(-1)
 
     def inverse(self, y: Tensor) -> Tensor:  # noqa: D102
-        def value_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+        def value_and_derivatives(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             squashed = self.squash(x)
-            return self.value(x, squashed), self.slope(squashed)
+            value, slope = self.value(x, squashed), self.slope(squashed)
+            return value, slope, self.log_slope_derivative(squashed, slope, out=squashed)
 
-        return bracketed_newton(value_and_slope, y, start=self.start, bracket=self.bracket)
+        return bracketed_newton(value_and_derivatives, y, start=self.start, bracket=self.bracket)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         x = self.inverse(y)
@@ -114,21 +115,28 @@ class SmoothLeakyReLU(Activation):
         # PyTorch's softplus is linear above its threshold, and 20, its default, shows in float64.
         return torch.lerp(F.softplus(x, threshold=40.0), x, self.alpha, out=out)
 
-    def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
-        return squashed.mul(1 - self.alpha).add_(self.alpha)
+    def slope(self, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
+        return torch.mul(squashed, 1 - self.alpha, out=out).add_(self.alpha)
 
     def log_slope_derivative(  # noqa: D102
         self, squashed: Tensor, slope: Tensor, *, out: Tensor | None = None
     ) -> Tensor:
-        return torch.mul(1 - squashed, 1 - self.alpha / slope, out=out)
+        gap = torch.addcmul(squashed, squashed, squashed, value=-1, out=out)
+        return gap.div_(slope).mul_(1 - self.alpha)
 
     def start(self, y: Tensor) -> Tensor:  # noqa: D102
-        # Newton on a convex function comes down from the right without ever leaving the bracket.
-        return y.clamp_min(0) + y.clamp_max(0) / self.alpha
+        # A hyperbola with the same asymptotes and the same value at zero,
+        # y = p x + q √(x² + (2 log 2)²), has an inverse of the same form.
+        p, q = (1 + self.alpha) / 2, (1 - self.alpha) / 2
+        root = torch.mul(y, y).add_(4 * math.log(2) ** 2 * self.alpha).sqrt_()
+        return root.mul_(-q / self.alpha).add_(y, alpha=p / self.alpha)
 
     def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         # leaky(x) <= s_L(x) <= leaky(x) + (1 - alpha) log 2
-        return self.start(y - (1 - self.alpha) * math.log(2)), self.start(y)
+        return self._leaky_inverse(y - (1 - self.alpha) * math.log(2)), self._leaky_inverse(y)
+
+    def _leaky_inverse(self, y: Tensor) -> Tensor:
+        return y.clamp_min(0) + y.clamp_max(0) / self.alpha
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"alpha={self.alpha}"
@@ -168,6 +176,7 @@ class LeakyTanh(Activation):
             raise ValueError(f"beta must be positive, got {beta!r}.")
         self.alpha = alpha
         self.beta = beta
+        self._corner = _corner(beta / alpha) / alpha
 
     def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
         return torch.tanh(x if self.alpha == 1 else self.alpha * x, out=out)
@@ -177,9 +186,10 @@ class LeakyTanh(Activation):
     ) -> Tensor:
         return torch.add(squashed, x, alpha=self.beta, out=out)
 
-    def slope(self, squashed: Tensor) -> Tensor:  # noqa: D102
+    def slope(self, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:  # noqa: D102
         # Where tanh rounds to 1, what is lost is small against beta.
-        return squashed.square().mul_(-self.alpha).add_(self.alpha + self.beta)
+        square = torch.mul(squashed, squashed, out=out)
+        return square.mul_(-self.alpha).add_(self.alpha + self.beta)
 
     def log_slope_derivative(  # noqa: D102
         self, squashed: Tensor, slope: Tensor, *, out: Tensor | None = None
@@ -188,15 +198,29 @@ class LeakyTanh(Activation):
         return gap.mul_(-2 * self.alpha)
 
     def start(self, y: Tensor) -> Tensor:  # noqa: D102
-        # For y > 0, tanh(αx) <= min(1, αx) bounds x from below; s_T is concave there, and Newton
-        # comes up from the left without ever leaving the bracket.
-        near = y / (self.alpha + self.beta)
-        far = F.softshrink(y, 1.0).div_(self.beta)
-        return torch.where(near.abs() > far.abs(), near, far)
+        # For y > 0, the inverse lies above the lines y/(α + β) and (y - 1)/β. A hyperbola with
+        # these as asymptotes, and the right value where they meet, follows it.
+        near, far = 0.5 / (self.alpha + self.beta), 0.5 / self.beta
+        size = y.abs()
+        half_gap = size.mul(near - far).add_(far)
+        root = half_gap.square_().add_((self._corner - 1 / self.alpha) ** 2).sqrt_()
+        return root.add_(size, alpha=near + far).sub_(far).copysign_(y)
 
     def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        near, far = self.start(y), y / self.beta
+        # tanh(αx) <= min(1, αx) for x > 0
+        size = y.abs()
+        near = torch.maximum(size / (self.alpha + self.beta), (size - 1) / self.beta)
+        near, far = near.copysign_(y), y / self.beta
         return torch.minimum(near, far), torch.maximum(near, far)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"alpha={self.alpha}, beta={self.beta}"
+
+
+def _corner(ratio: float) -> float:
+    """Return the `u` at which tanh(u) + ratio · u is what its asymptotes are where they meet."""
+    u = 1.0  # Newton on a concave function comes up from the left
+    for _ in range(60):
+        tanh = math.tanh(u)
+        u -= (tanh + ratio * u - 1 - ratio) / (1 - tanh**2 + ratio)
+    return u

@@ -147,7 +147,8 @@ class Normal(BaseDistribution):
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
         squared_norm = torch.linalg.vector_norm(z, dim=-1).square()
-        return squared_norm.mul(-0.5).sub_(0.5 * math.log(2 * math.pi) * z.shape[-1])
+        # The scalar, less half of that.
+        return torch.rsub(squared_norm, -0.5 * math.log(2 * math.pi) * z.shape[-1], alpha=0.5)
 
     def log_prob_and_pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # noqa: D102
         return self.log_prob(z), lambda grad: z * grad.neg().unsqueeze(-1)

@@ -38,3 +38,22 @@ def test_raises_when_it_ran_out_of_iterations():
             bracket=lambda t: (torch.full_like(t, 0), torch.full_like(t, 1000)),
             max_iter=1,
         )
+
+
+def test_halley_steps_take_fewer_evaluations():
+    target = torch.linspace(0.5, 3, 7, dtype=torch.float64)
+    calls = {2: 0, 3: 0}
+
+    def exponential(x, n_terms):
+        calls[n_terms] += 1
+        return torch.exp(x), torch.exp(x), torch.ones_like(x)
+
+    for n_terms in calls:
+        x = bracketed_newton(
+            lambda x, n=n_terms: exponential(x, n)[:n],
+            target,
+            start=lambda t: t - 1,
+            bracket=lambda t: (torch.full_like(t, -9), torch.full_like(t, 9)),
+        )
+        torch.testing.assert_close(x, target.log())
+    assert calls[3] < calls[2]
