@@ -55,7 +55,8 @@ def test_rows_are_prepared_as_they_are_taken(rows):
 
 
 def test_blocks_are_all_rows_in_their_order(rows, monkeypatch):
-    monkeypatch.setattr("skflow.training.batches._BLOCK_ENTRIES", 4 * 12)
+    monkeypatch.setattr("skflow.training.batches._CACHED_ENTRIES", 4 * 12)
+    monkeypatch.setattr("skflow.training.batches._LEAST_BLOCK_ROWS", 1)
     blocks = list(rows.blocks())
     assert [len(block) for block in blocks] == [12, 12, 12, 12, 2]
     assert torch.equal(torch.cat(blocks), rows.take(torch.arange(50)))
