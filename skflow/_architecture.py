@@ -52,8 +52,8 @@ _LARGE_BATCHES_FROM = 5000
 _MANY_COLUMNS = 32
 _MOST_COUPLED_COLUMNS = 256
 
-# What more rows say, no decay of weights need say.
-_UNDECAYED_ROWS = 15_000
+# More rows need less decay of weights.
+_MOST_DECAY = 3.0
 
 _MOST_EPOCHS = 100
 _MOST_STEPS = 5000
@@ -70,8 +70,8 @@ def default_max_iter(n_rows: int, batch_size: int) -> int:
 
 
 def default_weight_decay(n_rows: int) -> float:
-    """Return 1, or less from 15,000 rows on, in inverse proportion to their number."""
-    return min(1.0, _UNDECAYED_ROWS / n_rows)
+    """Return 3, or less from 5,000 rows on, in inverse proportion to their number."""
+    return min(_MOST_DECAY, _MOST_DECAY * _LARGE_BATCHES_FROM / n_rows)
 
 
 class Architecture:
@@ -169,7 +169,8 @@ class Architecture:
         )
 
     def _coupling(self, dtype: torch.dtype) -> Bijection:
-        n_hidden = 16 if self.n_rows < _FEW_ROWS else 64
+        many_columns = self.n_features > _MANY_COLUMNS
+        n_hidden = 16 if self.n_rows < _FEW_ROWS else 32 if many_columns else 64
         if self.coupling == "affine":
             return AffineCoupling(self.n_features, n_hidden=n_hidden, dtype=dtype)
         n_bins = 8 if self.n_rows >= _MANY_ROWS else 4
