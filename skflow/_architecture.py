@@ -83,7 +83,7 @@ class Architecture:
     - between splines, for 2 to 256 columns, there are couplings: affine ones for fewer than
       1,000 rows, and splines from there on;
     - there are 6 dense layers between splines, 3 if there are fewer than 250 rows or more than
-      32 columns, and 5 between fixed activations.
+      32 columns, and 2 beyond 256 columns; 5 between fixed activations.
 
     Parameters
     ----------
@@ -118,7 +118,12 @@ class Architecture:
         self.coupling = coupling
         if n_layers == "auto":
             small = n_rows < _VERY_FEW_ROWS or n_features > _MANY_COLUMNS
-            n_layers = 5 if not learned else 3 if small else 6
+            if not learned:
+                n_layers = 5
+            elif n_features > _MOST_COUPLED_COLUMNS:
+                n_layers = 2
+            else:
+                n_layers = 3 if small else 6
         self.n_layers = n_layers
 
     def build(

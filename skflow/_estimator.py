@@ -111,8 +111,8 @@ class RelativeGradientFlow(
     ----------
     n_layers : int or "auto", default="auto"
         The number of dense layers. More of them are more flexible and need more rows. "auto" is
-        6, or 3 for fewer than 250 rows or more than 32 columns; 5 with an `activation` that is
-        not learned.
+        6, or 3 for fewer than 250 rows or more than 32 columns, and 2 beyond 256 columns; 5
+        with an `activation` that is not learned.
 
     activation : {"auto", "spline", "leaky_tanh", "smooth_leaky_relu"} or Activation, \
             default="auto"
