@@ -39,7 +39,7 @@ from skflow.flow import (
 )
 from skflow.training.batches import Batches, Rows
 from skflow.training.loop import mean_log_prob
-from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD, schatten_norms
 from skflow.training.schedule import annealing
 
 N_VALIDATION = 2000
@@ -215,12 +215,22 @@ def mean(fits, what):
     return float(np.mean([getattr(run, what) for run in fits]))
 
 
-class Frobenius(NormalizedRelativeSGD):
+class Memoryless(RelativeSGD):
+    """The default optimiser where a batch has fewer rows than columns, wherever it is."""
+
+    def _size(self):
+        return max(float(schatten_norms(stack.factors).max()) for stack in self.stacks)
+
+    def _apply(self, rate, size):
+        super()._apply(rate / max(1.0, size), size)
+
+
+class Frobenius(Memoryless):
     def _size(self):
         return float(torch.linalg.vector_norm(relative_gradient(self), dim=(1, 2)).max())
 
 
-class Spectral(NormalizedRelativeSGD):
+class Spectral(Memoryless):
     def _size(self):
         (stack,) = self.stacks
         delta, y, _ = stack.factors
@@ -231,7 +241,7 @@ class Spectral(NormalizedRelativeSGD):
         return float(torch.linalg.matrix_norm(minus_identity(delta.mT @ y), 2).max())
 
 
-class Dense(NormalizedRelativeSGD):
+class Dense(Memoryless):
     """What does something with S, and with its column for the bias, before the step."""
 
     def change(self, relative):
@@ -280,13 +290,13 @@ class Momentum(Dense):
         return self.mean / (1 - self.decay**self.n_steps)
 
 
-class Averaged(NormalizedRelativeSGD):
+class Averaged(Memoryless):
     """Averages S over a batch and the one before it, which has half the weight."""
 
     last = None
 
     @torch.no_grad()
-    def step(self, rate):
+    def step(self, rate, *args):
         (stack,) = self.stacks
         new = [factor.clone() for factor in stack.factors[:2]]
         if self.last is not None:
@@ -294,7 +304,7 @@ class Averaged(NormalizedRelativeSGD):
             y = torch.cat([new[1], self.last[1]], 1)
             stack.factors = Factors(delta, y, y @ stack.weight)
         self.last = new
-        return super().step(rate)
+        return super().step(rate, *args)
 
 
 def relative_gradient(optimizer):
@@ -315,9 +325,11 @@ def linear(progress):
     return min(progress / 0.02, (1 - progress) / 0.98)
 
 
-# variant, value: what differs from the default; `eta` is η₀ √L, and 0.4 by default
+# variant, value: what differs from the default, or from it without a memory; `eta` is η₀ √L, and
+# 0.4 by default
 VARIANTS = {
-    ("default", ""): {},
+    ("default", ""): {"optimizer": NormalizedRelativeSGD, "eta": None},
+    ("memoryless", ""): {},
     **{("rate", eta): {"eta": eta} for eta in (0.1, 0.2, 0.8)},
     **{("Frobenius, rate", eta): {"eta": eta, "optimizer": Frobenius} for eta in (0.4, 0.8, 1.6)},
     **{("spectral, rate", eta): {"eta": eta, "optimizer": Spectral} for eta in (0.2, 0.4, 0.8)},
@@ -330,11 +342,11 @@ VARIANTS = {
 }
 
 
-def fit_variant(problem, *, optimizer=NormalizedRelativeSGD, eta=0.4, batch_size=None, **kwargs):
+def fit_variant(problem, *, optimizer=Memoryless, eta=0.4, batch_size=None, **kwargs):
     n_layers, _, default_size, _, n_steps = problem.setting[1:]
     if batch_size is not None:
         n_steps = n_steps * default_size // batch_size  # of equally many rows
-    rate = eta / math.sqrt(n_layers)
+    rate = eta and eta / math.sqrt(n_layers)
     return fit(problem, optimizer, rate, n_steps, batch_size=batch_size, **kwargs)
 
 
