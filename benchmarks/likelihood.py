@@ -53,7 +53,7 @@ def run_tables(arguments):
         {name: partial(load_table, arguments.data_dir, name) for name in arguments.sets or TABLES},
         chosen(CONTENDERS, arguments.only),
         seeds=arguments.seeds,
-        long_time=arguments.long_time,
+        long_time=arguments.long_time or None,
         n_threads=arguments.threads,
         max_time=arguments.max_time,
     )
@@ -166,7 +166,10 @@ def parse():
         sub.add_argument("--max-time", type=float, help="seconds of our fits; none by default")
         if name == "tables":
             sub.add_argument(
-                "--long-time", type=float, default=60.0, help="seconds of the peers' longer fits"
+                "--long-time",
+                type=float,
+                default=60.0,
+                help="seconds of the peers' longer fits; 0 for none, nor any with equal parameters",
             )
         if name == "archive":
             sub.add_argument("--grid", action="store_true", help="search the paper's grid")
