@@ -169,7 +169,7 @@ def parse():
                 "--long-time",
                 type=float,
                 default=60.0,
-                help="seconds of the peers' longer fits; 0 for none, nor any with equal parameters",
+                help="seconds of the peers' longer fits; 0: none of these, nor of equal size",
             )
         if name == "archive":
             sub.add_argument("--grid", action="store_true", help="search the paper's grid")

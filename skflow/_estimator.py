@@ -87,6 +87,9 @@ _INIT_ROWS = 20_000
 _MOST_FACTORED_COLUMNS = 4096
 _INIT_ROWS_OF_MANY_COLUMNS = 2048
 
+# From so many on, no start is compared with another.
+_MANY_ROWS = 10_000
+
 # From how many of them the sharpness of the base distribution is estimated.
 _SHARPNESS_ROWS = 256
 
@@ -658,19 +661,18 @@ def _initialize(
 ) -> None:
     """Let a flow start from quantiles and covariances, or from these alone if that is likelier.
 
-    Splines that start as the identity leave a whitened flow a Gaussian.
+    Splines that start as the identity leave a whitened flow a Gaussian. Many rows tell their
+    quantiles well enough not to ask.
     """
     flow.initialize(start, generator)
     first = flow.bijections[0]
-    if isinstance(first, ElementwiseSpline) and len(validation):
-        gaussian = deepcopy(flow)
-        spline, *rest = gaussian.bijections
-        spline.load_state_dict(
-            ElementwiseSpline(start.shape[1], n_bins=first.n_bins, dtype=start.dtype).state_dict()
-        )
-        Flow(rest, gaussian.base, n_features=start.shape[1]).initialize(start, generator)
-        if mean_log_prob(gaussian, validation) > mean_log_prob(flow, validation):
-            flow.load_state_dict(gaussian.state_dict())
+    if isinstance(first, ElementwiseSpline) and len(validation) and len(start) < _MANY_ROWS:
+        score = mean_log_prob(flow, validation)
+        first.init = "identity"
+        flow.initialize(start, generator)
+        if not mean_log_prob(flow, validation) > score:
+            first.init = "quantiles"
+            flow.initialize(start, generator)
 
 
 def _n_init_rows(rows: Rows) -> int:

@@ -315,8 +315,8 @@ class ElementwiseSpline(Bijection):
     n_bins : int, default=16
         The number K of bins, a power of two.
     init : {"identity", "quantiles"}, default="identity"
-        What :meth:`initialize` does: nothing, or let the spline map each column of a sample to
-        about a normal one.
+        What :meth:`initialize` makes of it: the identity, or what maps each column of a sample
+        to about a normal one.
     dtype : torch.dtype, default=torch.float32
         The precision of the parameters.
 
@@ -381,7 +381,7 @@ class ElementwiseSpline(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, generator: torch.Generator) -> None:
-        """With ``init="quantiles"``, map quantiles of `x` to those of the standard normal.
+        """Become the identity, or map quantiles of `x` to those of the standard normal.
 
         Parameters
         ----------
@@ -390,6 +390,10 @@ class ElementwiseSpline(Bijection):
             Not used.
         """
         if self.init == "identity":
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.low.fill_(-_HALF_BOX)
+            self.size.fill_(2 * _HALF_BOX)
             return
         n_bins = self.n_bins
         # From the box's ends on, some rows lie on either side to tell the slope of the tail.

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from skflow.flow import Bijection, Flow, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU
+from skflow.flow import (
+    AffineCoupling,
+    Bijection,
+    ElementwiseSpline,
+    Flow,
+    LeakyTanh,
+    LinearStack,
+    Normal,
+    SmoothLeakyReLU,
+)
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
 
 
@@ -243,3 +252,66 @@ def test_other_parameters_train_too(optimizer_class, generator):
         flow.relative_gradient(x)
         optimizer.step(0.01)
     torch.testing.assert_close(translate.by.detach(), -x.mean(0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_averaged_steps_are_those_of_the_augmented_matrices(bias, make_stack, generator):
+    stack = make_stack(2, 4, activation=LeakyTanh(), bias=bias)
+    flow = Flow([stack], Normal(), n_features=4)
+    optimizer = NormalizedRelativeSGD(flow)
+    mean = torch.zeros(2, 5, 5, dtype=torch.float64)
+    for step in range(1, 6):
+        flow.relative_gradient(torch.randn(30, 4, generator=generator, dtype=torch.float64))
+        delta, y, _ = (factor.clone() for factor in stack.factors)
+        augmented = torch.zeros(2, 5, 5, dtype=torch.float64)
+        augmented[:, :4, :4] = delta.mT @ y - torch.eye(4)
+        augmented[:, :4, 4] = delta.sum(1)
+        mean = 0.9 * mean + 0.1 * augmented
+        unbiased = mean / (1 - 0.9**step)
+        norm = max(
+            float(torch.linalg.svdvals(s).pow(4).sum() ** 0.25) for s in unbiased[:, :4, :4]
+        )
+        weight = torch.zeros(2, 5, 5, dtype=torch.float64)
+        weight[:, :4, :4], weight[:, 4, 4] = stack.weight.detach(), 1
+        if bias:
+            weight[:, :4, 4] = stack.bias.detach()
+        expected = weight - 0.1 / max(1.0, norm) * unbiased @ weight
+        optimizer.step(0.1)
+        torch.testing.assert_close(
+            stack.weight.detach(), expected[:, :4, :4], rtol=1e-10, atol=1e-12
+        )
+        if bias:
+            torch.testing.assert_close(
+                stack.bias.detach(), expected[:, :4, 4], rtol=1e-10, atol=1e-12
+            )
+
+
+@pytest.mark.parametrize("optimizer_class", [RelativeSGD, NormalizedRelativeSGD, Adam])
+def test_a_refused_step_leaves_no_gradient_behind(optimizer_class, generator):
+    coupling = AffineCoupling(2)
+    flow = Flow([LinearStack(1, 2), coupling, LinearStack(1, 2)], Normal(), n_features=2)
+    flow.initialize(torch.randn(50, 2, generator=generator), generator)
+    optimizer = optimizer_class(flow)
+    flow.relative_gradient(torch.full((5, 2), math.inf))
+    assert not optimizer.step(0.1)
+    before = coupling.conditioner.biases[-1].detach().clone()
+    flow.relative_gradient(torch.randn(5, 2, generator=generator))
+    assert optimizer.step(0.1)
+    assert torch.isfinite(coupling.conditioner.biases[-1]).all()
+    assert not torch.equal(coupling.conditioner.biases[-1], before)
+
+
+def test_only_the_weights_of_conditioners_decay(generator):
+    spline, coupling = ElementwiseSpline(2), AffineCoupling(2)
+    flow = Flow([spline, LinearStack(1, 2), coupling], Normal(), n_features=2)
+    for parameter in flow.parameters():
+        parameter.data.normal_(generator=generator)
+    before = {name: p.detach().clone() for name, p in flow.named_parameters()}
+    optimizer = RelativeSGD(flow, weight_decay=2.0)
+    flow.relative_gradient(torch.randn(20, 2, generator=generator))
+    for parameter in optimizer.others:
+        parameter.grad.zero_()
+    optimizer.step(0.0, 0.01)
+    for name, parameter in flow.named_parameters():
+        factor = 1 - 0.01 * 2.0 if "conditioner.weight" in name else 1.0
+        torch.testing.assert_close(parameter.detach(), factor * before[name], msg=name)

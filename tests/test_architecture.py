@@ -1,0 +1,105 @@
+"""What "auto" stands for, and that the flow is built as asked for."""
+
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture
+
+from skflow import RelativeGradientFlow, SmoothLeakyReLU
+from skflow._architecture import (
+    Architecture,
+    default_batch_size,
+    default_max_iter,
+    default_weight_decay,
+)
+from skflow.flow import (
+    AffineCoupling,
+    ElementwiseSpline,
+    LinearStack,
+    Normal,
+    SplineCoupling,
+    Standardize,
+)
+
+
+def architecture(n_rows, n_features, n_layers="auto", activation="auto", coupling="auto"):
+    return Architecture(
+        n_rows, n_features, n_layers=n_layers, activation=activation, coupling=coupling
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_layers", "coupling"),
+    [
+        ((150, 4), 3, "affine"),
+        ((500, 10), 6, "affine"),
+        ((5000, 10), 6, "spline"),
+        ((5000, 1), 6, None),
+        ((5000, 100), 3, "spline"),
+        ((5000, 784), 2, None),
+    ],
+)
+def test_auto_follows_rows_and_columns(shape, n_layers, coupling):
+    chosen = architecture(*shape)
+    assert (chosen.activation, chosen.n_layers, chosen.coupling) == ("spline", n_layers, coupling)
+
+
+@pytest.mark.parametrize("activation", ["leaky_tanh", SmoothLeakyReLU()])
+def test_fixed_activations_come_without_couplings(activation):
+    chosen = architecture(5000, 10, activation=activation)
+    assert (chosen.n_layers, chosen.coupling) == (5, None)
+
+
+def test_training_is_sized_too():
+    assert [default_batch_size(n) for n in (100, 4999, 5000)] == [100, 100, 256]
+    assert [default_max_iter(n, 100) for n in (100, 5000, 10_000, 10**7)] == [100, 100, 50, 1]
+    assert [default_weight_decay(n) for n in (100, 5000, 15_000)] == [3.0, 3.0, 1.0]
+
+
+def test_the_order_is_spline_dense_and_then_coupling_spline_dense(generator):
+    def kinds(n_layers, activation, coupling):
+        standardize = Standardize.from_rows(x)
+        flow = architecture(2000, 4, n_layers, activation, coupling).build(
+            standardize, Normal(), bias=True, init="whiten", dtype=x.dtype
+        )
+        return [type(b) for b in flow.bijections]
+
+    x = Normal().sample((50, 4), generator=generator)
+    first = [Standardize, ElementwiseSpline, LinearStack]
+    assert kinds(1, "spline", "spline") == first
+    assert kinds(2, "spline", "affine") == [*first, AffineCoupling, ElementwiseSpline, LinearStack]
+    assert kinds(2, "spline", None) == [*first, ElementwiseSpline, LinearStack]
+    assert kinds(3, SmoothLeakyReLU(), None) == [Standardize, LinearStack]
+    assert kinds(2, SmoothLeakyReLU(), "spline") == [
+        *(Standardize, LinearStack, SplineCoupling, SmoothLeakyReLU, LinearStack)
+    ]
+
+
+@pytest.mark.parametrize("coupling", ["affine", "spline"])
+def test_one_column_is_not_coupled(coupling, rng):
+    X = rng.normal(size=(50, 1))
+    with pytest.raises(ValueError, match=rf"coupling='{coupling}' takes two columns.*X has 1"):
+        RelativeGradientFlow(coupling=coupling).fit(X)
+    assert RelativeGradientFlow(max_iter=2).fit(X).score(X) > -2
+
+
+@pytest.mark.parametrize("coupling", ["affine", "spline", None])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_coupling_fits_and_inverts(coupling, dtype, rng):
+    X = rng.normal(size=(400, 3)) ** 3
+    flow = RelativeGradientFlow(coupling=coupling, dtype=dtype, max_iter=5, random_state=0).fit(X)
+    gaussian = GaussianMixture(reg_covar=1e-6).fit(X)
+    assert flow.score(X) > gaussian.score(X) + 2
+    np.testing.assert_allclose(flow.inverse_transform(flow.transform(X)), X, atol=1e-7)
+
+
+def test_a_fit_is_never_below_the_gaussian_that_it_could_start_from(rng):
+    # Splines through the quantiles of so few rows are worse than none.
+    X = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8))
+    start = RelativeGradientFlow(max_iter=1, learning_rate=1e-12, random_state=0).fit(X)
+    plain = RelativeGradientFlow(
+        n_layers=1, activation="leaky_tanh", max_iter=1, learning_rate=1e-12, random_state=0
+    ).fit(X)
+    assert start.best_validation_score_ > plain.best_validation_score_ - 0.05
+    assert RelativeGradientFlow(random_state=0).fit(X).best_validation_score_ >= (
+        start.best_validation_score_ - 1e-6
+    )
