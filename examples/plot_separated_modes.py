@@ -27,8 +27,8 @@ flows = {
 }
 
 # %%
-# No density can beat the truth in the long run. Of its rows, hardly any lie between the parts, more
-# than four standard deviations from all centres.
+# No density can beat the truth in the long run. Of its rows, hardly any lie between the parts,
+# more than four standard deviations from all centres.
 
 X_test = ring.sample(20_000, random_state=1)
 samples = {name: flow.sample(20_000, random_state=0) for name, flow in flows.items()}
