@@ -10,7 +10,7 @@ relative gradient is at home: no step computes a determinant or an inverse.
 The fits here have fixed activations as well, but end in seconds: 40 layers, a gentler bend in
 each, and the optimiser that is the default, which normalises the relative gradient.
 ``benchmarks/toys.py`` has the paper's own settings. The default network learns what stands between
-its layers, and comes closer to such shapes with six of them: see
+its layers, and comes a little closer with six of them: see
 :ref:`sphx_glr_auto_examples_plot_density.py`.
 """
 
