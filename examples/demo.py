@@ -22,7 +22,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skflow import RelativeGradientFlow, SmoothLeakyReLU
+from skflow import RelativeGradientFlow
 from skflow.datasets import half_moons, sine
 
 TOYS = {"half moons": half_moons(), "sine": sine()}
@@ -31,15 +31,6 @@ LOADERS = {
     "breast cancer": load_breast_cancer,
     "wine": load_wine,
     "diabetes": load_diabetes,
-}
-
-# Curved shapes in a plane call for depth, and for patience: a deep flow starts below a Gaussian.
-DEEP = {
-    "n_layers": 60,
-    "activation": SmoothLeakyReLU(alpha=0.4),
-    "batch_size": 250,
-    "max_iter": 350,
-    "n_iter_no_change": 350,
 }
 
 INK, MUTED, FLOW, PEER = "#22223b", "#8d99ae", "#c8553d", "#3d5a80"
@@ -96,7 +87,7 @@ def kernel_density_by_search(X):
 
 def compare():
     title("Held-out log-likelihood")
-    say("Flow: RelativeGradientFlow, with its defaults on real data and deeper on the toys.")
+    say("Flow: RelativeGradientFlow with its defaults.")
     say(
         "Peers: GaussianMixture with components by BIC, KernelDensity with its bandwidth searched."
     )
@@ -107,8 +98,7 @@ def compare():
         train, test = load(name)
         say(f"{name}: {train.shape[0]} rows, {train.shape[1]} columns")
         started = time.perf_counter()
-        settings = DEEP if name in TOYS else {}
-        flow = RelativeGradientFlow(**settings, random_state=0).fit(train)
+        flow = RelativeGradientFlow(random_state=0).fit(train)
         say(f"    flow: {flow.n_iter_} epochs in {time.perf_counter() - started:.1f} s")
         started = time.perf_counter()
         mixture, mixture_score = on_standardized(train, test, mixture_by_bic)
@@ -144,17 +134,17 @@ def compare():
 
 
 def search():
-    title("A grid search over activation and depth")
+    title("A grid search over coupling and depth")
     say("breast cancer, 3-fold, GridSearchCV with nothing but the estimator ...\n")
     train, test = load("breast cancer")
-    grid = {"n_layers": [2, 5], "activation": ["auto", "leaky_tanh", "smooth_leaky_relu"]}
-    found = GridSearchCV(RelativeGradientFlow(max_iter=50, random_state=0), grid, cv=3).fit(train)
+    grid = {"n_layers": [3, 6], "coupling": ["affine", "spline"]}
+    found = GridSearchCV(RelativeGradientFlow(random_state=0), grid, cv=3).fit(train)
     results = found.cv_results_
-    say(f"{'activation':20}{'layers':>7}{'cross-validated nats':>24}")
+    say(f"{'coupling':12}{'layers':>7}{'cross-validated nats':>24}")
     for rank in np.argsort(results["rank_test_score"]):
         parameters = results["params"][rank]
         say(
-            f"{parameters['activation']:20}{parameters['n_layers']:>7}"
+            f"{parameters['coupling']:12}{parameters['n_layers']:>7}"
             f"{results['mean_test_score'][rank]:>15.2f} ± {results['std_test_score'][rank]:.2f}"
         )
     say(f"\nthe best, fitted to all training rows: {found.score(test):.2f} nats on held-out rows")
@@ -167,7 +157,7 @@ def classify():
     y_train, y_test = train_test_split(load_digits().target, test_size=0.2, random_state=0)
     features = {
         "pixels": StandardScaler(),
-        "latents": RelativeGradientFlow(n_layers=2, random_state=0),
+        "latents": RelativeGradientFlow(random_state=0),
     }
     say(f"{'features':12}{'held-out accuracy':>18}")
     for name, step in features.items():

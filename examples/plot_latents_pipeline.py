@@ -20,7 +20,7 @@ from skflow import RelativeGradientFlow
 
 X, y = load_breast_cancer(return_X_y=True)
 
-flow = RelativeGradientFlow(n_layers=3, random_state=0)
+flow = RelativeGradientFlow(random_state=0)
 for name, features in [("columns", StandardScaler()), ("latents", flow)]:
     accuracy = cross_val_score(make_pipeline(features, LogisticRegression()), X, y, cv=5)
     print(f"{name}: accuracy {accuracy.mean():.3f} ± {accuracy.std():.3f}")
@@ -28,8 +28,7 @@ for name, features in [("columns", StandardScaler()), ("latents", flow)]:
 # %%
 # The flow knows nothing of the classes. Latents make all directions equally wide, those in
 # which the classes differ among them, so a linear classifier need not gain by them. What they
-# do offer is
-# one scale, no correlations and light tails.
+# do offer is one scale, hardly any correlations and light tails.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -117,9 +117,8 @@ class RelativeGradientFlow(
         6, or 3 for fewer than 250 rows or more than 32 columns, and 2 beyond 256 columns; 5
         with an `activation` that is not learned.
 
-    activation : {"auto", "spline", "leaky_tanh", "smooth_leaky_relu"} or Activation, \
-            default="auto"
-        The nonlinearity between the layers. "spline", which is "auto", is learned, a monotone
+    activation : str or Activation, default="auto"
+        The nonlinearity between the layers. "auto" is "spline", which is learned, a monotone
         function for each column; one more stands before the first layer, and starts as what
         makes each column of the data about normal. "leaky_tanh", ``LeakyTanh(alpha=1,
         beta=0.1)``, and "smooth_leaky_relu", ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_.
@@ -130,13 +129,13 @@ class RelativeGradientFlow(
         layer says by a small network how the other half is mapped. With learned activations and
         2 to 256 columns, "auto" is "spline", or "affine" for fewer than 1,000 rows; None else.
 
-    base_distribution : {"normal", "hyperbolic_secant", "logistic", "student_t", "mixture"} \
-            or object with ``log_prob`` and ``sample``, default="normal"
-        The distribution of the latents. The first four have zero mean and unit variance, and
-        ever heavier tails: those of "student_t" are learned for each latent. "mixture" is
-        ``NormalMixture(n_components=16)``, learned as a whole, for data in separate parts. An
-        instance has parameters of your own; so does any distribution of
-        :mod:`torch.distributions` of numbers, or of vectors with an entry for each column.
+    base_distribution : str or object with ``log_prob`` and ``sample``, default="normal"
+        The distribution of the latents. "normal", "hyperbolic_secant", "logistic" and
+        "student_t" have zero mean and unit variance; all but the first have heavier tails, those
+        of "student_t" learned for each latent. "mixture" is ``NormalMixture(n_components=16)``,
+        learned as a whole, for data in separate parts. An instance has parameters of your own;
+        so does any distribution of :mod:`torch.distributions` of numbers, or of vectors with an
+        entry for each column.
 
     bias : bool, default=True
         Whether the dense layers have a bias.
@@ -151,9 +150,10 @@ class RelativeGradientFlow(
 
     optimizer : {"relative", "sgd", "adam"}, default="relative"
         What is done with the relative gradient. "relative" normalises it, so that each step is
-        a given relative change of the weights, which suits any number of columns and layers;
-        "sgd" is plain descent. Both work in place and without further memory. "adam" is Adam,
-        as in [1]_.
+        a given relative change of the weights, which suits any number of columns and layers. It
+        averages over some ten batches, which takes as much memory as the weights, unless there
+        are more columns than rows in a batch: then it works in place and without further
+        memory, as "sgd", plain descent, always does. "adam" is Adam, as in [1]_.
 
     learning_rate : float or "auto", default="auto"
         The highest learning rate of the schedule, which warms up and then falls to zero on a
