@@ -89,6 +89,8 @@ def test_every_fit_has_a_row(tmp_path, field, rows, capsys):
 
 
 def test_terms_that_cannot_be_met_are_no_failure(tmp_path, rows, capsys):
+    pytest.importorskip("zuko")
+    pytest.importorskip("nflows")
     from _likelihood.summary import print_tables
     from _likelihood.task import Contender, Unattainable
 
@@ -214,7 +216,8 @@ def test_leave_one_out_is_what_it_says():
 
 
 def test_who_failed_has_lost(capsys):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("zuko")
+    pytest.importorskip("nflows")
     from _likelihood.summary import print_tables
 
     def row(data, estimator, seed, nats, status="ok"):
