@@ -48,6 +48,9 @@ _VERY_FEW_ROWS = 250
 _MANY_ROWS = 10_000
 _LARGE_BATCHES_FROM = 5000
 
+# Rows enough for as many layers as there ever are.
+_VERY_MANY_ROWS = 50_000
+
 # Of more columns than this, half as many layers do; of more than that, there are no couplings.
 _MANY_COLUMNS = 32
 _MOST_COUPLED_COLUMNS = 256
@@ -82,8 +85,8 @@ class Architecture:
     - the activation is a spline;
     - between splines, for 2 to 256 columns, there are couplings: affine ones for fewer than
       1,000 rows, and splines from there on;
-    - there are 6 dense layers between splines, 3 if there are fewer than 250 rows or more than
-      32 columns, and 2 beyond 256 columns; 5 between fixed activations.
+    - there are 6 dense layers between splines; 3 for fewer than 250 rows, and for more than 32
+      columns of fewer than 50,000 rows; 2 beyond 256 columns; 5 between fixed activations.
 
     Parameters
     ----------
@@ -117,7 +120,8 @@ class Architecture:
             )
         self.coupling = coupling
         if n_layers == "auto":
-            small = n_rows < _VERY_FEW_ROWS or n_features > _MANY_COLUMNS
+            wide = n_features > _MANY_COLUMNS and n_rows < _VERY_MANY_ROWS
+            small = n_rows < _VERY_FEW_ROWS or wide
             if not learned:
                 n_layers = 5
             elif n_features > _MOST_COUPLED_COLUMNS:

@@ -114,8 +114,8 @@ class RelativeGradientFlow(
     ----------
     n_layers : int or "auto", default="auto"
         The number of dense layers. More of them are more flexible and need more rows. "auto" is
-        6, or 3 for fewer than 250 rows or more than 32 columns, and 2 beyond 256 columns; 5
-        with an `activation` that is not learned.
+        6; 3 for fewer than 250 rows, and for more than 32 columns of fewer than 50,000 rows; 2
+        beyond 256 columns; and 5 with an `activation` that is not learned.
 
     activation : str or Activation, default="auto"
         The nonlinearity between the layers. "auto" is "spline", which is learned, a monotone

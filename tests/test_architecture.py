@@ -35,6 +35,7 @@ def architecture(n_rows, n_features, n_layers="auto", activation="auto", couplin
         ((5000, 10), 6, "spline"),
         ((5000, 1), 6, None),
         ((5000, 100), 3, "spline"),
+        ((10**6, 100), 6, "spline"),
         ((5000, 784), 2, None),
     ],
 )
