@@ -312,25 +312,22 @@ class SplineCoupling(Coupling):
         self.n_bins = n_bins
 
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        affine, spacings, slopes = self._parts(theta)
+        affine, table, _ = self._affine_and_table(theta)
         log_scale, shift = _log_scale_and_shift(affine)
-        table, _ = table_and_pullback(spacings, slopes, -_HALF_BOX, 2 * _HALF_BOX)
         y, log_slope = evaluate(table, torch.addcmul(shift, b, log_scale.exp()))
         return y, log_slope + log_scale
 
     def uncouple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        affine, spacings, slopes = self._parts(theta)
+        affine, table, _ = self._affine_and_table(theta)
         log_scale, shift = _log_scale_and_shift(affine)
-        table, _ = table_and_pullback(spacings, slopes, -_HALF_BOX, 2 * _HALF_BOX)
         x, log_slope = evaluate_inverse(table, b)
         return (x - shift) * (-log_scale).exp(), log_slope - log_scale
 
     def couple_and_pullback(  # noqa: D102
         self, b: Tensor, theta: Tensor
     ) -> tuple[Tensor, Tensor, CouplePullback]:
-        affine, spacings, slopes = self._parts(theta)
+        affine, table, table_pullback = self._affine_and_table(theta)
         moved, log_scale, affine_pullback = _affine_and_pullback(b, affine)
-        table, table_pullback = table_and_pullback(spacings, slopes, -_HALF_BOX, 2 * _HALF_BOX)
         y, log_slope, spline_pullback = evaluate_and_pullback(table, moved)
 
         def pullback(grad_y: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -344,13 +341,17 @@ class SplineCoupling(Coupling):
     def extra_repr(self) -> str:  # noqa: D102
         return f"n_features={self.n_features}, n_bins={self.n_bins}"
 
-    def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _affine_and_table(
+        self, theta: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
         n_columns, n_bins = self.n_features - self.n_given, self.n_bins
         affine, spacings, slopes = theta.split(
             [2 * n_columns, 2 * n_columns * n_bins, n_columns * (n_bins - 1)], dim=1
         )
-        return (
-            affine,
+        table, table_pullback = table_and_pullback(
             spacings.view(-1, 2, n_columns, n_bins),
             slopes.view(-1, n_columns, n_bins - 1),
+            -_HALF_BOX,
+            2 * _HALF_BOX,
         )
+        return affine, table, table_pullback

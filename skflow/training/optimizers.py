@@ -164,17 +164,22 @@ class NormalizedRelativeSGD(Optimizer):
         norms = []
         for stack, mean in zip(self.stacks, self._means, strict=True):
             factors = _factors(stack)
-            if _is_averaged(*factors.y.shape[:0:-1]):
+            if self._averages(stack):
                 mean.update(factors)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
         rate /= max(1.0, float(torch.cat(norms).max()))
         for stack, mean in zip(self.stacks, self._means, strict=True):
-            if _is_averaged(*_factors(stack).y.shape[:0:-1]):
+            if self._averages(stack):
                 mean.step(rate)
             else:
                 stack.relative_step(rate)
+
+    @staticmethod
+    def _averages(stack: LinearStack) -> bool:
+        _, n_rows, n_features = _factors(stack).y.shape
+        return _is_averaged(n_features, n_rows)
 
 
 def _is_averaged(n_features: int, n_rows: int) -> bool:
