@@ -392,7 +392,7 @@ class RelativeGradientFlow(
         """
         started = time.perf_counter()
         with unchanged_on_error(self):
-            data = as_tensor(rows(self, X, fitting=True))
+            data = as_tensor(rows(self, X, fitting=True, least=2))
             device = resolve_device(self.device)
             generator = torch_generator(self.random_state, device)
             continued = self.warm_start and hasattr(self, "flow_")

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def rows(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
+def rows(estimator: Any, X: Any, *, fitting: bool = False, least: int = 1) -> NDArray[Any]:
     """Check `X` and return it as an array of float32 or float64, without a copy if it is one.
 
     Parameters
@@ -43,7 +43,8 @@ def rows(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         Its ``n_features_in_`` and ``feature_names_in_`` are set when `fitting`, else compared.
     X : array-like of shape (n_samples, n_features)
     fitting : bool, default=False
-        Fitting takes two rows at least.
+    least : int, default=1
+        How many rows there must be.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def rows(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         X,
         reset=fitting,
         dtype=[np.float64, np.float32],
-        ensure_min_samples=2 if fitting else 1,
+        ensure_min_samples=least,
     )
     return checked
 

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skflow._validation import (
     Interval,
     StrOptions,
     _fit_context,
     column_label,
+    rows,
     rows_back,
     unchanged_on_error,
 )
@@ -150,7 +151,7 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             If a column passes through only because its values are so large.
         """
         with unchanged_on_error(self):
-            self.columns_ = self._discrete_columns(self._rows(X, fitting=True))
+            self.columns_ = self._discrete_columns(rows(self, X, fitting=True))
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
@@ -173,7 +174,7 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             large that their precision has no room for noise.
         """
         check_is_fitted(self)
-        X = self._rows(X)
+        X = rows(self, X)
         levels = self._levels(X[:, self.columns_], self.columns_)
         noise = check_random_state(self.random_state).random_sample(levels.shape)
         values = ((levels + noise) * self.step).astype(X.dtype)
@@ -218,18 +219,12 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             In nats.
         """
         check_is_fitted(self)
-        return np.zeros(len(self._rows(X)))
+        return np.zeros(len(rows(self, X)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    def _rows(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:
-        checked: NDArray[Any] = validate_data(
-            self, X, reset=fitting, dtype=[np.float64, np.float32]
-        )
-        return checked
 
     def _discrete_columns(self, X: NDArray[Any]) -> NDArray[np.intp]:
         if not isinstance(self.columns, str):

@@ -9,9 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skflow._validation import Interval, _fit_context, column_label, rows_back, unchanged_on_error
+from skflow._validation import (
+    Interval,
+    _fit_context,
+    column_label,
+    rows,
+    rows_back,
+    unchanged_on_error,
+)
 
 __all__ = ["LogitTransformer"]
 
@@ -127,7 +134,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If the bounds do not suit each other or `X`.
         """
         with unchanged_on_error(self):
-            X = self._checked(X, fitting=True)
+            X = rows(self, X, fitting=True)
             low, high = self._bounds(X.dtype)
             self._distances(X, low, high)
             self.low_, self.high_ = low, high
@@ -151,7 +158,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a value lies outside of its bounds, or on one with ``alpha=0``.
         """
         check_is_fitted(self)
-        X = self._checked(X)
+        X = rows(self, X)
         bounded = np.isfinite(self.low_)
         above, below = self._distances(X, self.low_, self.high_)
         Y = X.copy()
@@ -206,7 +213,7 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a value lies outside of its bounds, or on one with ``alpha=0``.
         """
         check_is_fitted(self)
-        X = self._checked(X)
+        X = rows(self, X)
         above, below = self._distances(X, self.low_, self.high_)
         # 1 / above + 1 / below, where above + below is the distance between the bounds.
         log_slopes = np.log(above + below) - np.log(above) - np.log(below)
@@ -217,12 +224,6 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    def _checked(self, X: Any, *, fitting: bool = False) -> NDArray[Any]:
-        checked: NDArray[Any] = validate_data(
-            self, X, reset=fitting, dtype=[np.float64, np.float32]
-        )
-        return checked
 
     def _bounds(self, dtype: np.dtype[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low, high = self._bound("low"), self._bound("high")
