@@ -371,6 +371,7 @@ def answer(request):
     weight = torch.randn(256, 256, requires_grad=True)
     (weight @ weight).sum().backward()
     torch.optim.Adam([weight]).step()
+    RelativeGradientFlow(2, activation=FIXED, max_iter=1).fit(weight.detach().numpy())
     print(json.dumps({"gradient": probe_gradient, "fit": probe_fit}[kind](**parameters)))
 
 

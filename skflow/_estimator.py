@@ -58,6 +58,7 @@ from skflow.flow import (
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.loop import EpochReport, Stopping, mean_log_prob, train
+from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import (
     OTHERS_RATE,
     Adam,
@@ -423,6 +424,7 @@ class RelativeGradientFlow(
             standard_rate = optimizer.default_rate(batch_size, sharpness)
             rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)
             del start
+            return_freed_memory()
             history = train(
                 core,
                 Batches(inputs, batch_size, generator),

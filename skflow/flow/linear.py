@@ -252,7 +252,8 @@ class LinearStack(Bijection):
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
-        torch.sum(y * delta, -1, dtype=torch.float64, out=trace)
+        for k in range(self.n_layers):
+            torch.sum(y[k] * delta[k], -1, dtype=torch.float64, out=trace[k])
         update.mul_(alpha)
         trace.add_(1)
         self._keep(tracked.log_abs_det + _log_abs_dets(update), diagonal)

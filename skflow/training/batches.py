@@ -12,7 +12,7 @@ from skflow.flow.standardize import Standardize
 __all__ = ["Batches", "Rows"]
 
 # How much is prepared at a time where all rows are wanted one after the other.
-_BLOCK_ENTRIES = 2**18
+_BLOCK_ENTRIES = 2**16
 
 # What a processor's cache holds of rows that go through a flow; of fewer rows than these, matrix
 # products are slow.
