@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.special import logit
+from scipy.special import expit, logit
 
-__all__ = ["load_bsds300", "load_mnist", "load_table"]
+__all__ = ["load_bsds300", "load_mnist", "load_table", "redraw_mnist"]
 
 _SQUEEZE = 1e-6  # keeps the logit of a pixel finite
 _SIDE = 8  # of a patch
@@ -39,9 +39,32 @@ def load_mnist(data_dir, seed=0):
     path = Path(data_dir) / "mnist" / "train-images-idx3-ubyte.gz"
     with gzip.open(path) as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)
-    noise = np.random.default_rng(seed).uniform(size=pixels.shape)
-    rows = logit(_SQUEEZE + (1 - 2 * _SQUEEZE) * (pixels + noise) / 256).astype(np.float32)
+    rows = _dequantized_logits(pixels, np.random.default_rng(seed))
     return rows[:50000], rows[50000:]
+
+
+def redraw_mnist(rows, n_draws, seed=0):
+    """Return the same images `n_draws` times: as they are, and with other noise.
+
+    Parameters
+    ----------
+    rows : array of shape (N, 784)
+        Of :func:`load_mnist`.
+    n_draws : int
+    seed : int, default=0
+
+    Returns
+    -------
+    rows : array of shape (n_draws * N, 784)
+    """
+    rng = np.random.default_rng((seed, 1))
+    pixels = np.floor((expit(rows.astype(float)) - _SQUEEZE) / (1 - 2 * _SQUEEZE) * 256)
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    redrawn = np.empty((n_draws, *rows.shape), np.float32)
+    redrawn[0] = rows
+    for draw in redrawn[1:]:
+        draw[:] = _dequantized_logits(pixels, rng)
+    return redrawn.reshape(-1, rows.shape[1])
 
 
 def load_bsds300(data_dir, patches_per_image=5500, seed=0):
@@ -93,6 +116,11 @@ def load_table(data_dir, name, seed=0):
     X += _NOISE * X.std(0) * rng.standard_normal(X.shape)
     tenth = len(X) // 10
     return np.split(X.astype(np.float32), [len(X) - 2 * tenth, len(X) - tenth])
+
+
+def _dequantized_logits(pixels, rng):
+    noise = rng.uniform(size=pixels.shape)
+    return logit(_SQUEEZE + (1 - 2 * _SQUEEZE) * (pixels + noise) / 256).astype(np.float32)
 
 
 def _patches(path, n_patches, rng):

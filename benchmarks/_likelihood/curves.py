@@ -7,6 +7,7 @@ from .contenders import (
     GAUSSIAN,
     PAPER_LAYERS,
     PUBLISHED,
+    REDRAWN,
     skflow_contender,
 )
 from .measure import measure
@@ -36,6 +37,7 @@ def contenders(data):
         },
     }
     if data == "mnist":
+        chosen["skflow, redrawn noise"] = REDRAWN
         chosen["skflow, the paper's layers"] = skflow_contender(timed=True, **PAPER_LAYERS)
     chosen["published, 2 layers"] = skflow_contender(timed=True, n_layers=2, **PUBLISHED)
     return chosen
