@@ -29,6 +29,7 @@ __all__ = [
     "COUPLINGS",
     "Architecture",
     "default_batch_size",
+    "default_input_noise",
     "default_max_iter",
     "default_weight_decay",
 ]
@@ -58,6 +59,10 @@ _MOST_COUPLED_COLUMNS = 256
 # More rows need less decay of weights.
 _MOST_DECAY = 3.0
 
+# They need less noise, too, as do fewer columns, where fine shapes can be made out.
+_MOST_NOISE = 0.05
+_NOISIEST_ROWS_PER_COLUMN = 100
+
 _MOST_EPOCHS = 100
 _MOST_STEPS = 5000
 
@@ -75,6 +80,15 @@ def default_max_iter(n_rows: int, batch_size: int) -> int:
 def default_weight_decay(n_rows: int) -> float:
     """Return 3, or less from 5,000 rows on, in inverse proportion to their number."""
     return min(_MOST_DECAY, _MOST_DECAY * _LARGE_BATCHES_FROM / n_rows)
+
+
+def default_input_noise(n_rows: int, n_features: int) -> float:
+    """Return 0.05, or less in inverse proportion to the number of rows from a threshold on.
+
+    The threshold is 100 rows for each column, or 1,000 if these are more.
+    """
+    few = min(_FEW_ROWS, _NOISIEST_ROWS_PER_COLUMN * n_features)
+    return _MOST_NOISE * min(1.0, few / n_rows)
 
 
 class Architecture:

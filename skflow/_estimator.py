@@ -27,6 +27,7 @@ from skflow._architecture import (
     COUPLINGS,
     Architecture,
     default_batch_size,
+    default_input_noise,
     default_max_iter,
     default_weight_decay,
 )
@@ -170,6 +171,12 @@ class RelativeGradientFlow(
         The number of rows in a step; all of them if there are fewer. "auto" is 100, or 256 from
         5,000 rows on.
 
+    input_noise : float or "auto", default="auto"
+        The standard deviation of the noise that is added to the rows while training, as a share
+        of that of the data, whose covariance it has. It keeps a flow from learning few rows by
+        heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or from 100 for each
+        column if these are fewer, it falls in inverse proportion to their number.
+
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
         many as 5,000 steps take if these are fewer.
@@ -233,7 +240,7 @@ class RelativeGradientFlow(
         The number of epochs, a last one that was cut short by `max_time` included.
 
     loss_curve_ : list of float
-        Mean negative log-likelihood of the batches of each epoch, in nats.
+        Mean negative log-likelihood of the batches of each epoch, noise included, in nats.
 
     validation_scores_ : list of float
         Mean log-likelihood of the held-out rows after each epoch, in nats. Empty without
@@ -299,6 +306,7 @@ class RelativeGradientFlow(
         optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
+        input_noise: float | Literal["auto"] = "auto",
         max_iter: int | Literal["auto"] = "auto",
         max_time: float | None = None,
         early_stopping: bool = True,
@@ -322,6 +330,7 @@ class RelativeGradientFlow(
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.batch_size = batch_size
+        self.input_noise = input_noise
         self.max_iter = max_iter
         self.max_time = max_time
         self.early_stopping = early_stopping
@@ -346,6 +355,7 @@ class RelativeGradientFlow(
         "optimizer": [StrOptions(set(_OPTIMIZERS))],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "input_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean"],
@@ -414,6 +424,9 @@ class RelativeGradientFlow(
             batch_size = default_batch_size(len(inputs))
             if self.batch_size != "auto":
                 batch_size = self.batch_size
+            input_noise = default_input_noise(len(inputs), data.shape[1])
+            if self.input_noise != "auto":
+                input_noise = self.input_noise
             max_iter = default_max_iter(len(inputs), batch_size)
             if self.max_iter != "auto":
                 max_iter = self.max_iter
@@ -427,7 +440,7 @@ class RelativeGradientFlow(
             return_freed_memory()
             history = train(
                 core,
-                Batches(inputs, batch_size, generator),
+                Batches(inputs, batch_size, generator, noise=input_noise),
                 optimizer,
                 rate=rate,
                 others_rate=OTHERS_RATE * rate / standard_rate,

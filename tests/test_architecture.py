@@ -8,6 +8,7 @@ from skflow import RelativeGradientFlow, SmoothLeakyReLU
 from skflow._architecture import (
     Architecture,
     default_batch_size,
+    default_input_noise,
     default_max_iter,
     default_weight_decay,
 )
@@ -53,6 +54,8 @@ def test_fixed_activations_come_without_couplings(activation):
 def test_training_is_sized_too():
     assert [default_batch_size(n) for n in (100, 4999, 5000)] == [100, 100, 256]
     assert [default_max_iter(n, 100) for n in (100, 5000, 10_000, 10**7)] == [100, 100, 50, 1]
+    noise = [default_input_noise(*s) for s in ((10, 20), (1000, 20), (10_000, 20), (1000, 2))]
+    assert noise == pytest.approx([0.05, 0.05, 0.005, 0.01])
     assert [default_weight_decay(n) for n in (100, 5000, 15_000)] == [3.0, 3.0, 1.0]
 
 

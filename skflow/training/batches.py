@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -130,11 +131,15 @@ class Rows:
 
 
 class Batches:
-    """Shuffled batches of equal size.
+    r"""Shuffled batches of equal size.
 
     Rows that do not fill a last batch wait for the next epoch: each epoch has its own order,
     so that all rows are seen equally often. Each batch is taken before the last one is used, so
     that a copy to a GPU runs while that computes.
+
+    Noise keeps a flow from learning rows by heart. To each row is added, over :math:`\sqrt 2`,
+    the difference of two others of its batch: that has the covariance of the data, so that no
+    direction in which they hardly vary is blurred, and the flow's steps stay equivariant.
 
     Parameters
     ----------
@@ -143,17 +148,36 @@ class Batches:
         No more than N rows are ever in a batch.
     generator : torch.Generator
         Where the order comes from.
+    noise : float, default=0.0
+        The standard deviation of the noise, as a share of that of the data. Batches of one or
+        two rows have none.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, rows: Rows, batch_size: int, generator: torch.Generator, *, noise: float = 0.0
+    ) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.generator = generator
+        self.noise = noise
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
+        batches = self._shuffled()
+        return map(self._noisy, batches) if self.noise and self.batch_size > 2 else batches
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        shift = int(
+            torch.randint(
+                1, len(x) - 1, (), generator=self.generator, device=self.generator.device
+            )
+        )
+        difference = x.roll(shift, 0).sub_(x.roll(shift + 1, 0))
+        return x.add(difference, alpha=self.noise / math.sqrt(2))
+
+    def _shuffled(self) -> Iterator[Tensor]:
         if self.batch_size == len(self.rows):
             yield self.rows.take(torch.arange(len(self.rows)))
             return

@@ -31,6 +31,33 @@ def test_order_is_that_of_the_generator():
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+def test_noise_has_the_covariance_of_the_data(generator):
+    mixing = torch.tensor([[1.0, 0.0], [3.0, 0.1]], dtype=torch.float64)
+    data = torch.randn(20_000, 2, generator=generator, dtype=torch.float64) @ mixing.T + 5
+    plain, noisy = (
+        torch.cat(list(Batches(Rows(data), 500, torch.Generator().manual_seed(0), noise=noise)))
+        for noise in (0.0, 0.1)
+    )
+    # The first batch has the same rows in the same order; later ones follow other random numbers.
+    noise = (noisy - plain)[:500]
+    covariance = torch.cov(plain[:500].T)
+    torch.testing.assert_close(torch.cov(noise.T), 0.01 * covariance, rtol=0.15, atol=0)
+    torch.testing.assert_close(noise.mean(0), torch.zeros(2, dtype=torch.float64))
+
+
+def test_noise_differs_between_epochs(generator):
+    batches = Batches(Rows(torch.eye(50)), 50, generator, noise=0.1)
+    (one,), (two,) = batches, batches
+    assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_one_or_two_rows_have_no_noise(generator, batch_size):
+    data = torch.arange(10.0)[:, None]
+    batches = Batches(Rows(data), batch_size, generator, noise=0.1)
+    assert sorted(torch.cat(list(batches)).flatten().tolist()) == data.flatten().tolist()
+
+
 @pytest.fixture
 def rows(generator):
     data = 3 * torch.randn(50, 4, generator=generator, dtype=torch.float64) + 2
