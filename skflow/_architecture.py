@@ -56,8 +56,10 @@ _VERY_MANY_ROWS = 50_000
 _MANY_COLUMNS = 32
 _MOST_COUPLED_COLUMNS = 256
 
-# More rows need less decay of weights.
+# More rows need less decay of weights, and so do few columns: there are as many ways for them to
+# depend on each other as there are pairs.
 _MOST_DECAY = 3.0
+_DECAYING_COLUMNS = 10
 
 # They need less noise, too, as do fewer columns, where fine shapes can be made out.
 _MOST_NOISE = 0.05
@@ -77,9 +79,13 @@ def default_max_iter(n_rows: int, batch_size: int) -> int:
     return max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
 
 
-def default_weight_decay(n_rows: int) -> float:
-    """Return 3, or less from 5,000 rows on, in inverse proportion to their number."""
-    return min(_MOST_DECAY, _MOST_DECAY * _LARGE_BATCHES_FROM / n_rows)
+def default_weight_decay(n_rows: int, n_features: int) -> float:
+    """Return 3, or less from 5,000 rows on, in inverse proportion to their number.
+
+    Below 10 columns it is less in proportion to the square of theirs, too.
+    """
+    by_rows = min(1.0, _LARGE_BATCHES_FROM / n_rows)
+    return _MOST_DECAY * by_rows * min(1.0, n_features / _DECAYING_COLUMNS) ** 2
 
 
 def default_input_noise(n_rows: int, n_features: int) -> float:

@@ -431,7 +431,7 @@ class RelativeGradientFlow(
             if self.max_iter != "auto":
                 max_iter = self.max_iter
             optimizer = _OPTIMIZERS[self.optimizer](
-                core, weight_decay=default_weight_decay(len(inputs))
+                core, weight_decay=default_weight_decay(len(inputs), data.shape[1])
             )
             sharpness = core.sharpness(start[:_SHARPNESS_ROWS])
             standard_rate = optimizer.default_rate(batch_size, sharpness)

@@ -56,7 +56,8 @@ def test_training_is_sized_too():
     assert [default_max_iter(n, 100) for n in (100, 5000, 10_000, 10**7)] == [100, 100, 50, 1]
     noise = [default_input_noise(*s) for s in ((10, 20), (1000, 20), (10_000, 20), (1000, 2))]
     assert noise == pytest.approx([0.05, 0.05, 0.005, 0.01])
-    assert [default_weight_decay(n) for n in (100, 5000, 15_000)] == [3.0, 3.0, 1.0]
+    decays = [default_weight_decay(n, d) for n, d in ((100, 10), (5000, 99), (15_000, 10), (9, 1))]
+    assert decays == pytest.approx([3.0, 3.0, 1.0, 0.03])
 
 
 def test_the_order_is_spline_dense_and_then_coupling_spline_dense(generator):
