@@ -271,6 +271,9 @@ class RelativeGradientFlow(
     Constant columns have no density. They are modelled as normal with unit variance, and a
     warning names them.
 
+    With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
+    ends the fit, which then keeps its best weights: see :ref:`watching`.
+
     References
     ----------
     .. [1] L. Gresele, G. Fissore, A. Javaloy, B. Schölkopf and A. Hyvärinen, "Relative gradient
