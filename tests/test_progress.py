@@ -94,7 +94,7 @@ def test_the_bar_has_no_validation_score_where_there_is_none(X, flow, open_termi
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_the_bar_of_a_failed_fit_vanishes(X, flow, open_terminal, monkeypatch, error):
     terminal = open_terminal()
-    n_threads = threading.active_count()
+    threads_before = set(threading.enumerate())
 
     def fail(*_):
         raise error
@@ -107,10 +107,9 @@ def test_the_bar_of_a_failed_fit_vanishes(X, flow, open_terminal, monkeypatch, e
     hide, show, up, erase_line = "\x1b[?25l", "\x1b[?25h", "\x1b[1A", "\x1b[2K"
     assert shown.count(hide) == shown.count(show) == 1
     assert shown.endswith(f"{up}{erase_line}")
-    for thread in threading.enumerate():
-        if thread.daemon:
-            thread.join(timeout=1.0)
-    assert threading.active_count() <= n_threads
+    for thread in set(threading.enumerate()) - threads_before:
+        thread.join(timeout=10.0)  # it was told to stop
+        assert not thread.is_alive()
 
 
 def test_only_one_fit_draws(X, flow, open_terminal):
