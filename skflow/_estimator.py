@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
+from copy import copy, deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -31,6 +30,8 @@ from skflow._architecture import (
     default_max_iter,
     default_weight_decay,
 )
+from skflow._fit_task import CallbackSupportMixin, FitTask
+from skflow._progress import shown_progress
 from skflow._validation import (
     HasMethods,
     Interval,
@@ -100,7 +101,11 @@ _LEAST_BLOCK_ROWS = 256
 
 
 class RelativeGradientFlow(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Deep density estimation with an invertible network, by exact maximum likelihood.
 
@@ -218,7 +223,8 @@ class RelativeGradientFlow(
         Whether `fit` goes on from the flow that is there, standardisation included.
 
     verbose : bool or int, default=False
-        Whether to write a line after each epoch.
+        Whether to show how the fit goes: as a live bar in a terminal or a notebook, if rich is
+        installed (the extra ``progress``), and else as a line after each epoch.
 
     random_state : int, RandomState instance or None, default=None
         Determines the rows that are held out, the initial weights and the batches. Pass an
@@ -272,6 +278,9 @@ class RelativeGradientFlow(
 
     Constant columns have no density. They are modelled as normal with unit variance, and a
     warning names them.
+
+    With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
+    ends the fit, which then keeps its best weights: see :ref:`watching`.
 
     References
     ----------
@@ -402,8 +411,10 @@ class RelativeGradientFlow(
             If there are constant columns.
         """
         started = time.perf_counter()
-        with unchanged_on_error(self):
+        task = FitTask(self, X, y)
+        with unchanged_on_error(self), shown_progress(self.verbose) as show:
             data = as_tensor(rows(self, X, fitting=True, least=2))
+            self._sample_dtype = data.dtype
             device = resolve_device(self.device)
             generator = torch_generator(self.random_state, device)
             continued = self.warm_start and hasattr(self, "flow_")
@@ -437,6 +448,15 @@ class RelativeGradientFlow(
             standard_rate = optimizer.default_rate(batch_size, sharpness)
             rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)
             del start
+
+            def report(epoch: EpochReport) -> bool:
+                show(epoch)
+                return task.end_epoch(
+                    is_last=epoch.progress >= 1,
+                    fitted=lambda: self._if_ended(epoch, flow, core, continued=continued),
+                )
+
+            task.begin(max_iter)
             return_freed_memory()
             history = train(
                 core,
@@ -454,10 +474,10 @@ class RelativeGradientFlow(
                 validation=validation if self.early_stopping else None,
                 offset=standardize.log_det,
                 precision=self.matmul_precision,
-                report=_write_line if self.verbose else None,
+                report=report,
             )
             self._expose(flow, history, continued=continued)
-            self._sample_dtype = data.dtype
+            task.end()
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
@@ -646,6 +666,15 @@ class RelativeGradientFlow(
             self.log_det_ = float(flow.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
 
+    def _if_ended(
+        self, report: EpochReport, flow: Flow, core: Flow, *, continued: bool
+    ) -> dict[str, Any]:
+        """Return the attributes that this would have if `fit` ended with an epoch."""
+        flow, core = deepcopy((flow, core))  # at once, so that they go on sharing parameters
+        twin = copy(self)
+        twin._expose(flow, report.finish(core), continued=continued)
+        return twin.__dict__
+
     def _flow_on_device(self) -> Flow:
         return self.flow_.to(resolve_device(self.device))
 
@@ -695,14 +724,3 @@ def _n_init_rows(rows: Rows) -> int:
     n_features = rows.data.shape[1]
     few = n_features > _MOST_FACTORED_COLUMNS
     return min(len(rows), _INIT_ROWS_OF_MANY_COLUMNS if few else max(_INIT_ROWS, 10 * n_features))
-
-
-def _write_line(report: EpochReport) -> None:
-    score = (
-        "" if report.validation_score is None else f"  validation {report.validation_score:.4f}"
-    )
-    sys.stdout.write(
-        f"epoch {report.epoch:4d}  {report.progress:4.0%}  loss {report.loss:.4f}{score}"
-        f"  learning rate {report.rate:.2g}\n"
-    )
-    sys.stdout.flush()

@@ -1,5 +1,8 @@
 """A citizen of scikit-learn: its checks, with nothing excused, and its tools."""
 
+import importlib
+import sys
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -119,3 +122,11 @@ def test_joblib_workers_do_not_compete_for_cores():
         joblib.delayed(torch.get_num_threads)() for _ in range(4)
     )
     assert max(counts) <= max(1, available // 2)
+
+
+def test_callbacks_name_the_release_that_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.callback", None)
+    monkeypatch.delitem(sys.modules, "skflow.callbacks", raising=False)
+    match = r"skflow\.callbacks needs scikit-learn 1\.9 or later, .* this is scikit-learn \d"
+    with pytest.raises(ImportError, match=match):
+        importlib.import_module("skflow.callbacks")

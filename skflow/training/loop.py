@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,10 +49,28 @@ class EpochReport:
     """What there is to say after an epoch."""
 
     epoch: int
+    """Its number, from 1."""
+
     loss: float
+    """Mean negative log-likelihood of its batches, in nats."""
+
     validation_score: float | None
+    """Mean log-likelihood of the validation rows after it, in nats; None without them."""
+
     rate: float
+    """The learning rate of the dense layers after it."""
+
     progress: float
+    """The share of the fit that is done; 1 after the last epoch, and only then."""
+
+    seconds: float
+    """How long it took to get there, from the start of training."""
+
+    seconds_left: float
+    """How long the rest will take."""
+
+    finish: Callable[[Flow], History]
+    """Makes of a copy of the flow what the fit would leave if it ended now."""
 
 
 def train(
@@ -66,7 +84,7 @@ def train(
     validation: Rows | None = None,
     offset: float = 0.0,
     precision: MatmulPrecision = "highest",
-    report: Callable[[EpochReport], None] | None = None,
+    report: Callable[[EpochReport], bool | None] | None = None,
 ) -> History:
     r"""Fit a flow to batches of rows by maximum likelihood.
 
@@ -94,7 +112,8 @@ def train(
         That of the products of matrices in a step; scores are always computed with the
         highest.
     report : callable or None, default=None
-        Called after each epoch.
+        Called after each epoch. If it returns true, the fit ends there, and its schedule is not
+        completed.
 
     Returns
     -------
@@ -120,6 +139,13 @@ def train(
         best = _copy_of_state(flow)
     last_rise, failures = 0, 0
     log_det = _log_abs_det(flow)
+
+    def finish(flow: Flow) -> History:
+        if best is not None:
+            flow.load_state_dict(best)
+        drifts = [b.end_training() for b in flow.bijections if isinstance(b, LinearStack)]
+        known = [drift for drift in drifts if drift is not None]
+        return replace(history, log_det_drift=sum(known) if known else None)
 
     for epoch in range(1, stopping.max_iter + 1):
         losses = []
@@ -170,8 +196,20 @@ def train(
                 best = _copy_of_state(flow)
         progress = budget.progress
         if report is not None:
-            current = rate * annealing(progress)
-            report(EpochReport(epoch, history.losses[-1], score, current, progress))
+            asked_to_end = report(
+                EpochReport(
+                    epoch=epoch,
+                    loss=history.losses[-1],
+                    validation_score=score,
+                    rate=rate * annealing(progress),
+                    progress=progress,
+                    seconds=budget.seconds,
+                    seconds_left=budget.seconds_left,
+                    finish=finish,
+                )
+            )
+            if asked_to_end:
+                break
         if progress >= 1:
             break
         stalled = epoch - last_rise >= stopping.n_iter_no_change
@@ -181,12 +219,7 @@ def train(
             flow.load_state_dict(best)
             log_det = _log_abs_det(flow)
             budget.land(stopping.n_iter_no_change * len(batches))
-    if best is not None:
-        flow.load_state_dict(best)
-    drifts = [b.end_training() for b in flow.bijections if isinstance(b, LinearStack)]
-    known = [drift for drift in drifts if drift is not None]
-    history.log_det_drift = sum(known) if known else None
-    return history
+    return finish(flow)
 
 
 @torch.no_grad()

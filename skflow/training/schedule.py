@@ -68,6 +68,23 @@ class Budget:
             progress = max(progress, start + (1 - start) * share)
         if self.max_time is not None:
             seconds = max(self.max_time - self.overhead, 1e-9)
-            elapsed = time.perf_counter() - self.training_started
-            progress = max(progress, elapsed / seconds)
+            progress = max(progress, self.seconds / seconds)
         return min(progress, 1.0)
+
+    @property
+    def seconds(self) -> float:
+        """How long training has taken."""
+        return time.perf_counter() - self.training_started
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the rest takes, if a step takes what those that are done took on average."""
+        elapsed = self.seconds
+        steps_left = self.n_steps - self.steps_done
+        if self._landing is not None:
+            _, steps_before, n_steps = self._landing
+            steps_left = min(steps_left, steps_before + n_steps - self.steps_done)
+        seconds = steps_left * elapsed / self.steps_done
+        if self.max_time is not None:
+            seconds = min(seconds, self.max_time - self.overhead - elapsed)
+        return max(seconds, 0.0)

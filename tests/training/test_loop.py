@@ -105,6 +105,31 @@ def test_a_fit_ends_in_time_with_its_schedule_completed(flow, rows, generator):
     assert len(reports) < 10**6
 
 
+def test_a_report_can_end_the_fit(flow, rows, generator):
+    reports = []
+
+    def report(epoch):
+        reports.append(epoch)
+        return epoch.epoch == 3
+
+    history = fit(flow, rows[100:], generator, validation=Rows(rows[:100]), report=report)
+    assert history.n_epochs == len(history.validation_scores) == 3
+    assert [epoch.progress for epoch in reports] == [0.05, 0.1, 0.15]
+    # It ends at once, without bringing the learning rate down, and keeps the best weights.
+    assert reports[-1].rate == pytest.approx(0.05, rel=0.05)
+    assert mean_log_prob(flow, Rows(rows[:100])) == pytest.approx(history.best_score)
+
+
+def test_reports_say_how_long_it_takes(flow, rows, generator):
+    reports = []
+    fit(flow, rows, generator, report=reports.append)
+    seconds = [epoch.seconds for epoch in reports]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    assert all(epoch.seconds_left > 0 for epoch in reports[:-1])
+    assert reports[-1].seconds_left == 0
+
+
 def test_a_non_finite_step_is_skipped_and_the_rate_lowered(flow, rows, generator):
     rows[17] = 1e30
     before = mean_log_prob(flow, Rows(rows[50:]))

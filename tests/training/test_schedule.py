@@ -44,3 +44,19 @@ def test_landing_ends_the_schedule_in_time(clock):
     assert budget.progress == pytest.approx(0.6)
     budget.steps_done = 30
     assert budget.progress == 1.0
+
+
+def test_the_time_left_goes_by_steps_landing_and_limit(clock):
+    budget = Budget(n_steps=100, max_time=60.0, started=90.0)  # ten seconds went before
+    clock(10.0)
+    budget.steps_done = 20
+    assert budget.seconds == pytest.approx(10.0)
+    assert budget.seconds_left == pytest.approx(40.0)  # both by the steps and by the limit
+    clock(10.0)
+    budget.steps_done = 25
+    assert budget.seconds_left == pytest.approx(30.0)  # by the limit
+    budget.land(10)
+    assert budget.seconds_left == pytest.approx(8.0)
+    budget.steps_done = 35
+    assert budget.progress == 1.0
+    assert budget.seconds_left == 0.0
