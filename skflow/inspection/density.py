@@ -79,6 +79,8 @@ class DensityDisplay:
     :math:`\frac12 (h_0^2\, \partial_0^2 p + h_1^2\, \partial_1^2 p)` [1]_. Four times as many
     draws bring both errors down to some 60 %.
 
+    Cost: that of scoring grid_resolution² rows, or of drawing `n_samples`.
+
     References
     ----------
     .. [1] B. W. Silverman, "Density Estimation for Statistics and Data Analysis", 1986,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["bins", "legend_above", "panels", "pyplot"]
 
 
-_FEWEST_BINS, _MOST_BINS = 10, 40
+_FEWEST_BINS, _MOST_BINS = 15, 40
 
 
 def pyplot(caller: str) -> ModuleType:
