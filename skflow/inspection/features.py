@@ -88,5 +88,6 @@ def _position(feature: Any, names: list[str]) -> int:
     if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
         return int(feature)
     raise ValueError(
-        f"features has {feature!r}, but X has the columns 0 to {len(names) - 1}, named {names}."
+        f"features has {feature!r}, but X has the columns 0 to {len(names) - 1}, named "
+        f"{names[0]!r} to {names[-1]!r}."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bins", "legend_above", "panels", "pyplot"]
+__all__ = ["bins", "legend_above", "legend_inside", "panels", "pyplot"]
 
 
 _FEWEST_BINS, _MOST_BINS = 15, 40
@@ -85,9 +85,20 @@ def bins(n_values: int) -> int:
     return int(np.clip(np.sqrt(n_values), _FEWEST_BINS, _MOST_BINS))
 
 
-def legend_above(figure: Any, ax: Any, **kwargs: Any) -> None:
+def legend_above(figure: Any, ax: Any, title: str | None = None) -> None:
     """Put a legend of what `ax` shows above all panels of a figure with constrained layout."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, **kwargs
+        handles,
+        labels,
+        title=title,
+        loc="outside upper center",
+        ncols=len(labels),
+        frameon=False,
     )
+
+
+def legend_inside(ax: Any) -> None:
+    """Put a legend over the histogram in `ax`, with room made for it."""
+    ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
+    ax.legend(loc="upper center", fontsize="small", frameon=False)

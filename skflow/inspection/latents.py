@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
-from skflow.inspection.figures import bins, legend_above, panels, pyplot
+from skflow.inspection.figures import bins, legend_above, legend_inside, panels, pyplot
 from skflow.inspection.marginals import kolmogorov_smirnov, marginals
 
 __all__ = ["LatentDisplay"]
@@ -219,7 +219,7 @@ class LatentDisplay:
             title = shown if n_panels < n_latents else None
             legend_above(self.figure_, self.axes_[0], title=title)
         else:
-            self.axes_[0].legend(fontsize="small")
+            legend_inside(self.axes_[0])
         return self
 
 

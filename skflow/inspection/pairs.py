@@ -19,7 +19,7 @@ from skflow.inspection.features import (
     limits,
     numbers,
 )
-from skflow.inspection.figures import bins, legend_above, panels, pyplot
+from skflow.inspection.figures import bins, legend_above, legend_inside, panels, pyplot
 from skflow.inspection.samples import draw
 
 __all__ = ["PairDisplay"]
@@ -192,7 +192,7 @@ class PairDisplay:
         if ax is None:
             legend_above(self.figure_, self.axes_[0, 0])
         else:
-            self.axes_[0, 0].legend(fontsize="small")
+            legend_inside(self.axes_[0, 0])
         return self
 
     def _label(self, axis: Any, i: int, j: int) -> None:

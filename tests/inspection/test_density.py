@@ -125,7 +125,9 @@ def test_samples_beyond_the_grid_count(gaussian):
 
 def test_density_of_two_of_a_pipelines_columns(rng):
     X = rng.beta(2, 3, size=(300, 3))
-    pipeline = make_pipeline(LogitTransformer(), KernelDensity(bandwidth=0.2)).fit(X)
+    pipeline = make_pipeline(LogitTransformer(), "passthrough", KernelDensity(bandwidth=0.2)).fit(
+        X
+    )
     display = DensityDisplay.from_estimator(pipeline, X, n_samples=5000, random_state=0)
     assert integral(display) == pytest.approx(1, abs=0.03)
     assert display.density[np.abs(display.xx0 - 0.4).argmin()].max() > 1
@@ -174,7 +176,7 @@ def test_constant_column(rng):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ((0, 4), "features has 4, but X has the columns 0 to 3, named"),
+        ((0, 4), "features has 4, but X has the columns 0 to 3, named 'sepal length"),
         ((0, -1), "features has -1"),
         ((0, "colour"), "features has 'colour'"),
         ((1, 1), "features must be different columns"),
