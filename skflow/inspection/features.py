@@ -1,0 +1,93 @@
+"""The columns that a display shows: which they are, their names, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+
+from skflow._validation import _get_feature_names
+
+__all__ = [
+    "check_same_columns",
+    "chosen_columns",
+    "feature_names",
+    "like_frame",
+    "limits",
+    "numbers",
+]
+
+
+def numbers(X: Any) -> NDArray[Any]:
+    """Return rows as an array of float32 or float64, checked."""
+    checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    return checked
+
+
+def feature_names(X: Any, estimator: Any) -> list[str]:
+    """Return the names of the columns: those of a frame, of the estimator, or x0, x1, ..."""
+    names = _get_feature_names(X)
+    if names is None:
+        n_features = np.shape(X)[1]
+        names = getattr(estimator, "feature_names_in_", [])
+        if len(names) != n_features:
+            names = [f"x{i}" for i in range(n_features)]
+    return list(names)
+
+
+def like_frame(X: Any, rows: NDArray[Any]) -> Any:
+    """Return rows as a frame of the kind of `X` with its names; as they are if it has none."""
+    names = _get_feature_names(X)
+    if names is None:
+        return rows
+    make = getattr(type(X), "from_pydict", type(X))  # the former for pyarrow's tables
+    return make(dict(zip(names, rows.T, strict=True)))
+
+
+def chosen_columns(features: Any, names: list[str]) -> list[int]:
+    """Return the positions of the columns that `features` has by position or by name.
+
+    Raises
+    ------
+    ValueError
+        If one is not there, or there twice.
+    """
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise ValueError(
+            f"features must be a sequence of positions or names of columns, got {features!r}."
+        )
+    columns = [_position(feature, names) for feature in features]
+    if not columns or len(set(columns)) < len(columns):
+        raise ValueError(f"features must be different columns, got {features!r}.")
+    return columns
+
+
+def check_same_columns(X: NDArray[Any], samples: NDArray[Any]) -> None:
+    """Raise an error if the samples of an estimator are none of rows like those of `X`."""
+    if samples.shape[1] != X.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} columns, but the samples of the estimator have "
+            f"{samples.shape[1]}."
+        )
+
+
+def limits(values: NDArray[Any], margin: float = 0.1) -> tuple[float, float]:
+    """Return the range of some numbers, made wider by a share of it at both ends."""
+    low, high = float(values.min()), float(values.max())
+    extra = margin * (high - low) if high > low else 0.5
+    return low - extra, high + extra
+
+
+def _position(feature: Any, names: list[str]) -> int:
+    if isinstance(feature, str) and feature in names:
+        return names.index(feature)
+    if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
+        return int(feature)
+    raise ValueError(
+        f"features has {feature!r}, but X has the columns 0 to {len(names) - 1}, named "
+        f"{names[0]!r} to {names[-1]!r}."
+    )

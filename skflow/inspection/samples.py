@@ -1,0 +1,60 @@
+"""Samples of any density estimator, Pipelines among them."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+__all__ = ["draw"]
+
+
+def draw(estimator: Any, n_samples: int, random_state: Any) -> NDArray[np.float64]:
+    """Draw rows from a density estimator, a Pipeline that ends in one, or a search for one.
+
+    Parameters
+    ----------
+    estimator : estimator with ``sample``
+    n_samples : int
+    random_state : int, RandomState instance or None
+        Not used where ``sample`` does not take it.
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples, n_features)
+        In the units of what the estimator was fitted to.
+
+    Raises
+    ------
+    TypeError
+        If it cannot sample, or a step of the Pipeline cannot go back.
+    """
+    if hasattr(estimator, "best_estimator_"):
+        return draw(estimator.best_estimator_, n_samples, random_state)
+    if isinstance(estimator, Pipeline):
+        samples: Any = draw(estimator[-1], n_samples, random_state)
+        for _, step in reversed(estimator.steps[:-1]):
+            if step is None or step == "passthrough":
+                continue
+            if not hasattr(step, "inverse_transform"):
+                raise TypeError(
+                    f"Samples cannot be transformed back through {step!r}: it has no "
+                    "inverse_transform."
+                )
+            samples = step.inverse_transform(samples)
+        return np.asarray(samples, dtype=np.float64)
+    if not hasattr(estimator, "sample"):
+        raise TypeError(
+            "Samples come from the method sample of a density estimator, by itself or as the "
+            f"last step of a Pipeline, got {estimator!r}, which has none."
+        )
+    if "random_state" in signature(estimator.sample).parameters:
+        samples = estimator.sample(n_samples, random_state=random_state)
+    else:
+        samples = estimator.sample(n_samples)
+    if isinstance(samples, tuple):  # GaussianMixture says of each row where it comes from
+        samples = samples[0]
+    return np.asarray(samples, dtype=np.float64)
