@@ -1,6 +1,6 @@
 """Deep density estimation that behaves like scikit-learn."""
 
-from skflow import datasets, exceptions, preprocessing
+from skflow import datasets, exceptions, metrics, preprocessing
 from skflow._estimator import RelativeGradientFlow
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 
@@ -13,5 +13,6 @@ __all__ = [
     "SmoothLeakyReLU",
     "datasets",
     "exceptions",
+    "metrics",
     "preprocessing",
 ]
