@@ -71,12 +71,13 @@ def classifier_two_sample_test(
 
     Notes
     -----
-    A fold's rows are exchangeable under the null hypothesis, given the folds before. So the area
-    has the distribution of a Mann-Whitney statistic, whatever the classifier is, and folds are
-    independent: their sum is compared with a normal distribution of its exact variance, ties
-    included. This is *progressive* validation [2]_. In cross-validation each row is predicted by
-    what was learned from others, and these by what was learned from it: folds depend on each
-    other, and a p-value that takes them for independent is too small.
+    A fold's rows are exchangeable under the null hypothesis, given the folds before. So its area
+    has the distribution of a Mann-Whitney statistic, whatever the classifier is. The sum over the
+    folds is compared with a normal distribution of its exact variance, ties included, which is
+    accurate from two rows of each sample in a fold. This is *progressive* validation [2]_. In
+    cross-validation each row is predicted by what was learned from others, and these by what was
+    learned from it: folds depend on each other, and a p-value that takes them for independent is
+    too small.
 
     The first classifiers learn from few rows. For an estimate of how well the samples can be told
     apart, which is higher than `statistic`, use :func:`!sklearn.model_selection.cross_val_score`;
