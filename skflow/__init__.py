@@ -1,6 +1,6 @@
 """Deep density estimation that behaves like scikit-learn."""
 
-from skflow import datasets, exceptions, inspection, preprocessing
+from skflow import datasets, exceptions, inspection, metrics, preprocessing
 from skflow._estimator import RelativeGradientFlow
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 
@@ -14,5 +14,6 @@ __all__ = [
     "datasets",
     "exceptions",
     "inspection",
+    "metrics",
     "preprocessing",
 ]

@@ -31,6 +31,7 @@ __all__ = [
     "rows",
     "rows_back",
     "torch_generator",
+    "two_samples",
     "unchanged_on_error",
 ]
 
@@ -81,6 +82,28 @@ def rows_back(transformer: Any, X: Any) -> NDArray[Any]:
             f"{transformer.n_features_in_} features as input."
         )
     return checked
+
+
+def two_samples(X: Any, Y: Any, *, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Check two samples of the same columns, each of `least` rows or more."""
+    names, names_Y = _get_feature_names(X), _get_feature_names(Y)
+    X = check_array(X, dtype=np.float64, input_name="X")
+    Y = check_array(Y, dtype=np.float64, input_name="Y")
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            "X and Y must have the same columns, "
+            f"got {X.shape[1]} columns in X and {Y.shape[1]} in Y."
+        )
+    if names is not None and names_Y is not None and list(names) != list(names_Y):
+        raise ValueError(
+            "X and Y must have the same columns in the same order, "
+            f"got {list(names)} in X and {list(names_Y)} in Y."
+        )
+    if min(len(X), len(Y)) < least:
+        raise ValueError(
+            f"X and Y must have at least {least} rows each, got {len(X)} in X and {len(Y)} in Y."
+        )
+    return X, Y
 
 
 def column_label(estimator: Any, column: int) -> str:
