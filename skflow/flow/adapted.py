@@ -104,7 +104,7 @@ class AdaptedDistribution(BaseDistribution):
                 except RuntimeError:  # matrices of another precision, most likely
                     self._dtype = draws.dtype
                     log_prob = self.distribution.log_prob(probe.to(self._dtype))
-                everywhere = bool(torch.isfinite(log_prob).all())
+                everywhere = bool(torch.isfinite(log_prob).all()) and self._supports(probe)
             except ValueError:  # how torch.distributions refuses values outside its support
                 everywhere = False
         if not everywhere:
@@ -147,6 +147,13 @@ class AdaptedDistribution(BaseDistribution):
                 with torch.cuda.device(each):
                     torch.cuda.manual_seed(seed)
             return self.distribution.sample(torch.Size(shape))
+
+    def _supports(self, z: Tensor) -> bool:
+        # Without its checks of arguments, a distribution may give any number outside its support.
+        try:
+            return bool(self.distribution.support.check(z).all())
+        except (AttributeError, NotImplementedError):  # it does not say
+            return True
 
     def _module_device(self) -> torch.device:
         parameter = next(self.parameters(), None)

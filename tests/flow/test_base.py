@@ -407,6 +407,7 @@ class TestAdaptedDistribution:
             distributions.Exponential(1.0),
             distributions.Uniform(-1.0, 1.0),
             distributions.Uniform(-1.0, 1.0, validate_args=False),
+            distributions.Exponential(1.0, validate_args=False),
         ],
         ids=repr,
     )
