@@ -57,7 +57,7 @@ from skflow.flow import (
     Standardize,
     StudentT,
 )
-from skflow.training.batches import Batches, Rows
+from skflow.training.batches import Batches, Rows, noise_scales
 from skflow.training.history import History
 from skflow.training.loop import EpochReport, Stopping, mean_log_prob, train
 from skflow.training.memory import return_freed_memory
@@ -180,7 +180,8 @@ class RelativeGradientFlow(
         The standard deviation of the noise that is added to the rows while training, as a share
         of that of the data, whose covariance it has. It keeps a flow from learning few rows by
         heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or from 100 for each
-        column if these are fewer, it falls in inverse proportion to their number.
+        column if these are fewer, it falls in inverse proportion to their number. Columns of
+        which at most half of the values are distinct have none.
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
@@ -447,6 +448,7 @@ class RelativeGradientFlow(
             sharpness = core.sharpness(start[:_SHARPNESS_ROWS])
             standard_rate = optimizer.default_rate(batch_size, sharpness)
             rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)
+            noise = noise_scales(start, input_noise)
             del start
 
             def report(epoch: EpochReport) -> bool:
@@ -460,7 +462,7 @@ class RelativeGradientFlow(
             return_freed_memory()
             history = train(
                 core,
-                Batches(inputs, batch_size, generator, noise=input_noise),
+                Batches(inputs, batch_size, generator, noise=noise),
                 optimizer,
                 rate=rate,
                 others_rate=OTHERS_RATE * rate / standard_rate,

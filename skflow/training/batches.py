@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skflow.flow.standardize import Standardize
 
-__all__ = ["Batches", "Rows"]
+__all__ = ["Batches", "Rows", "noise_scales"]
 
 # How much is prepared at a time where all rows are wanted one after the other.
 _BLOCK_ENTRIES = 2**16
@@ -130,6 +130,27 @@ class Rows:
         return x.to(self.dtype)
 
 
+def noise_scales(x: Tensor, share: float) -> Tensor | None:
+    """Return how much noise each column of the data bears, from a sample of rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+    share : float
+        The standard deviation of the noise, as a share of that of the data.
+
+    Returns
+    -------
+    scales : Tensor of shape (D,) or None
+        None if there is no noise at all. It is zero in columns of which at most half of the values
+        are distinct: noise would wash out that they repeat.
+    """
+    if share == 0:
+        return None
+    n_distinct = 1 + (x.sort(0).values.diff(dim=0) != 0).sum(0)
+    return share * (n_distinct > len(x) / 2).to(x.dtype)
+
+
 class Batches:
     r"""Shuffled batches of equal size.
 
@@ -148,34 +169,40 @@ class Batches:
         No more than N rows are ever in a batch.
     generator : torch.Generator
         Where the order comes from.
-    noise : float, default=0.0
-        The standard deviation of the noise, as a share of that of the data. Batches of one or
-        two rows have none.
+    noise : Tensor of shape (D,) or None, default=None
+        The standard deviation of each column's noise, as a share of that of the data. Batches of
+        one or two rows have none.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator: torch.Generator, *, noise: float = 0.0
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        noise: Tensor | None = None,
     ) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.generator = generator
-        self.noise = noise
+        self.noise = None if noise is None or self.batch_size <= 2 else noise / math.sqrt(2)
 
     def __len__(self) -> int:
         return len(self.rows) // self.batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
         batches = self._shuffled()
-        return map(self._noisy, batches) if self.noise and self.batch_size > 2 else batches
+        return batches if self.noise is None else map(self._noisy, batches)
 
     def _noisy(self, x: Tensor) -> Tensor:
+        assert self.noise is not None
         shift = int(
             torch.randint(
                 1, len(x) - 1, (), generator=self.generator, device=self.generator.device
             )
         )
         difference = x.roll(shift, 0).sub_(x.roll(shift + 1, 0))
-        return x.add(difference, alpha=self.noise / math.sqrt(2))
+        return torch.addcmul(x, difference, self.noise)
 
     def _shuffled(self) -> Iterator[Tensor]:
         if self.batch_size == len(self.rows):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skflow.flow import Standardize
-from skflow.training.batches import Batches, Rows
+from skflow.training.batches import Batches, Rows, noise_scales
 
 
 def test_an_epoch_sees_each_row_at_most_once_in_batches_of_equal_size(generator):
@@ -36,7 +36,7 @@ def test_noise_has_the_covariance_of_the_data(generator):
     data = torch.randn(20_000, 2, generator=generator, dtype=torch.float64) @ mixing.T + 5
     plain, noisy = (
         torch.cat(list(Batches(Rows(data), 500, torch.Generator().manual_seed(0), noise=noise)))
-        for noise in (0.0, 0.1)
+        for noise in (None, torch.full((2,), 0.1))
     )
     # The first batch has the same rows in the same order; later ones follow other random numbers.
     noise = (noisy - plain)[:500]
@@ -46,15 +46,22 @@ def test_noise_has_the_covariance_of_the_data(generator):
 
 
 def test_noise_differs_between_epochs(generator):
-    batches = Batches(Rows(torch.eye(50)), 50, generator, noise=0.1)
+    batches = Batches(Rows(torch.eye(50)), 50, generator, noise=torch.full((50,), 0.1))
     (one,), (two,) = batches, batches
     assert not torch.equal(one, two)
+
+
+def test_values_that_repeat_have_no_noise(generator):
+    x = torch.randn(50, 3, generator=generator)
+    x[:, 1] = x[:, 1].sign()
+    torch.testing.assert_close(noise_scales(x, 0.1), torch.tensor([0.1, 0.0, 0.1]))
+    assert noise_scales(x, 0.0) is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_one_or_two_rows_have_no_noise(generator, batch_size):
     data = torch.arange(10.0)[:, None]
-    batches = Batches(Rows(data), batch_size, generator, noise=0.1)
+    batches = Batches(Rows(data), batch_size, generator, noise=torch.ones(1))
     assert sorted(torch.cat(list(batches)).flatten().tolist()) == data.flatten().tolist()
 
 
