@@ -20,6 +20,9 @@ _BLOCK_ENTRIES = 2**16
 _CACHED_ENTRIES = 2**15
 _LEAST_BLOCK_ROWS = 256
 
+# By how many rows it is judged whether a column's values repeat.
+_ROWS_COMPARED = 1000
+
 # Of a device's free memory, the share that the data may take.
 _DEVICE_SHARE = 0.5
 
@@ -147,6 +150,7 @@ def noise_scales(x: Tensor, share: float) -> Tensor | None:
     """
     if share == 0:
         return None
+    x = x[:_ROWS_COMPARED]
     n_distinct = 1 + (x.sort(0).values.diff(dim=0) != 0).sum(0)
     return share * (n_distinct > len(x) / 2).to(x.dtype)
 
