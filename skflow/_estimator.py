@@ -200,7 +200,7 @@ class RelativeGradientFlow(
         By how many nats a validation score must rise to count as higher.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is CUDA if it is there.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the GPU that `X` is on, or CUDA if it is there.
 
     dtype : {"float32", "float64"}, default="float32"
         The precision of training and of the weights. Scores, latents and samples are
@@ -272,6 +272,9 @@ class RelativeGradientFlow(
 
     Constant columns have no density. They are modelled as normal with unit variance, and a
     warning names them.
+
+    Frames, and arrays of other libraries than NumPy, are taken and given back as
+    :ref:`frames_and_arrays` says.
 
     References
     ----------
@@ -510,6 +513,8 @@ class RelativeGradientFlow(
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
+            A frame with the columns of the data that the flow was fitted to, if ``set_output``
+            asks for frames.
 
         Raises
         ------
@@ -533,7 +538,8 @@ class RelativeGradientFlow(
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the precision of the data that the flow was fitted to.
+            In the precision of the data that the flow was fitted to. A frame with their columns
+            if ``set_output`` asks for frames.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)

@@ -113,8 +113,8 @@ def _unnamed(estimator: Any, X: Any) -> NDArray[Any]:
 def _plain(X: Any) -> tuple[Any, Any]:
     """Return `X` as scikit-learn is to check it, and its namespace.
 
-    Tensors leave their history behind. Without ``array_api_dispatch`` scikit-learn makes NumPy
-    arrays of all others, but of float32 only if NumPy calls it so.
+    Tensors leave their history behind. Without ``array_api_dispatch`` all arrays become NumPy's
+    here: scikit-learn, which does the same, would make float64 of another library's float32.
     """
     if isinstance(X, torch.Tensor):
         X = X.detach()

@@ -207,7 +207,8 @@ class DequantizationTransformer(
         -------
         X : ndarray of shape (n_samples, n_features)
             In the precision of `X`. What :meth:`transform` gave comes back exactly; once float32
-            has rounded it in further steps, a few values in ten million may be one step off.
+            has rounded it in further steps, a few values in ten million may be one step off. A
+            frame if ``set_output`` asks for frames.
         """
         check_is_fitted(self)
         Y = rows_back(self, X)

@@ -181,7 +181,8 @@ class LogitTransformer(
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the precision of `X`. Bounded columns lie strictly between their bounds.
+            In the precision of `X`. Bounded columns lie strictly between their bounds. A frame if
+            ``set_output`` asks for frames.
         """
         check_is_fitted(self)
         Y = rows_back(self, X)
