@@ -30,6 +30,7 @@ from skflow._architecture import (
     default_max_iter,
     default_weight_decay,
 )
+from skflow._documentation import DocumentationLinkMixin
 from skflow._fit_task import CallbackSupportMixin, FitTask
 from skflow._progress import shown_progress
 from skflow._validation import (
@@ -37,7 +38,10 @@ from skflow._validation import (
     Interval,
     StrOptions,
     _fit_context,
+    array_like,
+    as_numpy,
     as_tensor,
+    framed,
     latents,
     resolve_device,
     rows,
@@ -105,6 +109,7 @@ class RelativeGradientFlow(
     TransformerMixin,
     DensityMixin,
     CallbackSupportMixin,
+    DocumentationLinkMixin,
     BaseEstimator,
 ):
     r"""Deep density estimation with an invertible network, by exact maximum likelihood.
@@ -206,7 +211,7 @@ class RelativeGradientFlow(
         By how many nats a validation score must rise to count as higher.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is CUDA if it is there.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the GPU that `X` is on, or CUDA if it is there.
 
     dtype : {"float32", "float64"}, default="float32"
         The precision of training and of the weights. Scores, latents and samples are
@@ -282,6 +287,9 @@ class RelativeGradientFlow(
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
     ends the fit, which then keeps its best weights: see :ref:`watching`.
+
+    Frames, and arrays of other libraries than NumPy, are taken and given back as
+    :ref:`frames_and_arrays` says.
 
     References
     ----------
@@ -415,8 +423,7 @@ class RelativeGradientFlow(
         task = FitTask(self, X, y)
         with unchanged_on_error(self), shown_progress(self.verbose) as show:
             data = as_tensor(rows(self, X, fitting=True, least=2))
-            self._sample_dtype = data.dtype
-            device = resolve_device(self.device)
+            device = resolve_device(self.device, data.device)
             generator = torch_generator(self.random_state, device)
             continued = self.warm_start and hasattr(self, "flow_")
             flow = self._continued_flow(data) if continued else self._new_flow(data)
@@ -495,8 +502,8 @@ class RelativeGradientFlow(
             In nats, in the units of `X`, and in its precision.
         """
         check_is_fitted(self)
-        X = rows(self, X)
-        return self._map_blocks(X, self._flow_on_device().log_prob, X.shape[:1])
+        X = rows(self, X, method="score_samples")
+        return self._map_blocks(X, Flow.log_prob, X.shape[:1])
 
     def score(self, X: ArrayLike, y: None = None) -> float:
         """Return the mean log-density of the rows of `X`.
@@ -512,7 +519,7 @@ class RelativeGradientFlow(
         score : float
             In nats per row, in the units of `X`. Higher is better.
         """
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
+        return float(np.mean(as_numpy(self.score_samples(X)), dtype=np.float64))
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -526,8 +533,8 @@ class RelativeGradientFlow(
         Z : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        X = rows(self, X)
-        return self._map_blocks(X, self._flow_on_device(), X.shape)
+        X = rows(self, X, method="transform")
+        return self._map_blocks(X, Flow.__call__, X.shape)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -540,6 +547,8 @@ class RelativeGradientFlow(
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
+            A frame with the columns of the data that the flow was fitted to, if ``set_output``
+            asks for frames.
 
         Raises
         ------
@@ -547,8 +556,8 @@ class RelativeGradientFlow(
             If the rows could not be found to the working precision of `X`.
         """
         check_is_fitted(self)
-        X = latents(X, self.n_features_in_)
-        return self._map_blocks(X, self._flow_on_device().inverse, X.shape)
+        Z = latents(self, X)
+        return framed(self, self._map_blocks(Z, Flow.inverse, Z.shape), like=X)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -563,19 +572,19 @@ class RelativeGradientFlow(
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the precision of the data that the flow was fitted to.
+            In the precision of the data that the flow was fitted to. A frame with their columns
+            if ``set_output`` asks for frames.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        flow = self._flow_on_device()
-        generator = torch_generator(random_state, resolve_device(self.device))
-        sample = torch.empty((n_samples, self.n_features_in_), dtype=self._sample_dtype)
+        like = as_tensor(self._rows_like)
+        device = resolve_device(self.device, like.device)
+        flow, generator = self.flow_.to(device), torch_generator(random_state, device)
+        sample = like.new_empty((n_samples, self.n_features_in_))
         with torch.no_grad():
             for block in sample.split(_block_length(self.n_features_in_)):
-                size = len(block)
-                block.copy_(flow.sample(size, generator=generator, dtype=self._sample_dtype))
-        result: NDArray[Any] = sample.numpy()
-        return result
+                block.copy_(flow.sample(len(block), generator=generator, dtype=like.dtype))
+        return framed(self, array_like(sample, self._rows_like))
 
     @property
     def _n_features_out(self) -> int:
@@ -584,13 +593,16 @@ class RelativeGradientFlow(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
+        # A model fitted on a GPU opens on a machine without one.
         state: dict[str, Any] = super().__getstate__()
         if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
-            # A model fitted on a GPU opens on a machine without one.
             state["flow_"] = deepcopy(state["flow_"]).cpu()
+        if isinstance(like := state.get("_rows_like"), torch.Tensor):
+            state["_rows_like"] = like.cpu()
         return state
 
     def _new_flow(self, data: torch.Tensor) -> Flow:
@@ -643,11 +655,11 @@ class RelativeGradientFlow(
                 stacklevel=3,
             )
             shape = (len(data), len(constant))
-            draws = torch.randn(shape, generator=generator, device=generator.device).cpu()
-            noise = (constant, draws)
+            draws = torch.randn(shape, generator=generator, device=generator.device)
+            noise = (constant, draws.to(data.device))
         rows = Rows(
             data,
-            standardize=deepcopy(standardize).cpu(),
+            standardize=deepcopy(standardize).to(data.device),
             noise=noise,
             dtype=_DTYPES[self.dtype],
             device=generator.device,
@@ -677,25 +689,22 @@ class RelativeGradientFlow(
         twin._expose(flow, report.finish(core), continued=continued)
         return twin.__dict__
 
-    def _flow_on_device(self) -> Flow:
-        return self.flow_.to(resolve_device(self.device))
-
     def _map_blocks(
         self,
-        X: NDArray[Any],
-        function: Callable[[torch.Tensor], torch.Tensor],
+        X: Any,
+        function: Callable[[Flow, torch.Tensor], torch.Tensor],
         shape: tuple[int, ...],
-    ) -> NDArray[Any]:
+    ) -> Any:
         """Apply `function` to blocks of rows that a processor's cache holds."""
-        device = resolve_device(self.device)
-        mapped = np.empty(shape, dtype=X.dtype)
-        n_rows = _block_length(X.shape[1])
+        data = as_tensor(X)
+        device = resolve_device(self.device, data.device)
+        flow = self.flow_.to(device)
+        mapped = data.new_empty(shape)
+        n_rows = _block_length(data.shape[1])
         with torch.no_grad():
-            for block, target in zip(
-                as_tensor(X).split(n_rows), torch.from_numpy(mapped).split(n_rows), strict=True
-            ):
-                target.copy_(function(block.to(device)))
-        return mapped
+            for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
+                target.copy_(function(flow, block.to(device)))
+        return array_like(mapped, X)
 
 
 def _block_length(n_features: int) -> int:

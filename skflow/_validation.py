@@ -1,4 +1,4 @@
-"""Arrays, random states, devices and parameters, checked at the door.
+"""Arrays, frames, random states, devices and parameters, checked at the door.
 
 The one file that may use a private name of scikit-learn.
 """
@@ -14,8 +14,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils._array_api import get_namespace
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _get_feature_names, validate_data
+from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _get_feature_names,
+    validate_data,
+)
 
 __all__ = [
     "HasMethods",
@@ -23,9 +29,14 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "_get_feature_names",
+    "array_like",
+    "as_numpy",
     "as_tensor",
     "column_label",
+    "framed",
     "latents",
+    "namespace",
+    "numpy_dtype",
     "power_scale",
     "resolve_device",
     "rows",
@@ -36,46 +47,60 @@ __all__ = [
 ]
 
 
-def rows(estimator: Any, X: Any, *, fitting: bool = False, least: int = 1) -> NDArray[Any]:
+def rows(
+    estimator: Any, X: Any, *, fitting: bool = False, least: int = 1, method: str = "fit"
+) -> NDArray[Any]:
     """Check `X` and return it as an array of float32 or float64, without a copy if it is one.
 
     Parameters
     ----------
     estimator : estimator
-        Its ``n_features_in_`` and ``feature_names_in_`` are set when `fitting`, else compared.
+        Its ``n_features_in_``, ``feature_names_in_`` and ``_rows_like`` are set when `fitting`,
+        else compared. The last is an array without rows, of the kind that `X` is.
     X : array-like of shape (n_samples, n_features)
     fitting : bool, default=False
     least : int, default=1
         How many rows there must be.
+    method : str, default="fit"
+        What `X` was passed to.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
+        Or of the same namespace, and on the same device, as `X`, if scikit-learn's
+        ``array_api_dispatch`` is on.
     """
+    X, xp = _plain(X)
+    if not fitting:
+        _check_same_namespace(estimator, X, method)
     checked: NDArray[Any] = validate_data(
         estimator,
         X,
         reset=fitting,
-        dtype=[np.float64, np.float32],
+        dtype=[xp.float64, xp.float32],
         ensure_min_samples=least,
     )
+    if fitting:
+        estimator._rows_like = xp.empty(
+            (0, checked.shape[1]), dtype=checked.dtype, device=getattr(checked, "device", None)
+        )
     return checked
 
 
-def latents(X: Any, n_features: int) -> NDArray[Any]:
-    """Check latents, of shape (n_samples, n_features), as :func:`rows` checks rows."""
-    checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-    if checked.shape[1] != n_features:
+def latents(estimator: Any, X: Any) -> NDArray[Any]:
+    """Check latents, of which there is one for each column, as :func:`rows` checks rows."""
+    checked = _unnamed(estimator, X)
+    if checked.shape[1] != estimator.n_features_in_:
         raise ValueError(
-            f"X has {checked.shape[1]} columns, but the flow was fitted to {n_features}: "
-            "there is one latent for each column of the data."
+            f"X has {checked.shape[1]} columns, but the flow was fitted to "
+            f"{estimator.n_features_in_}: there is one latent for each column of the data."
         )
     return checked
 
 
 def rows_back(transformer: Any, X: Any) -> NDArray[Any]:
     """Check rows to transform back, of as many columns as the transformer was fitted to."""
-    checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    checked = _unnamed(transformer, X)
     if checked.shape[1] != transformer.n_features_in_:
         raise ValueError(
             f"X has {checked.shape[1]} features, but {type(transformer).__name__} is expecting "
@@ -106,6 +131,56 @@ def two_samples(X: Any, Y: Any, *, least: int) -> tuple[NDArray[np.float64], NDA
     return X, Y
 
 
+def _unnamed(estimator: Any, X: Any) -> NDArray[Any]:
+    X, xp = _plain(X)
+    _check_same_namespace(estimator, X, "inverse_transform")
+    checked: NDArray[Any] = check_array(X, dtype=[xp.float64, xp.float32], input_name="X")
+    return checked
+
+
+def _plain(X: Any) -> tuple[Any, Any]:
+    """Return `X` as scikit-learn is to check it, and its namespace.
+
+    Tensors leave their history behind. Without ``array_api_dispatch`` all arrays become NumPy's
+    here: scikit-learn, which does the same, would make float64 of another library's float32.
+    """
+    if isinstance(X, torch.Tensor):
+        X = X.detach()
+    xp, dispatched = get_namespace(X)
+    if not dispatched and hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
+        X = np.asarray(X)
+    return X, xp
+
+
+def _check_same_namespace(estimator: Any, X: Any, method: str) -> None:
+    """Refuse arrays of another namespace than those of `fit`, by scikit-learn's convention."""
+    fitted, given = namespace(estimator._rows_like), namespace(X)
+    if given != fitted:
+        fitted_name, given_name = (xp.__name__.rpartition(".")[2] for xp in (fitted, given))
+        raise ValueError(
+            f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace "
+            f"as those passed to fit(), which is {fitted_name}, got {given_name}. Convert X, or "
+            "turn array_api_dispatch off to get NumPy arrays for arrays of any kind."
+        )
+
+
+def namespace(X: Any) -> Any:
+    """Return the namespace of an array, which is NumPy's unless ``array_api_dispatch`` is on."""
+    return get_namespace(X)[0]
+
+
+def framed(estimator: Any, X: Any, like: Any = None) -> Any:
+    """Return rows in the frame that ``set_output`` or scikit-learn's configuration asks for.
+
+    Its columns are those that the estimator was fitted to, and its index is that of `like`.
+    scikit-learn itself frames what `transform` returns, and nothing else.
+    """
+    adapter = _get_container_adapter("transform", estimator)
+    if adapter is None or not hasattr(estimator, "set_output"):
+        return X
+    return adapter.create_container(as_numpy(X), like, columns=_check_feature_names_in(estimator))
+
+
 def column_label(estimator: Any, column: int) -> str:
     """Name a column as the user knows it: by its position, and its name if it has one."""
     names = getattr(estimator, "feature_names_in_", None)
@@ -118,6 +193,10 @@ def power_scale(transformer: Any) -> NDArray[Any]:
     return scale
 
 
+# As DLPack numbers the kinds of devices.
+_CPU = 1
+
+
 class _Writable:
     """A view of an array that PyTorch takes for writable, although it is only read."""
 
@@ -127,17 +206,48 @@ class _Writable:
         self._X = X  # which owns the memory
 
 
-def as_tensor(X: NDArray[Any]) -> torch.Tensor:
-    """View an array as a tensor, to be read only.
+def as_tensor(X: Any) -> torch.Tensor:
+    """View an array as a tensor, on the same device and to be read only.
 
     Memory maps and other read-only arrays are not copied, either; only what PyTorch cannot
     stride through is.
     """
+    if isinstance(X, torch.Tensor):
+        return X.detach()
+    if not isinstance(X, np.ndarray):
+        if X.__dlpack_device__()[0] != _CPU:
+            return torch.utils.dlpack.from_dlpack(X)
+        X = np.from_dlpack(X)
     if any(stride < 0 for stride in X.strides):
         X = X.copy()
     if not X.flags.writeable:
         X = np.asarray(_Writable(X))
     return torch.from_numpy(X)
+
+
+def array_like(array: Any, like: Any) -> Any:
+    """View an array or a tensor as an array of the namespace of `like`, and on its device."""
+    tensor = as_tensor(array)
+    xp, dispatched = get_namespace(like)
+    if isinstance(like, np.ndarray) or not dispatched:
+        return tensor.cpu().numpy()
+    if isinstance(like, torch.Tensor):
+        return tensor.to(like.device)
+    if tensor.device.type == "cpu":
+        return xp.asarray(tensor.numpy(), device=like.device)
+    return xp.from_dlpack(tensor)
+
+
+def as_numpy(X: Any) -> NDArray[Any]:
+    """Return an array of any namespace as one of NumPy, without a copy if it is on the CPU."""
+    if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
+        return np.asarray(X)
+    return as_tensor(X).cpu().numpy()
+
+
+def numpy_dtype(X: Any) -> np.dtype[Any]:
+    """Return NumPy's name for the dtype of an array of any namespace."""
+    return as_numpy(X[:0, :]).dtype
 
 
 def torch_generator(random_state: Any, device: torch.device) -> torch.Generator:
@@ -146,8 +256,15 @@ def torch_generator(random_state: Any, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str, near: torch.device | None = None) -> torch.device:
     """Turn the parameter `device` into one that is there.
+
+    Parameters
+    ----------
+    device : str
+        "auto" is the GPU that the data are on, or any other, or the CPU.
+    near : torch.device or None, default=None
+        Where the data are.
 
     Raises
     ------
@@ -155,6 +272,8 @@ def resolve_device(device: str) -> torch.device:
         If it is not a device's name, or that device is not there.
     """
     if device == "auto":
+        if near is not None and near.type == "cuda":
+            return near
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)

@@ -2,7 +2,9 @@ import os
 
 import numpy as np
 import pytest
+import sklearn
 import torch
+from sklearn.utils import check_array
 
 from skflow.flow import LinearStack
 
@@ -21,6 +23,18 @@ def generator(global_random_seed):
 @pytest.fixture
 def rng(global_random_seed):
     return np.random.default_rng(global_random_seed)
+
+
+@pytest.fixture
+def array_api():
+    """scikit-learn's ``array_api_dispatch``, turned on for a test where it works."""
+    try:
+        with sklearn.config_context(array_api_dispatch=True):
+            check_array(np.ones((1, 1)))
+    except (ImportError, RuntimeError) as error:  # what it needs is not there
+        pytest.skip(str(error))
+    with sklearn.config_context(array_api_dispatch=True):
+        yield
 
 
 @pytest.fixture

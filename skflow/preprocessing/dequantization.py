@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -13,11 +12,17 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skflow._documentation import DocumentationLinkMixin
 from skflow._validation import (
     Interval,
     StrOptions,
     _fit_context,
+    array_like,
+    as_numpy,
     column_label,
+    framed,
+    namespace,
+    numpy_dtype,
     rows,
     rows_back,
     unchanged_on_error,
@@ -29,7 +34,9 @@ __all__ = ["DequantizationTransformer"]
 _LEAST_ROOM = 16
 
 
-class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class DequantizationTransformer(
+    OneToOneFeatureMixin, TransformerMixin, DocumentationLinkMixin, BaseEstimator
+):
     r"""Add uniform noise to integer columns, so that they have a density.
 
     A density estimator can put ever narrower peaks on the few values of a discrete column; its
@@ -151,7 +158,8 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             If a column passes through only because its values are so large.
         """
         with unchanged_on_error(self):
-            self.columns_ = self._discrete_columns(rows(self, X, fitting=True))
+            X = rows(self, X, fitting=True)
+            self.columns_ = array_like(self._discrete_columns(X), X)
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
@@ -174,17 +182,17 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             large that their precision has no room for noise.
         """
         check_is_fitted(self)
-        X = rows(self, X)
-        levels = self._levels(X[:, self.columns_], self.columns_)
-        noise = check_random_state(self.random_state).random_sample(levels.shape)
-        values = ((levels + noise) * self.step).astype(X.dtype)
+        X = rows(self, X, method="transform")
+        xp = namespace(X)
+        columns = as_numpy(self.columns_)
+        levels = self._levels(_take(X, columns), columns)
+        noise = check_random_state(self.random_state).random_sample(tuple(levels.shape))
+        values = xp.astype((levels + array_like(noise, X)) * self.step, X.dtype)
         # Rounding can leave the interval by a unit or two in the last place.
-        while (off := self._levels_below(values) - levels).any():
-            towards = np.where(off > 0, -np.inf, np.inf).astype(values.dtype)
-            values = np.where(off, np.nextafter(values, towards), values)
-        Y = X.copy()
-        Y[:, self.columns_] = values
-        return Y
+        within = xp.astype((levels + 0.5) * self.step, X.dtype)
+        while xp.any(off := self._levels_below(values) != levels):
+            values = xp.where(off, xp.nextafter(values, within), values)
+        return _with_columns(X, columns, values)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Take values down to the multiple of `step` below, which removes the noise.
@@ -199,12 +207,15 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
         -------
         X : ndarray of shape (n_samples, n_features)
             In the precision of `X`. What :meth:`transform` gave comes back exactly; once float32
-            has rounded it in further steps, a few values in ten million may be one step off.
+            has rounded it in further steps, a few values in ten million may be one step off. A
+            frame if ``set_output`` asks for frames.
         """
         check_is_fitted(self)
-        X = rows_back(self, X).copy()
-        X[:, self.columns_] = self._levels_below(X[:, self.columns_]) * self.step
-        return X
+        Y = rows_back(self, X)
+        columns = as_numpy(self.columns_)
+        levels = self._levels_below(_take(Y, columns))
+        values = namespace(Y).astype(levels * self.step, Y.dtype)
+        return framed(self, _with_columns(Y, columns, values), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the logarithm of the Jacobian at each row: zero, since noise only shifts a row.
@@ -219,26 +230,26 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
             In nats.
         """
         check_is_fitted(self)
-        return np.zeros(len(rows(self, X)))
+        X = rows(self, X, method="log_abs_det_jacobian")
+        return array_like(np.zeros(X.shape[0]), X)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
         return tags
 
-    def _discrete_columns(self, X: NDArray[Any]) -> NDArray[np.intp]:
+    def _discrete_columns(self, X: Any) -> NDArray[np.intp]:
         if not isinstance(self.columns, str):
             chosen = self._chosen_columns()
-            self._levels(X[:, chosen], chosen)
+            self._levels(_take(X, chosen), chosen)
             return chosen
-        discrete = np.flatnonzero(self._are_multiples(X).all(axis=0))
-        roomy = self._have_room(X[:, discrete])
+        discrete = np.flatnonzero(as_numpy(namespace(X).all(self._are_multiples(X), axis=0)))
+        roomy = self._have_room(_take(X, discrete))
         if not roomy.all():
             warnings.warn(
-                f"{self._labels(discrete[~roomy])} of X: the values are so large that {X.dtype} "
-                f"has no room for noise between the multiples of step={self.step}; they pass "
-                "through unchanged. Subtract a constant from them, or pass float64 if X is "
-                "float32.",
+                f"{self._no_room(X, discrete[~roomy])}; they pass through unchanged. Subtract a "
+                "constant from them, or pass float64 if X is float32.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -264,39 +275,55 @@ class DequantizationTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEsti
                 )
         return np.unique(np.array(positions, dtype=np.intp))
 
-    def _levels(self, X: NDArray[Any], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _levels(self, X: Any, columns: NDArray[np.intp]) -> Any:
         """Return the values in `columns` in steps, once it is clear that these are whole."""
-        if not (multiples := self._are_multiples(X)).all():
-            i, j = np.argwhere(~multiples)[0]
+        xp = namespace(X)
+        if not xp.all(multiples := self._are_multiples(X)):
+            i, j = np.argwhere(~as_numpy(multiples))[0]
             raise ValueError(
-                f"X has the value {X[i, j]} in {column_label(self, columns[j])}, which is to get "
-                f"noise but is not a multiple of step={self.step}. Set step, or name the columns "
-                "that are discrete in columns."
+                f"X has the value {as_numpy(X)[i, j]} in {column_label(self, columns[j])}, which "
+                f"is to get noise but is not a multiple of step={self.step}. Set step, or name "
+                "the columns that are discrete in columns."
             )
         if not (roomy := self._have_room(X)).all():
             raise ValueError(
-                f"{self._labels(columns[~roomy])} of X: the values are so large that {X.dtype} "
-                f"has no room for noise between the multiples of step={self.step}. Subtract a "
-                "constant from them, or pass float64 if X is float32."
+                f"{self._no_room(X, columns[~roomy])}. Subtract a constant from them, or pass "
+                "float64 if X is float32."
             )
-        return np.round(X.astype(np.float64) / self.step)
+        return xp.round(xp.astype(X, xp.float64) / self.step)
 
-    def _are_multiples(self, X: NDArray[Any]) -> NDArray[np.bool_]:
+    def _are_multiples(self, X: Any) -> Any:
+        xp = namespace(X)
         with np.errstate(over="ignore", invalid="ignore"):
-            steps = X.astype(np.float64) / self.step
-            levels = np.round(steps)
-            rounding = 2 * np.finfo(X.dtype).eps * np.maximum(np.abs(levels), 1)
-            multiples: NDArray[np.bool_] = np.abs(steps - levels) <= rounding
-        return multiples
+            steps = xp.astype(X, xp.float64) / self.step
+            levels = xp.round(steps)
+            rounding = 2 * xp.finfo(X.dtype).eps * xp.clip(xp.abs(levels), 1, None)
+            return xp.abs(steps - levels) <= rounding
 
-    def _have_room(self, X: NDArray[Any]) -> NDArray[np.bool_]:
-        largest = np.abs(X).max(axis=0)
+    def _have_room(self, X: Any) -> NDArray[np.bool_]:
+        largest = as_numpy(namespace(X).max(namespace(X).abs(X), axis=0))
         room: NDArray[np.bool_] = np.spacing(largest) <= self.step / _LEAST_ROOM
         return room
 
-    def _levels_below(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        below: NDArray[np.float64] = np.floor(values.astype(np.float64) / self.step)
-        return below
+    def _no_room(self, X: Any, columns: NDArray[np.intp]) -> str:
+        labels = ", ".join(column_label(self, column) for column in columns)
+        return (
+            f"{labels} of X: the values are so large that {numpy_dtype(X)} has no room for noise "
+            f"between the multiples of step={self.step}"
+        )
 
-    def _labels(self, columns: Iterable[Any]) -> str:
-        return ", ".join(column_label(self, column) for column in columns)
+    def _levels_below(self, values: Any) -> Any:
+        xp = namespace(values)
+        return xp.floor(xp.astype(values, xp.float64) / self.step)
+
+
+def _take(X: Any, columns: NDArray[np.intp]) -> Any:
+    return namespace(X).take(X, array_like(columns, X), axis=1)
+
+
+def _with_columns(X: Any, columns: NDArray[np.intp], values: Any) -> Any:
+    """Return a copy of `X` with other values in some columns."""
+    Y = namespace(X).asarray(X, copy=True)
+    for k, j in enumerate(columns):
+        Y[:, int(j)] = values[:, k]
+    return Y

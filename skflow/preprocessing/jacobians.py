@@ -11,6 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skflow._validation import as_numpy
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = ["label", "log_abs_det_jacobian", "transform_and_log_det", "with_shape"]
@@ -89,7 +90,7 @@ def transform_and_log_det(transformer: Any, X: Any, name: str) -> tuple[Any, NDA
         jacobian = transformer.log_abs_det_jacobian
     else:
         jacobian = jacobian_of(transformer, name)
-    log_det = np.asarray(jacobian(X), dtype=np.float64)  # first: some transform in place
+    log_det = as_numpy(jacobian(X)).astype(np.float64)  # first: some transform in place
     return transformer.transform(X), log_det
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -11,10 +12,16 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from skflow._documentation import DocumentationLinkMixin
 from skflow._validation import (
     Interval,
     _fit_context,
+    array_like,
+    as_numpy,
     column_label,
+    framed,
+    namespace,
+    numpy_dtype,
     rows,
     rows_back,
     unchanged_on_error,
@@ -23,7 +30,9 @@ from skflow._validation import (
 __all__ = ["LogitTransformer"]
 
 
-class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class LogitTransformer(
+    OneToOneFeatureMixin, TransformerMixin, DocumentationLinkMixin, BaseEstimator
+):
     r"""Map columns with known bounds to the real line, with a logit.
 
     .. math::
@@ -135,9 +144,8 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         with unchanged_on_error(self):
             X = rows(self, X, fitting=True)
-            low, high = self._bounds(X.dtype)
-            self._distances(X, low, high)
-            self.low_, self.high_ = low, high
+            self.low_, self.high_ = (array_like(bound, X) for bound in self._bounds(X))
+            self._distances(X)
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
@@ -158,12 +166,10 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a value lies outside of its bounds, or on one with ``alpha=0``.
         """
         check_is_fitted(self)
-        X = rows(self, X)
-        bounded = np.isfinite(self.low_)
-        above, below = self._distances(X, self.low_, self.high_)
-        Y = X.copy()
-        Y[:, bounded] = np.log(above) - np.log(below)
-        return Y
+        X = rows(self, X, method="transform")
+        xp = namespace(X)
+        bounded, above, below = self._distances(X)
+        return xp.where(bounded, xp.astype(xp.log(above) - xp.log(below), X.dtype), X)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the real line back between the bounds.
@@ -175,24 +181,22 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the precision of `X`. Bounded columns lie strictly between their bounds.
+            In the precision of `X`. Bounded columns lie strictly between their bounds. A frame if
+            ``set_output`` asks for frames.
         """
         check_is_fitted(self)
         Y = rows_back(self, X)
-        bounded = np.isfinite(self.low_)
-        low, high = self.low_[bounded].astype(Y.dtype), self.high_[bounded].astype(Y.dtype)
-        first = np.nextafter(low, high)
-        last = np.nextafter(high, low)
-        low, high = low.astype(np.float64), high.astype(np.float64)
-        logits = Y[:, bounded].astype(np.float64)
+        xp = namespace(Y)
+        bounded, low, high = self._intervals(Y)
+        first = array_like(np.nextafter(as_numpy(low), as_numpy(high)), Y)
+        last = array_like(np.nextafter(as_numpy(high), as_numpy(low)), Y)
+        logits, low, high = (xp.astype(array, xp.float64) for array in (Y, low, high))
         # The distance from the nearer bound, which keeps its digits.
-        odds = np.exp(-np.abs(logits))
+        odds = xp.exp(-xp.abs(logits))
         share = (odds / (1 + odds) - self.alpha) / (1 - 2 * self.alpha)
         distance = (high - low) * share
-        values = np.where(logits < 0, low + distance, high - distance).astype(Y.dtype)
-        result = Y.copy()
-        result[:, bounded] = np.clip(values, first, last)
-        return result
+        values = xp.astype(xp.where(logits < 0, low + distance, high - distance), Y.dtype)
+        return framed(self, xp.where(bounded, xp.clip(values, first, last), Y), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Return :math:`\log|\det \partial y / \partial x|` at each row.
@@ -213,20 +217,23 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a value lies outside of its bounds, or on one with ``alpha=0``.
         """
         check_is_fitted(self)
-        X = rows(self, X)
-        above, below = self._distances(X, self.low_, self.high_)
+        X = rows(self, X, method="log_abs_det_jacobian")
+        xp = namespace(X)
+        bounded, above, below = self._distances(X)
         # 1 / above + 1 / below, where above + below is the distance between the bounds.
-        log_slopes = np.log(above + below) - np.log(above) - np.log(below)
-        log_det: NDArray[np.float64] = (log_slopes + np.log1p(-2 * self.alpha)).sum(axis=1)
-        return log_det
+        log_slopes = xp.log(above + below) - xp.log(above) - xp.log(below)
+        log_slopes = log_slopes + math.log1p(-2 * self.alpha)
+        return xp.sum(xp.where(bounded, log_slopes, xp.zeros_like(log_slopes)), axis=1)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.array_api_support = True
         return tags
 
-    def _bounds(self, dtype: np.dtype[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _bounds(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low, high = self._bound("low"), self._bound("high")
+        dtype = numpy_dtype(X)
         for j in range(self.n_features_in_):
             got = f"got {low[j]} to {high[j]} for {column_label(self, j)}"
             finite = np.isfinite(low[j]) and np.isfinite(high[j])
@@ -252,33 +259,41 @@ class LogitTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"{name} must not be NaN, got {getattr(self, name)!r}.")
         return np.broadcast_to(bound, n_features).copy()
 
-    def _distances(
-        self, rows: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return how far bounded values lie from their bounds, drawn in by `alpha`.
+    def _intervals(self, X: Any) -> tuple[Any, Any, Any]:
+        """Return which columns are bounded, and the bounds, of the kind and precision of `X`.
 
-        Their logarithms' difference is the logit; the distance between the bounds cancels.
+        Those without bounds get some to compute with, around zero.
         """
         # A bound such as 0.1 is another number in float32: the one that the rows can reach.
-        low, high = (bound.astype(rows.dtype).astype(np.float64) for bound in (low, high))
-        outside = (rows < low) | (rows > high)
-        if outside.any():
-            i, j = np.argwhere(outside)[0]
+        low, high = (as_numpy(bound).astype(numpy_dtype(X)) for bound in (self.low_, self.high_))
+        bounded = np.isfinite(low)
+        low[~bounded], high[~bounded] = -1, 1
+        return array_like(bounded, X), array_like(low, X), array_like(high, X)
+
+    def _distances(self, X: Any) -> tuple[Any, Any, Any]:
+        """Return which columns are bounded, and how far values lie from both bounds.
+
+        The bounds are drawn in by `alpha`, and the distance between them cancels: the logit is the
+        difference of the logarithms.
+        """
+        xp = namespace(X)
+        bounded, low, high = self._intervals(X)
+        values = xp.where(bounded, X, xp.zeros_like(low))
+        if xp.any(outside := (values < low) | (values > high)):
+            i, j = np.argwhere(as_numpy(outside))[0]
             raise ValueError(
-                f"X has the value {rows[i, j]} in {column_label(self, j)}, outside of its bounds "
-                f"{low[j]} to {high[j]}. Pass bounds low and high that hold every value that can "
-                "occur, or -inf and inf for a column that is to pass through."
+                f"X has the value {as_numpy(X)[i, j]} in {column_label(self, j)}, outside of its "
+                f"bounds {float(low[j])} to {float(high[j])}. Pass bounds low and high that hold "
+                "every value that can occur, or -inf and inf for a column that is to pass through."
             )
-        if self.alpha == 0 and (on_bound := (rows == low) | (rows == high)).any():
-            i, j = np.argwhere(on_bound)[0]
+        if self.alpha == 0 and xp.any(on_bound := (values == low) | (values == high)):
+            i, j = np.argwhere(as_numpy(on_bound))[0]
             raise ValueError(
-                f"X has the value {rows[i, j]} in {column_label(self, j)}, which is one of its "
-                "bounds: its logit is infinite with alpha=0. Set alpha above 0, widen low and "
+                f"X has the value {as_numpy(X)[i, j]} in {column_label(self, j)}, which is one of "
+                "its bounds: its logit is infinite with alpha=0. Set alpha above 0, widen low and "
                 "high, or dequantise whole numbers first."
             )
-        bounded = np.isfinite(low)
-        values = rows[:, bounded].astype(np.float64)
-        low, high = low[bounded], high[bounded]
+        values, low, high = (xp.astype(array, xp.float64) for array in (values, low, high))
         margin = self.alpha * (high - low)
         share = 1 - 2 * self.alpha
-        return margin + share * (values - low), margin + share * (high - values)
+        return bounded, margin + share * (values - low), margin + share * (high - values)

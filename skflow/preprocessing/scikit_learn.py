@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -19,7 +20,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skflow._validation import power_scale
+from skflow._validation import as_numpy, power_scale
 
 __all__ = ["jacobian_of"]
 
@@ -52,7 +53,10 @@ def jacobian_of(transformer: Any, name: str) -> Callable[[Any], NDArray[np.float
     check_is_fitted(transformer)
 
     def log_abs_det_jacobian(X: Any) -> NDArray[np.float64]:
-        X = validate_data(transformer, X, reset=False, dtype=np.float64)
+        if hasattr(X, "__dlpack__"):  # not a frame, which has names
+            X = as_numpy(X)
+        with config_context(array_api_dispatch=False):
+            X = validate_data(transformer, X, reset=False, dtype=np.float64)
         return np.broadcast_to(rule(transformer, X, name), len(X))
 
     return log_abs_det_jacobian
@@ -96,10 +100,10 @@ def _pca(transformer: PCA, X: NDArray[np.float64], name: str) -> float:
             f"are kept by {name}, so that the rows have no density in original units. Keep all of "
             "them, which takes as many rows in fit, or leave it out."
         )
-    log_det = float(np.linalg.slogdet(transformer.components_.astype(np.float64))[1])
+    log_det = float(np.linalg.slogdet(as_numpy(transformer.components_).astype(np.float64))[1])
     if transformer.whiten:
         # Components without variance are divided by the least scale that it allows.
-        scales = np.sqrt(transformer.explained_variance_)
+        scales = np.sqrt(as_numpy(transformer.explained_variance_))
         log_det -= _sum_log_abs(np.maximum(scales, np.finfo(scales.dtype).eps))
     return log_det
 
@@ -121,8 +125,8 @@ def _quantile(transformer: QuantileTransformer, X: NDArray[np.float64], name: st
     )
 
 
-def _sum_log_abs(scales: NDArray[Any]) -> float:
-    return float(np.log(np.abs(scales.astype(np.float64))).sum())
+def _sum_log_abs(scales: Any) -> float:
+    return float(np.log(np.abs(as_numpy(scales).astype(np.float64))).sum())
 
 
 _RULES: dict[type, Callable[[Any, NDArray[np.float64], str], NDArray[np.float64] | float]] = {

@@ -37,11 +37,10 @@ class Rows:
     Parameters
     ----------
     data : Tensor of shape (N, D)
-        On the CPU.
     standardize : Standardize or None, default=None
-        Applied to what is taken, in float64.
+        Applied to what is taken, in float64, where the data are.
     noise : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
-        Indices of columns, and what is added to them.
+        Indices of columns, and what is added to them, where the data are.
     dtype : torch.dtype or None, default=None
         The precision of what is taken; by default, that of `data`.
     device : torch.device or str, default="cpu"
@@ -93,12 +92,12 @@ class Rows:
         if len(chosen) <= n_rows:
             x = self._prepare(chosen)
         else:
-            x = torch.empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
+            x = self.data.new_empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
             for part, some in zip(x.split(n_rows), chosen.split(n_rows), strict=True):
                 part.copy_(self._prepare(some))
-        if self.device.type == "cuda":
-            x = x.pin_memory()
-        return x.to(self.device, non_blocking=True)
+        if self.device.type == "cuda" and not x.is_cuda:
+            return x.pin_memory().to(self.device, non_blocking=True)
+        return x.to(self.device)
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all rows in their order, in blocks that a processor's cache holds."""
