@@ -184,8 +184,9 @@ class RelativeGradientFlow(
     input_noise : float or "auto", default="auto"
         The standard deviation of the noise that is added to the rows while training, as a share
         of that of the data, whose covariance it has. It keeps a flow from learning few rows by
-        heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or from 100 for each
-        column if these are fewer, it falls in inverse proportion to their number. Columns of
+        heart, and blurs what is finer. "auto" is 0.05, and 0.2 for fewer than 250 rows; from 1,000
+        rows on, or 100 for each column if these are fewer, it falls in inverse proportion to
+        their number. Columns of
         which at most half of the values are distinct have none.
 
     max_iter : int or "auto", default="auto"
