@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 __all__ = [
     "HasMethods",
@@ -27,11 +27,15 @@ __all__ = [
     "latents",
     "power_scale",
     "resolve_device",
+    "row_weights",
     "rows",
     "rows_back",
     "torch_generator",
     "unchanged_on_error",
 ]
+
+# Their squares, and the inverses of these, are far from what overflows.
+_LEAST_TOTAL, _GREATEST_TOTAL = 1e-100, 1e100
 
 
 def rows(estimator: Any, X: Any, *, fitting: bool = False, least: int = 1) -> NDArray[Any]:
@@ -57,6 +61,32 @@ def rows(estimator: Any, X: Any, *, fitting: bool = False, least: int = 1) -> ND
         dtype=[np.float64, np.float32],
         ensure_min_samples=least,
     )
+    return checked
+
+
+def row_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
+    """Check weights of the rows of `X`, of which there is one for each, or one for all.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If one is negative, none is positive, or their sum is out of all proportion.
+    """
+    checked: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    total = float(checked.sum())
+    if total == 0:  # of which older releases of scikit-learn say nothing
+        raise ValueError("sample_weight is zero for all rows; one at least must be positive.")
+    if not _LEAST_TOTAL < total < _GREATEST_TOTAL:
+        raise ValueError(
+            f"sample_weight adds up to {total:.3g}, beyond what float64 can compute with. "
+            "Divide it by its mean."
+        )
     return checked
 
 

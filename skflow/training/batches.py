@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skflow.flow.standardize import Standardize
 
-__all__ = ["Batches", "Rows"]
+__all__ = ["Batch", "Batches", "Rows"]
 
 # How much is prepared at a time where all rows are wanted one after the other.
 _BLOCK_ENTRIES = 2**18
@@ -44,6 +45,8 @@ class Rows:
         Where it is taken to.
     order : Tensor of shape (M,) or None, default=None
         Which rows there are, by their index in `data`; by default, all in their order.
+    weights : Tensor of shape (N,) or None, default=None
+        Of all rows of `data`, in float64.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Rows:
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         order: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self.data = data
         self.standardize = standardize
@@ -62,6 +66,7 @@ class Rows:
         self.dtype = data.dtype if dtype is None else dtype
         self.device = torch.device(device)
         self.order = torch.arange(len(data)) if order is None else order
+        self.weights = weights
         self.resident: Tensor | None = None
 
     def __len__(self) -> int:
@@ -76,6 +81,7 @@ class Rows:
             dtype=self.dtype,
             device=self.device,
             order=self.order[which],
+            weights=self.weights,
         )
         subset.resident = self.resident
         return subset
@@ -95,6 +101,18 @@ class Rows:
         if self.device.type == "cuda":
             x = x.pin_memory()
         return x.to(self.device, non_blocking=True)
+
+    def take_weights(self, indices: Tensor | None = None) -> Tensor | None:
+        """Return the weights of the rows with these indices, or of all, on the CPU, if any."""
+        if self.weights is None:
+            return None
+        return self.weights[self.order if indices is None else self.order[indices]]
+
+    @property
+    def mean_weight(self) -> float:
+        """The mean of the weights, 1 if there are none."""
+        weights = self.take_weights()
+        return 1.0 if weights is None else float(weights.mean())
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all rows in their order, in blocks that a processor's cache holds."""
@@ -129,6 +147,21 @@ class Rows:
         return x.to(self.dtype)
 
 
+class Batch(NamedTuple):
+    """Rows for a step, and their weights."""
+
+    x: Tensor
+    """Of shape (B, D)."""
+
+    weights: Tensor | None = None
+    """Of shape (B,), in float64, on the CPU."""
+
+    @property
+    def mass(self) -> float:
+        """The mean weight."""
+        return 1.0 if self.weights is None else float(self.weights.mean())
+
+
 class Batches:
     """Shuffled batches of equal size.
 
@@ -143,27 +176,52 @@ class Batches:
         No more than N rows are ever in a batch.
     generator : torch.Generator
         Where the order comes from.
+    every_row : bool, default=False
+        Whether no row waits: all are spread evenly over batches of no more than that size.
+    weight_unit : float, default=1.0
+        What the rows' weights are divided by.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        every_row: bool = False,
+        weight_unit: float = 1.0,
+    ) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.generator = generator
+        self.every_row = every_row
+        self.weight_unit = weight_unit
 
     def __len__(self) -> int:
-        return len(self.rows) // self.batch_size
+        n_whole, n_left = divmod(len(self.rows), self.batch_size)
+        return n_whole + (self.every_row and n_left > 0)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         if self.batch_size == len(self.rows):
-            yield self.rows.take(torch.arange(len(self.rows)))
+            yield self._take(torch.arange(len(self.rows)))
             return
         order = torch.randperm(
             len(self.rows), generator=self.generator, device=self.generator.device
         ).cpu()
-        chunks = iter(order[: len(self) * self.batch_size].split(self.batch_size))
-        batch = self.rows.take(next(chunks))
+        if not self.every_row:
+            order = order[: len(self) * self.batch_size]
+        chunks = iter(order.tensor_split(len(self)))
+        batch = self._take(next(chunks))
         for chunk in chunks:
-            upcoming = self.rows.take(chunk)
+            upcoming = self._take(chunk)
             yield batch
             batch = upcoming
         yield batch
+
+    def _take(self, indices: Tensor) -> Batch:
+        weights = self.rows.take_weights(indices)
+        if weights is None and self.weight_unit != 1:
+            weights = torch.ones(len(indices), dtype=torch.float64)
+        if weights is not None:
+            weights /= self.weight_unit
+        return Batch(self.rows.take(indices), weights)
