@@ -138,7 +138,7 @@ def fit(problem, optimizer, rate, n_steps, *, seed=0, batch_size=None, schedule=
         if step % (n_steps // N_SCORES) == 0:
             curve.append((step, mean_log_prob(flow, problem.validation) + problem.offset))
         started = time.perf_counter()
-        flow.relative_gradient(next(batches))
+        flow.relative_gradient(*next(batches))
         taken = optimizer.step(rate * schedule(step / n_steps))
         seconds.append(time.perf_counter() - started)
         if not taken:
@@ -233,7 +233,7 @@ class Frobenius(Memoryless):
 class Spectral(Memoryless):
     def _size(self):
         (stack,) = self.stacks
-        delta, y, _ = stack.factors
+        delta, y, *_ = stack.factors
         if 2 * y.shape[1] < y.shape[2]:
             # Outside the span of the rows of δ and y, S is −I, whose norm of 1 needs no finding.
             basis = torch.linalg.qr(torch.cat([delta, y], 1).mT).Q
@@ -270,7 +270,7 @@ class Scaled(Dense):
 
     def change(self, relative):
         (stack,) = self.stacks
-        delta, y, _ = stack.factors
+        delta, y, *_ = stack.factors
         # δ is of the mean loss: that of a row is N times as large.
         new = torch.stack([(delta * y.shape[1]).square().mean(1), y.square().mean(1)])
         self.moments = new if self.moments is None else torch.lerp(self.moments, new, 0.02)

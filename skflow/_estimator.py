@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from copy import copy, deepcopy
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from skflow._validation import (
     framed,
     latents,
     resolve_device,
+    row_weights,
     rows,
     torch_generator,
     unchanged_on_error,
@@ -61,14 +62,18 @@ from skflow.flow import (
     Standardize,
     StudentT,
 )
+from skflow.flow.standardize import column_ranges
+from skflow.flow.weighted import row_counts
 from skflow.training.batches import Batches, Rows, noise_scales
 from skflow.training.history import History
+from skflow.training.incremental import Increment, train_once
 from skflow.training.loop import EpochReport, Stopping, mean_log_prob, train
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import (
     OTHERS_RATE,
     Adam,
     NormalizedRelativeSGD,
+    Optimizer,
     RelativeSGD,
 )
 from skflow.training.precision import MatmulPrecision
@@ -100,8 +105,25 @@ _MANY_ROWS = 10_000
 # From how many of them the sharpness of the base distribution is estimated.
 _SHARPNESS_ROWS = 256
 
+# The shares of a schedule's highest learning rates that suit rates that stay.
+_LASTING_SHARE = 0.25
+_LASTING_OTHERS_SHARE = 0.5
+
 _BLOCK_ENTRIES = 2**16
 _LEAST_BLOCK_ROWS = 256
+
+
+class _Sample(NamedTuple):
+    """Rows to learn from."""
+
+    data: torch.Tensor
+    weights: torch.Tensor | None = None
+    which: torch.Tensor | None = None
+    """The indices of those whose weight is positive, unless all are."""
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.data if self.which is None else self.which)
 
 
 class RelativeGradientFlow(
@@ -391,9 +413,11 @@ class RelativeGradientFlow(
 
     loss_curve_: list[float]
     validation_scores_: list[float]
+    n_samples_seen_: int
+    _increment: Increment
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the flow to the rows of `X` by maximum likelihood.
 
         Parameters
@@ -402,6 +426,9 @@ class RelativeGradientFlow(
             Two rows at least. float32 and float64 arrays are read in place.
         y : None
             Ignored; here by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many rows each row counts for: one of weight 2 for itself and a copy, and one of
+            weight 0 for none. By default, each counts for one.
 
         Returns
         -------
@@ -421,59 +448,49 @@ class RelativeGradientFlow(
             If there are constant columns.
         """
         started = time.perf_counter()
-        task = FitTask(self, X, y)
+        task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), shown_progress(self.verbose) as show:
-            data = as_tensor(rows(self, X, fitting=True, least=2))
-            device = resolve_device(self.device, data.device)
+            sample = self._sample(X, sample_weight, first=True)
+            device = resolve_device(self.device, sample.data.device)
             generator = torch_generator(self.random_state, device)
             continued = self.warm_start and hasattr(self, "flow_")
-            flow = self._continued_flow(data) if continued else self._new_flow(data)
-            flow.to(device)
+            flow = self._continued_flow(sample) if continued else self._new_flow(sample)
+            standardize, core = _split(flow.to(device))
 
-            standardize, *trained = flow.bijections
-            assert isinstance(standardize, Standardize)
-            core = Flow(trained, flow.base, n_features=data.shape[1])
-            inputs = self._training_rows(data, standardize, generator)
-            n_validation = self._n_validation(len(inputs))
+            n_validation = self._n_validation(sample.n_rows)
+            n_training = sample.n_rows - n_validation
+            batch_size = self._batch_size(n_training)
+            order = _random_order(sample, batch_size, generator)
+            constant = _constant_columns(sample)
+            inputs = self._rows(sample, order, standardize, constant, generator)
             validation = inputs.subset(slice(n_validation))
             inputs = inputs.subset(slice(n_validation, None))
-            start = inputs.take(torch.arange(_n_init_rows(inputs)))
-            if not continued:
-                _initialize(core, start, validation, generator)
+            sharpness = _start(core, inputs, validation, generator, continued=continued)
+            noise = noise_scales(inputs, self._input_noise(n_training, core.n_features))
 
-            batch_size = default_batch_size(len(inputs))
-            if self.batch_size != "auto":
-                batch_size = self.batch_size
-            input_noise = default_input_noise(len(inputs), data.shape[1])
-            if self.input_noise != "auto":
-                input_noise = self.input_noise
-            max_iter = default_max_iter(len(inputs), batch_size)
+            max_iter = default_max_iter(n_training, batch_size)
             if self.max_iter != "auto":
                 max_iter = self.max_iter
-            optimizer = _OPTIMIZERS[self.optimizer](
-                core, weight_decay=default_weight_decay(len(inputs), data.shape[1])
-            )
-            sharpness = core.sharpness(start[:_SHARPNESS_ROWS])
-            standard_rate = optimizer.default_rate(batch_size, sharpness)
-            rate = standard_rate if self.learning_rate == "auto" else float(self.learning_rate)
-            noise = noise_scales(start, input_noise)
-            del start
+            optimizer = self._optimizer(core, n_training)
+            rate, others_rate = self._rates(optimizer, batch_size, sharpness)
 
             def report(epoch: EpochReport) -> bool:
                 show(epoch)
                 return task.end_epoch(
                     is_last=epoch.progress >= 1,
-                    fitted=lambda: self._if_ended(epoch, flow, core, continued=continued),
+                    fitted=lambda: self._if_ended(epoch, flow, core, sample, continued=continued),
                 )
 
             task.begin(max_iter)
             return_freed_memory()
             history = train(
                 core,
-                Batches(inputs, batch_size, generator, noise=noise),
+                Batches(
+                    inputs, batch_size, generator, noise=noise, weight_unit=inputs.mean_weight
+                ),
                 optimizer,
                 rate=rate,
-                others_rate=OTHERS_RATE * rate / standard_rate,
+                others_rate=others_rate,
                 stopping=Stopping(
                     max_iter=max_iter,
                     max_time=self.max_time,
@@ -486,8 +503,114 @@ class RelativeGradientFlow(
                 precision=self.matmul_precision,
                 report=report,
             )
-            self._expose(flow, history, continued=continued)
+            self._expose(flow, history, sample, continued=continued)
+            self._increment = Increment(
+                n_training, constant, inputs.mean_weight, sharpness, n_steps=history.n_steps
+            )
             task.end()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one pass over the rows of `X`, from where the flow is.
+
+        Unless :meth:`fit` was called before, the first call does what a fit starts with: from its
+        rows follow the standardisation, what is "auto" and the initial weights. So pass it as
+        many rows as there are, some hundreds if possible; later calls may have any number.
+
+        No rows are held out. The learning rates warm up over 50 steps, and stay: at a quarter of
+        `learning_rate` for the dense layers, and at half of the highest rate in a fit for all
+        else. Weights that keep moving like that are noisy; `flow_` is their mean over about the
+        last tenth of all steps, a thousand at most. (Beyond 8,192 columns, it is the last.) A
+        batch of fewer than `batch_size` rows takes a step that is shorter in proportion.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In the first call, two rows at least.
+        y : None
+            Ignored; here by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in :meth:`fit`. Weights are relative to those of the first call, or of the fit
+            before it.
+
+        Returns
+        -------
+        self : RelativeGradientFlow
+            The estimator. If `partial_fit` fails, it stays as it was.
+
+        Raises
+        ------
+        DivergenceError
+            If training cannot go on, however low the learning rate.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a step was not finite: it is skipped, and the learning rate is halved for the rest
+            of this call.
+        UserWarning
+            If there are constant columns in the first call.
+
+        Notes
+        -----
+        The weights that are trained, and what the optimiser knows, are kept between calls, and
+        in a pickle: two to four times the memory of `flow_`, all of which a call copies.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skflow import RelativeGradientFlow
+        >>> rng = np.random.default_rng(0)
+        >>> flow = RelativeGradientFlow(n_layers=2, random_state=0)
+        >>> for _ in range(5):
+        ...     flow = flow.partial_fit(rng.gamma(2.0, size=(500, 3)))
+        >>> flow.n_samples_seen_
+        2500
+        """
+        with unchanged_on_error(self):
+            first = not hasattr(self, "flow_")
+            sample = self._sample(X, sample_weight, first=first, method="partial_fit")
+            device = resolve_device(self.device, sample.data.device)
+            kept = None if first else self._increment.seed
+            generator = torch_generator(self.random_state if kept is None else kept, device)
+            flow = self._new_flow(sample) if first else deepcopy(self.flow_)
+            standardize, core = _split(flow.to(device))
+            if first:
+                order = _random_order(sample, sample.n_rows, generator)
+                constant = _constant_columns(sample)
+                inputs = self._rows(sample, order, standardize, constant, generator)
+                sharpness = _start(core, inputs, inputs.subset(slice(0)), generator)
+                increment = Increment(sample.n_rows, constant, inputs.mean_weight, sharpness)
+            else:
+                increment = self._increment
+                inputs = self._rows(
+                    sample, sample.which, standardize, increment.constant, generator
+                )
+
+            trained = increment.resume(core)
+            batch_size = self._batch_size(increment.n_rows)
+            n_seen = sample.n_rows + (0 if first else self.n_samples_seen_)
+            optimizer = self._optimizer(trained, n_seen)
+            rate, others_rate = self._rates(optimizer, batch_size, increment.sharpness)
+            unit = increment.weight_unit
+            batches = Batches(inputs, batch_size, generator, every_row=True, weight_unit=unit)
+            history, increment = train_once(
+                core,
+                trained,
+                batches,
+                optimizer,
+                increment,
+                rate=_LASTING_SHARE * rate,
+                others_rate=_LASTING_OTHERS_SHARE * others_rate,
+                batch_size=batch_size,
+                offset=standardize.log_det,
+                precision=self.matmul_precision,
+            )
+            self._expose(flow, history, sample, continued=not first)
+            self._increment = increment
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
@@ -506,7 +629,7 @@ class RelativeGradientFlow(
         X = rows(self, X, method="score_samples")
         return self._map_blocks(X, Flow.log_prob, X.shape[:1])
 
-    def score(self, X: ArrayLike, y: None = None) -> float:
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows of `X`.
 
         Parameters
@@ -514,13 +637,18 @@ class RelativeGradientFlow(
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored; here by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Of the rows, in the mean.
 
         Returns
         -------
         score : float
             In nats per row, in the units of `X`. Higher is better.
         """
-        return float(np.mean(as_numpy(self.score_samples(X)), dtype=np.float64))
+        log_density = as_numpy(self.score_samples(X))
+        if sample_weight is None:
+            return float(np.mean(log_density, dtype=np.float64))
+        return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -604,16 +732,39 @@ class RelativeGradientFlow(
             state["flow_"] = deepcopy(state["flow_"]).cpu()
         if isinstance(like := state.get("_rows_like"), torch.Tensor):
             state["_rows_like"] = like.cpu()
+            state["_increment"] = state["_increment"].cpu()
         return state
 
-    def _new_flow(self, data: torch.Tensor) -> Flow:
+    def _sample(
+        self, X: ArrayLike, sample_weight: ArrayLike | None, *, first: bool, method: str = "fit"
+    ) -> _Sample:
+        least = 2 if first else 1
+        X = rows(self, X, fitting=first, least=least, method=method)
+        data = as_tensor(X)
+        if sample_weight is None:
+            return _Sample(data)
+        weights = torch.from_numpy(row_weights(sample_weight, X))
+        positive = weights > 0
+        if positive.all():
+            return _Sample(data, None if (weights == 1).all() else weights)
+        sample = _Sample(data, weights, positive.nonzero().flatten())
+        if sample.n_rows < least:
+            raise ValueError(
+                f"sample_weight is positive for {sample.n_rows} row(s) only, while a minimum of "
+                f"{least} is required."
+            )
+        return sample
+
+    def _new_flow(self, sample: _Sample) -> Flow:
+        n_features = sample.data.shape[1]
         if self.standardize:
-            standardize = Standardize.from_rows(data)
+            standardize = Standardize.from_rows(*sample)
         else:
-            standardize = Standardize(torch.zeros(data.shape[1]), torch.ones(data.shape[1]))
+            standardize = Standardize(torch.zeros(n_features), torch.ones(n_features))
         base = self.base_distribution
         return Architecture(
-            *data.shape,
+            sample.n_rows,
+            n_features,
             n_layers=self.n_layers,
             activation=self.activation,
             coupling=self.coupling,
@@ -625,8 +776,8 @@ class RelativeGradientFlow(
             dtype=_DTYPES[self.dtype],
         )
 
-    def _continued_flow(self, data: torch.Tensor) -> Flow:
-        asked = self._new_flow(data)
+    def _continued_flow(self, sample: _Sample) -> Flow:
+        asked = self._new_flow(sample)
         if repr(asked) != repr(self.flow_):
             raise ValueError(
                 "With warm_start=True, fit goes on with the flow that is there, but the data and "
@@ -640,36 +791,57 @@ class RelativeGradientFlow(
             return 0
         return min(max(1, round(self.validation_fraction * n_rows)), n_rows - 1)
 
-    def _training_rows(
-        self, data: torch.Tensor, standardize: Standardize, generator: torch.Generator
+    def _batch_size(self, n_rows: int) -> int:
+        return default_batch_size(n_rows) if self.batch_size == "auto" else self.batch_size
+
+    def _input_noise(self, n_rows: int, n_features: int) -> float:
+        if self.input_noise == "auto":
+            return default_input_noise(n_rows, n_features)
+        return self.input_noise
+
+    def _optimizer(self, flow: Flow, n_rows: int) -> Optimizer:
+        weight_decay = default_weight_decay(n_rows, flow.n_features)
+        return _OPTIMIZERS[self.optimizer](flow, weight_decay=weight_decay)
+
+    def _rates(
+        self, optimizer: Optimizer, batch_size: int, sharpness: float
+    ) -> tuple[float, float]:
+        """Return the highest learning rates of the dense layers and of all else."""
+        default = optimizer.default_rate(batch_size, sharpness)
+        rate = default if self.learning_rate == "auto" else float(self.learning_rate)
+        return rate, OTHERS_RATE * rate / default
+
+    def _rows(
+        self,
+        sample: _Sample,
+        order: torch.Tensor | None,
+        standardize: Standardize,
+        constant: torch.Tensor,
+        generator: torch.Generator,
     ) -> Rows:
-        """Return the rows in random order."""
-        order = torch.randperm(len(data), generator=generator, device=generator.device).cpu()
-        constant = (data.amin(0) == data.amax(0)).nonzero().flatten()
+        """Return the rows in the given order, as the flow behind `standardize` takes them."""
         noise = None
         if len(constant):
-            warnings.warn(
-                f"The columns {constant.tolist()} of X are constant and have "
-                "no density; they are modelled as normal with unit variance. Drop them, for "
-                "example with sklearn.feature_selection.VarianceThreshold.",
-                UserWarning,
-                stacklevel=3,
-            )
-            shape = (len(data), len(constant))
+            shape = (sample.n_rows, len(constant))
             draws = torch.randn(shape, generator=generator, device=generator.device)
-            noise = (constant, draws.to(data.device))
+            draws = draws.to(sample.data.device)
+            if sample.which is not None:
+                every = draws.new_zeros(len(sample.data), len(constant))
+                draws = every.index_copy_(0, sample.which, draws)
+            noise = (constant, draws)
         rows = Rows(
-            data,
-            standardize=deepcopy(standardize).to(data.device),
+            sample.data,
+            standardize=deepcopy(standardize).to(sample.data.device),
             noise=noise,
             dtype=_DTYPES[self.dtype],
             device=generator.device,
             order=order,
+            weights=sample.weights,
         )
         rows.move_if_it_fits()
         return rows
 
-    def _expose(self, flow: Flow, history: History, *, continued: bool) -> None:
+    def _expose(self, flow: Flow, history: History, sample: _Sample, *, continued: bool) -> None:
         self.flow_ = flow
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
         self.validation_scores_ = (
@@ -677,17 +849,18 @@ class RelativeGradientFlow(
         ) + history.validation_scores
         self.best_validation_score_ = history.best_score
         self.n_iter_ = len(self.loss_curve_)
+        self.n_samples_seen_ = (self.n_samples_seen_ if continued else 0) + sample.n_rows
         with torch.no_grad():
             self.log_det_ = float(flow.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
 
     def _if_ended(
-        self, report: EpochReport, flow: Flow, core: Flow, *, continued: bool
+        self, report: EpochReport, flow: Flow, core: Flow, sample: _Sample, *, continued: bool
     ) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
         flow, core = deepcopy((flow, core))  # at once, so that they go on sharing parameters
         twin = copy(self)
-        twin._expose(flow, report.finish(core), continued=continued)
+        twin._expose(flow, report.finish(core), sample, continued=continued)
         return twin.__dict__
 
     def _map_blocks(
@@ -712,23 +885,85 @@ def _block_length(n_features: int) -> int:
     return max(_LEAST_BLOCK_ROWS, _BLOCK_ENTRIES // n_features)
 
 
+def _split(flow: Flow) -> tuple[Standardize, Flow]:
+    """Return the standardisation, and the flow behind it, which is what trains."""
+    standardize, *trained = flow.bijections
+    assert isinstance(standardize, Standardize)
+    return standardize, Flow(trained, flow.base, n_features=flow.n_features)
+
+
+def _random_order(sample: _Sample, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+    """Return the indices of the rows in random order.
+
+    If the rows would fit in one batch when each is repeated as its weight says, so many are
+    shuffled: what is drawn next, to start from, is what it would be with the rows repeated.
+    """
+    n_drawn = sample.n_rows
+    if sample.weights is not None:
+        n_repeated = round(float(sample.weights.sum()))
+        if n_drawn < n_repeated <= batch_size:
+            n_drawn = n_repeated
+    order = torch.randperm(n_drawn, generator=generator, device=generator.device).cpu()
+    if n_drawn > sample.n_rows:
+        order = order[order < sample.n_rows]
+    return order if sample.which is None else sample.which[order]
+
+
+def _constant_columns(sample: _Sample) -> torch.Tensor:
+    """Return the indices of the constant columns, and warn of them."""
+    low, high = column_ranges(sample.data, sample.which)
+    constant = (low == high).nonzero().flatten()
+    if len(constant):
+        warnings.warn(
+            f"The columns {constant.tolist()} of X are constant and have "
+            "no density; they are modelled as normal with unit variance. Drop them, for "
+            "example with sklearn.feature_selection.VarianceThreshold.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return constant
+
+
+def _start(
+    flow: Flow,
+    inputs: Rows,
+    validation: Rows,
+    generator: torch.Generator,
+    *,
+    continued: bool = False,
+) -> float:
+    """Let a flow start from some of the rows, unless it goes on; return its sharpness there."""
+    some = torch.arange(_n_init_rows(inputs))
+    start, weights = inputs.take(some), inputs.take_weights(some)
+    if weights is not None:
+        weights = row_counts(weights).to(start.device)
+    if not continued:
+        _initialize(flow, start, weights, validation, generator)
+    few = slice(_SHARPNESS_ROWS)
+    return flow.sharpness(start[few], None if weights is None else weights[few])
+
+
 def _initialize(
-    flow: Flow, start: torch.Tensor, validation: Rows, generator: torch.Generator
+    flow: Flow,
+    start: torch.Tensor,
+    weights: torch.Tensor | None,
+    validation: Rows,
+    generator: torch.Generator,
 ) -> None:
     """Let a flow start from quantiles and covariances, or from these alone if that is likelier.
 
     Splines that start as the identity leave a whitened flow a Gaussian. Many rows tell their
     quantiles well enough not to ask.
     """
-    flow.initialize(start, generator)
+    flow.initialize(start, generator, weights)
     first = flow.bijections[0]
     if isinstance(first, ElementwiseSpline) and len(validation) and len(start) < _MANY_ROWS:
         score = mean_log_prob(flow, validation)
         first.init = "identity"
-        flow.initialize(start, generator)
+        flow.initialize(start, generator, weights)
         if not mean_log_prob(flow, validation) > score:
             first.init = "quantiles"
-            flow.initialize(start, generator)
+            flow.initialize(start, generator, weights)
 
 
 def _n_init_rows(rows: Rows) -> int:

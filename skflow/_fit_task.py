@@ -24,15 +24,19 @@ class FitTask:
     estimator : CallbackSupportMixin
         In whose ``fit`` this is made, first of all: scikit-learn tears down what is set up here
         when ``fit`` ends.
-    X, y : object
+    X, y, sample_weight : object
         What was passed to ``fit``.
     """
 
-    def __init__(self, estimator: CallbackSupportMixin, X: Any, y: Any) -> None:
+    def __init__(
+        self, estimator: CallbackSupportMixin, X: Any, y: Any, sample_weight: Any = None
+    ) -> None:
         set_up = getattr(estimator, "_init_callback_context", None)
         self._fit: Any = None if set_up is None else set_up(max_subtasks=None)
         self._epoch: Any = None
         self._arguments = {"estimator": estimator, "X": X, "y": y}
+        if sample_weight is not None:
+            self._arguments["metadata"] = {"sample_weight": sample_weight}
 
     def begin(self, max_iter: int) -> None:
         """Begin to fit, for so many epochs at the most."""

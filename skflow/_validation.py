@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_container_adapter
 from sklearn.utils.validation import (
     _check_feature_names_in,
+    _check_sample_weight,
     _get_feature_names,
     validate_data,
 )
@@ -39,12 +40,16 @@ __all__ = [
     "numpy_dtype",
     "power_scale",
     "resolve_device",
+    "row_weights",
     "rows",
     "rows_back",
     "torch_generator",
     "two_samples",
     "unchanged_on_error",
 ]
+
+# Their squares, and the inverses of these, are far from what overflows.
+_LEAST_TOTAL, _GREATEST_TOTAL = 1e-100, 1e100
 
 
 def rows(
@@ -83,6 +88,34 @@ def rows(
     if fitting:
         estimator._rows_like = xp.empty(
             (0, checked.shape[1]), dtype=checked.dtype, device=getattr(checked, "device", None)
+        )
+    return checked
+
+
+def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
+    """Check weights of the rows of `X`, of which there is one for each, or one for all.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If one is negative, none is positive, or their sum is out of all proportion.
+    """
+    if hasattr(sample_weight, "__dlpack__"):
+        sample_weight = as_numpy(sample_weight)
+    checked: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, np.empty((len(X), 1)), dtype=np.float64, ensure_non_negative=True
+    )
+    total = float(checked.sum())
+    if total == 0:  # of which older releases of scikit-learn say nothing
+        raise ValueError("sample_weight is zero for all rows; one at least must be positive.")
+    if not _LEAST_TOTAL < total < _GREATEST_TOTAL:
+        raise ValueError(
+            f"sample_weight adds up to {total:.3g}, beyond what float64 can compute with. "
+            "Divide it by its mean."
         )
     return checked
 

@@ -39,10 +39,11 @@ class Factors(NamedTuple):
     log-likelihood, :math:`\log|\det W|` included, is
 
     .. math::
-        \Delta W = \delta^\top (y W) - W, \qquad \Delta b = \delta^\top (y b + 1) - b.
+        \Delta W = \delta^\top (y W) - m W, \qquad \Delta b = \delta^\top (y b + 1) - m b.
 
     No product or inverse of a D×D matrix is in it. Equations (20), (32) and (33) of the
-    appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks.
+    appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks. The mass `m` is how
+    often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
 
     Parameters
     ----------
@@ -52,20 +53,24 @@ class Factors(NamedTuple):
         Pre-activations, bias included.
     y_weight : Tensor of shape (L, N, D)
         The product :math:`y W` of each layer.
+    mass : float, default=1.0
+        The mean weight of the rows.
     """
 
     delta: Tensor
     y: Tensor
     y_weight: Tensor
+    mass: float = 1.0
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²)."""
-        return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-1)
+        return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
 
     def bias_gradient(self, bias: Tensor) -> Tensor:
         r"""Return :math:`\Delta b`, of shape (L, D). Cost: O(L·N·D)."""
         column = bias.unsqueeze(-1)
-        return torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-1).squeeze(-1)
+        gradient = torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-self.mass)
+        return gradient.squeeze(-1)
 
 
 Pullback = Callable[[Tensor, Tensor, bool], tuple[Tensor | None, Factors]]
@@ -94,7 +99,7 @@ class Workspace:
         self.layers = stacked.flatten(1, 2).unbind()
         self.layer_products = products.flatten(1, 2).unbind()
         self.factors = Factors(stacked[:, 0], stacked[:, 1], products[:, 1])
-        self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors)
+        self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors[:3])
         self.signals = products[:, 0].unbind()
         squashed = weight.new_empty((n_layers - 1, n_rows, d))
         slopes = torch.empty_like(squashed)

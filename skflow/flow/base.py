@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skflow.flow.weighted import mean
+
 __all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "StudentT"]
 
 # The degrees of freedom that Student's t starts from are the likeliest of these.
@@ -41,10 +43,20 @@ class BaseDistribution(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def initialize(self, z: Tensor, generator: torch.Generator) -> None:
-        """Set the parameters from a sample `z`, of shape (N, D), of the latents.
+    def initialize(
+        self, z: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
+        """Set the parameters from a sample of the latents.
 
         By default, they stay what they are.
+
+        Parameters
+        ----------
+        z : Tensor of shape (N, D)
+        generator : torch.Generator
+            Where the randomness comes from.
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
 
     @abstractmethod
@@ -112,7 +124,7 @@ class BaseDistribution(nn.Module, ABC):
         z : Tensor of the given shape
         """
 
-    def sharpness(self, z: Tensor) -> float:
+    def sharpness(self, z: Tensor, weights: Tensor | None = None) -> float:
         r"""Return the mean of :math:`(\partial \log p / \partial z_i)^2`, at least 1.
 
         That is the curvature of the log-likelihood along changes of the last dense layer, and
@@ -123,6 +135,8 @@ class BaseDistribution(nn.Module, ABC):
         ----------
         z : Tensor of shape (N, D)
             A sample of the latents.
+        weights : Tensor of shape (N,) or None, default=None
+            Of the rows, in the mean.
 
         Returns
         -------
@@ -131,7 +145,10 @@ class BaseDistribution(nn.Module, ABC):
         z = z.detach().requires_grad_()
         with torch.enable_grad():
             (score,) = torch.autograd.grad(self.log_prob(z).sum(), z)
-        return max(1.0, float(score.square().mean()))
+        squares = score.square()
+        if weights is not None:
+            squares = mean(squares, weights)
+        return max(1.0, float(squares.mean()))
 
 
 class Normal(BaseDistribution):
@@ -292,7 +309,9 @@ class StudentT(BaseDistribution):
             )
 
     @torch.no_grad()
-    def initialize(self, z: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, z: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         """Set each component's degrees of freedom to the likeliest of a few.
 
         Parameters
@@ -300,9 +319,10 @@ class StudentT(BaseDistribution):
         z : Tensor of shape (N, D)
         generator : torch.Generator
             Not used.
+        weights : Tensor of shape (N,) or None, default=None
         """
         inverses = [1 / (df - 2) for df in _START_DF]
-        scores = [_t_log_prob(z, z.new_full((), inverse)).mean(0) for inverse in inverses]
+        scores = [mean(_t_log_prob(z, z.new_full((), inv)), weights) for inv in inverses]
         likeliest = z.new_tensor(inverses)[torch.stack(scores).argmax(0)]
         self._log_inverse().copy_((likeliest - _LEAST_INVERSE).log())
 

@@ -101,10 +101,20 @@ class Bijection(nn.Module, ABC):
         return y.detach(), log_det.detach(), pullback
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
-        """Set the parameters from a sample `x`, of shape (N, D), of what will flow in.
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
+        """Set the parameters from a sample of what will flow in.
 
         By default, the parameters stay what the constructor made them.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+        generator : torch.Generator
+            Where the randomness comes from.
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
 
 

@@ -191,7 +191,9 @@ class Coupling(Bijection):
         return torch.cat([a, b], 1), log_slope.sum(-1), pullback
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         """Draw the hidden layers of the conditioner; the coupling stays the identity.
 
         Parameters
@@ -199,6 +201,8 @@ class Coupling(Bijection):
         x : Tensor of shape (N, D)
             Not used.
         generator : torch.Generator
+        weights : Tensor of shape (N,) or None, default=None
+            Not used.
         """
         self.conditioner.initialize(generator)
 

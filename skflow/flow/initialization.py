@@ -1,7 +1,11 @@
 """Where the weights of dense layers start."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from skflow.flow.weighted import mean
 
 __all__ = ["random_orthogonal", "shrunk_whitening"]
 
@@ -51,7 +55,7 @@ def random_orthogonal(
 
 
 @torch.no_grad()
-def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
+def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     r"""Return the symmetric whitening matrix :math:`C^{-1/2}` of a shrunk covariance `C`.
 
     With :math:`S` the covariance of `x` and :math:`\bar e` its mean variance,
@@ -64,6 +68,9 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
     ----------
     x : Tensor of shape (N, D)
         At least two rows.
+    weights : Tensor of shape (N,) or None, default=None
+        How many rows each row stands for; by default one. One of them is left out at a time,
+        or all of a row that stands for less.
 
     Returns
     -------
@@ -87,17 +94,36 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> whitening.diagonal().round(decimals=1)
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
-    n, d = x.shape
-    mean = x.mean(0, dtype=torch.float64)
+    n_rows, d = x.shape
+    n_columns = max(1, _BLOCK_ENTRIES // n_rows)
+    n: float
+    if weights is None:
+        n, roots, left_out = n_rows, None, None
+        centre = x.mean(0, dtype=torch.float64)
+    else:
+        n, roots, left_out = float(weights.sum()), weights.sqrt(), weights.clamp_max(1)
+        blocks = x.split(n_columns, dim=1)
+        centre = torch.cat([mean(block.double(), weights) for block in blocks])
+
+    # Deviations whose squares add up to n S: some rows of them, and some columns.
+    def row_blocks() -> Iterator[Tensor]:
+        size = max(1, 16 * _BLOCK_ENTRIES // d)
+        for rows in (slice(k, k + size) for k in range(0, n_rows, size)):
+            block = x[rows] - centre
+            yield block if roots is None else block.mul_(roots[rows].unsqueeze(1))
+
+    def column_blocks() -> Iterator[tuple[Tensor, Tensor]]:
+        for columns in torch.arange(d, device=x.device).split(n_columns):
+            block = x[:, columns] - centre[columns]
+            yield columns, block if roots is None else block.mul_(roots.unsqueeze(1))
+
     # (N, N) or (D, D), whichever is less; both have the eigenvalues that are not zero.
-    moments = x.new_zeros((min(n, d),) * 2, dtype=torch.float64)
-    if n < d:
-        for columns in torch.arange(d, device=x.device).split(max(1, _BLOCK_ENTRIES // n)):
-            block = x[:, columns] - mean[columns]
+    moments = x.new_zeros((min(n_rows, d),) * 2, dtype=torch.float64)
+    if n_rows < d:
+        for _, block in column_blocks():
             moments.addmm_(block, block.mT, alpha=1 / n)
     else:
-        for rows in x.split(max(1, 16 * _BLOCK_ENTRIES // d)):
-            block = rows - mean
+        for block in row_blocks():
             moments.addmm_(block.mT, block, alpha=1 / n)
     eigenvalues, eigenvectors = torch.linalg.eigh(moments)
     del moments
@@ -107,41 +133,41 @@ def shrunk_whitening(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.eye(d, dtype=x.dtype, device=x.device), mean_variance.new_zeros(())
 
     # Of each row, the squares of its coordinates in the eigenbasis.
-    if n < d:
+    if n_rows < d:
         projections = eigenvectors.square() * (eigenvalues * n)
     else:
-        parts = [
-            ((rows - mean) @ eigenvectors).square_()
-            for rows in x.split(max(1, 16 * _BLOCK_ENTRIES // d))
-        ]
-        projections = torch.cat(parts)
+        projections = torch.cat([(block @ eigenvectors).square_() for block in row_blocks()])
+    if weights is not None:
+        projections /= weights.unsqueeze(1)
     n_null = d - len(eigenvalues)
     shrinkages = torch.logspace(-8, 0, _SHRINKAGES, dtype=torch.float64, device=x.device)
     # Leaving row x out turns (1-λ) S + λēI into A - c x xᵀ, with A diagonal in the eigenbasis.
-    kept = (1 - shrinkages) * (n / (n - 1))
+    rest = max(n - 1, 1)
+    kept = (1 - shrinkages) * (n / rest)
     floors = shrinkages * mean_variance
     variances = torch.outer(kept, eigenvalues) + floors.unsqueeze(1)
     distances = projections @ variances.reciprocal().mT  # (N, shrinkages)
-    remaining = 1 - distances * kept / (n - 1)
+    removed = distances if left_out is None else distances * left_out.unsqueeze(1)
+    remaining = 1 - removed * kept / rest
     negative_log_likelihood = (
         variances.log().sum(1)
         + n_null * floors.log()
-        + (remaining.log() + (n / (n - 1)) ** 2 * distances / remaining).mean(0)
+        + mean(remaining.log() + (n / rest) ** 2 * distances / remaining, weights)
     ).nan_to_num(nan=torch.inf)
     shrinkage = shrinkages[negative_log_likelihood.argmin()]
     floor = shrinkage * mean_variance
     variance = (1 - shrinkage) * eigenvalues + floor
     log_det = -0.5 * (variance.log().sum() + n_null * floor.log())
-    if n >= d:
+    if n_rows >= d:
         return ((eigenvectors * variance.rsqrt()) @ eigenvectors.mT).to(x.dtype), log_det
     # The directions of the rows, unit vectors as columns, and those that no row has.
     size = (eigenvalues * n).sqrt()
     usable = size > size[-1] * 1e-7
-    weights = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
-    directions = eigenvectors[:, usable] * weights.abs().sqrt()
+    strengths = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
+    directions = eigenvectors[:, usable] * strengths.abs().sqrt()
     basis = torch.empty(d, directions.shape[1], dtype=x.dtype, device=x.device)
-    for columns in torch.arange(d, device=x.device).split(max(1, _BLOCK_ENTRIES // n)):
-        basis[columns] = ((x[:, columns] - mean[columns]).mT @ directions).to(x.dtype)
+    for some, block in column_blocks():
+        basis[some] = (block.mT @ directions).to(x.dtype)
     # All of these variances exceed the floor, so that what is added to it is negative.
     whitening = torch.mm(basis, basis.mT).neg_()
     whitening.diagonal().add_(floor.rsqrt())

@@ -14,6 +14,7 @@ from skflow.flow.accumulator import Factors, Workspace, fused_accumulator
 from skflow.flow.activations import Activation
 from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
+from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["LinearStack"]
 
@@ -201,14 +202,15 @@ class LinearStack(Bijection):
     def relative_step(self, rate: float) -> None:
         r"""Descend along the relative gradient of :attr:`factors`, in place.
 
-        With :math:`\eta` the rate, :math:`W \leftarrow (1 + \eta) W - \eta\, \delta^\top (y W)`,
-        and b alike. The factor :math:`1 + \eta`, which would take another pass over the weights,
-        is put off: it gathers in :attr:`gain`. Where a batch has fewer rows than columns,
+        With :math:`\eta` the rate and `m` the mass,
+        :math:`W \leftarrow (1 + \eta m) W - \eta\, \delta^\top (y W)`, and b alike. The factor
+        :math:`1 + \eta m`, which would take another pass over the weights, is put off: it
+        gathers in :attr:`gain`. Where a batch has fewer rows than columns,
         :math:`\log|\det W|` is kept up to date by the determinant lemma, if it was known: with
-        :math:`\alpha = -\eta / (1 + \eta)` as the float type rounds it,
+        :math:`\alpha = -\eta / (1 + \eta m)` as the float type rounds it,
 
         .. math::
-            \log|\det W'| = \log|\det W| + D \log (1 + \eta)
+            \log|\det W'| = \log|\det W| + D \log (1 + \eta m)
                 + \log\left|\det\left(I_N + \alpha\, y \delta^\top\right)\right|.
 
         What the weights lose to rounding goes by without notice, and adds up. Their diagonals,
@@ -220,12 +222,12 @@ class LinearStack(Bijection):
         """
         if self.factors is None:
             raise RuntimeError("A step needs the flow's relative_gradient first.")
-        delta, y, y_weight = self.factors
+        delta, y, y_weight, mass = self.factors
         weight, bias = self.weight, self.bias
-        if rate < torch.finfo(weight.dtype).eps:
+        if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
-        beta = 1 + rate
+        beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
         tracked = self._known() if y.shape[1] < y.shape[2] else None
         if bias is not None:
@@ -241,7 +243,7 @@ class LinearStack(Bijection):
 
     def _track(self, tracked: _Tracked, alpha: float, factors: Factors) -> None:
         r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
-        delta, y, y_weight = factors
+        delta, y, y_weight, _ = factors
         diagonal = tracked.diagonal
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.
@@ -295,7 +297,9 @@ class LinearStack(Bijection):
             return float((tracked.log_abs_det - self.log_abs_det()).sum())
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         r"""Set the weights so that each layer's output is centred and of known scale.
 
         With ``init="whiten"``, the first layer is the symmetric whitening matrix of `x`. All
@@ -309,6 +313,8 @@ class LinearStack(Bijection):
         x : Tensor of shape (N, D)
             A sample of what will flow in.
         generator : torch.Generator
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
         d = x.shape[1]
         x = x.to(self.weight.dtype)
@@ -317,10 +323,10 @@ class LinearStack(Bijection):
             if k > 0 and self.activation is not None:
                 x = self.activation(x)
             if k == 0 and self.init == "whiten":
-                mean = x.mean(0)
-                weight, log_det = shrunk_whitening(x)
+                centre = mean(x, weights)
+                weight, log_det = shrunk_whitening(x, weights)
             else:
-                variance, mean = torch.var_mean(x, 0, correction=0)
+                variance, centre = var_mean(x, weights)
                 scale = torch.where(variance > 0, variance.sqrt(), 1)
                 weight = random_orthogonal(d, generator, dtype=x.dtype).div_(scale)
                 log_det = -scale.double().log().sum()
@@ -331,7 +337,7 @@ class LinearStack(Bijection):
             del weight
             log_abs_dets.append(log_det)
             if self.bias is not None:
-                self.bias[k] = -(mean @ self.weight[k].T)
+                self.bias[k] = -(centre @ self.weight[k].T)
             x = self._apply_layer(k, x)
         if d > _MOST_COMPUTED_COLUMNS:
             self._keep(torch.stack(log_abs_dets))

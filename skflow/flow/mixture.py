@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skflow.flow.base import BaseDistribution
+from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["NormalMixture"]
 
@@ -126,7 +127,9 @@ class NormalMixture(BaseDistribution):
         self.triangle = nn.Parameter(torch.zeros(k, d, d))
 
     @torch.no_grad()
-    def initialize(self, z: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, z: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         """Fit the mixture to a sample by expectation maximisation.
 
         It starts from the parts that distant rows attract (k-means++), a few times over. With
@@ -137,8 +140,12 @@ class NormalMixture(BaseDistribution):
         ----------
         z : Tensor of shape (N, D)
         generator : torch.Generator
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
-        log_weights, means, factors = _expectation_maximization(z, self.n_components, generator)
+        log_weights, means, factors = _expectation_maximization(
+            z, self.n_components, generator, weights
+        )
         self.logits.copy_(log_weights)
         self.centre.copy_(means)
         self.precision_factor.copy_(factors)
@@ -197,26 +204,31 @@ class NormalMixture(BaseDistribution):
 
 
 def _expectation_maximization(
-    z: Tensor, n_components: int, generator: torch.Generator
+    z: Tensor, n_components: int, generator: torch.Generator, counts: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logarithms of weights (K,), means (K, D) and precision factors (K, D, D)."""
-    order = torch.randperm(len(z), generator=generator, device=z.device)
-    z = z[order[:_MOST_ROWS]].double()
+    """Return logarithms of weights (K,), means (K, D) and precision factors (K, D, D).
+
+    `counts` says how many rows each row stands for, if not one.
+    """
+    order = torch.randperm(len(z), generator=generator, device=z.device)[:_MOST_ROWS]
+    z = z[order].double()
+    counts = None if counts is None else counts[order].double()
     affordable = max(1, int(_MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)))
     n_first = min(_TRIAL_STEPS, affordable)
     n_trials = _MOST_TRIALS if affordable >= _MOST_STEPS else 1
     trials = []
     for _ in range(n_trials):
-        nearest = torch.cdist(z, _distant_rows(z, n_components, generator)).argmin(1)
+        distant = _distant_rows(z, n_components, generator, counts)
+        nearest = torch.cdist(z, distant).argmin(1)
         shares = F.one_hot(nearest, n_components).double()
-        trials.append(_climb(z, shares, n_first))
+        trials.append(_climb(z, shares, counts, n_first))
     _, shares, components = max(trials, key=lambda trial: trial[0])
     n_steps = min(_MOST_STEPS, affordable) - n_first
-    return _climb(z, shares, n_steps)[2] if n_steps > 0 else components
+    return _climb(z, shares, counts, n_steps)[2] if n_steps > 0 else components
 
 
 def _climb(
-    z: Tensor, shares: Tensor, n_steps: int
+    z: Tensor, shares: Tensor, counts: Tensor | None, n_steps: int
 ) -> tuple[float, Tensor, tuple[Tensor, Tensor, Tensor]]:
     """Take steps of expectation maximisation until the score hardly rises.
 
@@ -231,32 +243,37 @@ def _climb(
     """
     score = -math.inf
     for _ in range(n_steps):
-        components = _maximize(z, shares)
+        components = _maximize(z, shares, counts)
         joint = _log_joint(z, *components)
         log_prob = joint.logsumexp(1)
         shares = (joint - log_prob.unsqueeze(1)).exp()
-        previous, score = score, float(log_prob.mean())
+        previous, score = score, float(mean(log_prob, counts))
         if score - previous < _TOLERANCE:
             break
     return score, shares, components
 
 
-def _distant_rows(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def _distant_rows(z: Tensor, n: int, generator: torch.Generator, counts: Tensor | None) -> Tensor:
     """Choose `n` rows far from each other: greedy k-means++ (Arthur and Vassilvitskii, 2007)."""
     n_trials = 2 + int(math.log(n))
-    chosen = torch.randint(len(z), (1,), generator=generator, device=z.device)
+    if counts is None:
+        chosen = torch.randint(len(z), (1,), generator=generator, device=z.device)
+    else:
+        chosen = torch.multinomial(counts, 1, generator=generator)
     squares = torch.cdist(z[chosen], z).square().squeeze(0)
     for _ in range(n - 1):
         weights = squares if squares.any() else torch.ones_like(squares)
+        if counts is not None:
+            weights = weights * counts
         trials = torch.multinomial(weights, n_trials, replacement=True, generator=generator)
         after = torch.minimum(squares, torch.cdist(z[trials], z).square())
-        best = after.sum(1).argmin()
+        best = (after.sum(1) if counts is None else after @ counts).argmin()
         chosen = torch.cat([chosen, trials[best].unsqueeze(0)])
         squares = after[best]
     return z[chosen]
 
 
-def _maximize(z: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _maximize(z: Tensor, shares: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Fit the components to the shares, of shape (N, K), that they have in the rows.
 
     Two things are added to what the rows say. A thousandth of a row lies at the mean of all, so
@@ -265,30 +282,32 @@ def _maximize(z: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     n, d = z.shape
     n_components = shares.shape[1]
-    variance, mean = torch.var_mean(z, 0, correction=0)
+    variance, centre = var_mean(z, counts)
     variance = torch.where(variance > 0, variance, 1)
     n_prior, n_empty = d + 2, 1e-3
 
-    counts = shares.sum(0) + n_empty
-    means = (shares.mT @ z + n_empty * mean) / counts.unsqueeze(1)
+    if counts is not None:
+        shares = shares * counts.unsqueeze(1)
+    sizes = shares.sum(0) + n_empty
+    means = (shares.mT @ z + n_empty * centre) / sizes.unsqueeze(1)
     scatters = z.new_empty(n_components, d, d)
-    for scatter, share, centre in zip(scatters, shares.mT, means, strict=True):
-        deviations = z - centre
+    for scatter, share, own in zip(scatters, shares.mT, means, strict=True):
+        deviations = z - own
         torch.mm((deviations * share.unsqueeze(1)).mT, deviations, out=scatter)
     part = torch.diag(variance) * n_components ** (-2 / d)
-    pooled = (scatters.sum(0) + n_prior * part) / (n + n_prior)
-    covariances = (scatters + n_prior * pooled) / (counts + n_prior).reshape(-1, 1, 1)
+    total = n if counts is None else counts.sum()
+    pooled = (scatters.sum(0) + n_prior * part) / (total + n_prior)
+    covariances = (scatters + n_prior * pooled) / (sizes + n_prior).reshape(-1, 1, 1)
     roots = torch.linalg.cholesky(covariances)
     identity = torch.eye(d, dtype=z.dtype, device=z.device)
     factors = torch.linalg.solve_triangular(roots, identity, upper=False)
-    return (counts / counts.sum()).log(), means, factors
+    return (sizes / sizes.sum()).log(), means, factors
 
 
 def _log_joint(z: Tensor, log_weights: Tensor, means: Tensor, factors: Tensor) -> Tensor:
     """Return the log-density of each row and component together, shape (N, K), but for 2π."""
     distances = [
-        ((z - mean) @ factor.mT).square().sum(1)
-        for mean, factor in zip(means, factors, strict=True)
+        ((z - own) @ factor.mT).square().sum(1) for own, factor in zip(means, factors, strict=True)
     ]
     log_dets = factors.diagonal(dim1=1, dim2=2).log().sum(1)
     return log_weights + log_dets - 0.5 * torch.stack(distances, 1)

@@ -57,6 +57,10 @@ class Flow(nn.Module):
         """The bijections, from data to latents."""
         return tuple(cast(Bijection, bijection) for bijection in self._bijections)
 
+    @property
+    def _stacks(self) -> list[LinearStack]:
+        return [b for b in self.bijections if isinstance(b, LinearStack)]
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density.
 
@@ -76,7 +80,7 @@ class Flow(nn.Module):
         return self.base.log_prob(x) + log_det
 
     @torch.no_grad()
-    def relative_gradient(self, x: Tensor) -> Tensor:
+    def relative_gradient(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         r"""Differentiate the mean negative log-likelihood of `x`, as a training step takes it.
 
         Leaves the factors of the relative gradient in each dense layer, and adds to the
@@ -85,12 +89,15 @@ class Flow(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+        weights : Tensor of shape (N,) or None, default=None
+            The loss is then :math:`-\frac1N \sum_i w_i \log p(x_i)`. Whatever the weights of a
+            batch add up to, its mean over batches is that of all rows.
 
         Returns
         -------
         loss : Tensor of shape ()
             The mean negative log-likelihood in nats, less the dense layers' log-determinants:
-            :meth:`log_abs_det` is what it lacks.
+            :meth:`log_abs_det`, times the mean weight, is what it lacks.
         """
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
@@ -99,15 +106,21 @@ class Flow(nn.Module):
             pullbacks.append(pullback)
         log_prob, base_pullback = self.base.log_prob_and_pullback(x)
         share = x.new_full((len(x),), -1 / len(x))
+        if weights is not None:
+            share *= weights.to(share)
         gradient: Tensor | None = base_pullback(share)
         for pullback in reversed(pullbacks):
             assert gradient is not None
             gradient = pullback(gradient, share)
+        if weights is not None:
+            for stack in self._stacks:
+                assert stack.factors is not None
+                stack.factors = stack.factors._replace(mass=float(weights.mean()))
         return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""
-        terms = [b.log_abs_det().sum() for b in self.bijections if isinstance(b, LinearStack)]
+        terms = [stack.log_abs_det().sum() for stack in self._stacks]
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,7 +166,9 @@ class Flow(nn.Module):
         return self.inverse(self.base.sample(shape, generator=generator, dtype=dtype))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         """Set the parameters of the bijections and of the base from a sample.
 
         Each sees what those before it make of the sample.
@@ -162,20 +177,22 @@ class Flow(nn.Module):
         ----------
         x : Tensor of shape (N, D)
         generator : torch.Generator
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
         base_is_learned = any(True for _ in self.base.parameters())
         for k, bijection in enumerate(self.bijections):
-            bijection.initialize(x, generator)
+            bijection.initialize(x, generator, weights)
             if base_is_learned or k < len(self.bijections) - 1:
                 x = bijection(x)
         if base_is_learned:
-            self.base.initialize(x, generator)
+            self.base.initialize(x, generator, weights)
 
     @torch.no_grad()
-    def sharpness(self, x: Tensor) -> float:
+    def sharpness(self, x: Tensor, weights: Tensor | None = None) -> float:
         """Return the base distribution's sharpness at what a sample `x`, of shape (N, D), becomes.
 
         See :meth:`BaseDistribution.sharpness`. For the standard normal it is 1, and nothing is
         computed.
         """
-        return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x))
+        return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x), weights)

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.weighted import quantiles
 
 __all__ = [
     "ElementwiseSpline",
@@ -380,7 +381,9 @@ class ElementwiseSpline(Bijection):
         return y, log_slope.sum(-1), pullback
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, generator: torch.Generator) -> None:
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
         """Become the identity, or map quantiles of `x` to those of the standard normal.
 
         Parameters
@@ -388,6 +391,8 @@ class ElementwiseSpline(Bijection):
         x : Tensor of shape (N, D)
         generator : torch.Generator
             Not used.
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
         if self.init == "identity":
             for parameter in self.parameters():
@@ -397,14 +402,15 @@ class ElementwiseSpline(Bijection):
             return
         n_bins = self.n_bins
         # From the box's ends on, some rows lie on either side to tell the slope of the tail.
-        end = float(torch.special.ndtri(torch.tensor(1 - _ROWS_BEYOND / len(x)).clamp_min(0.8)))
+        count = len(x) if weights is None else float(weights.sum())
+        end = float(torch.special.ndtri(torch.tensor(1 - _ROWS_BEYOND / count).clamp_min(0.8)))
         end = min(end, _HALF_BOX)
         y = torch.linspace(-end, end, n_bins + 1, dtype=torch.float64, device=x.device)
         levels = torch.special.ndtr(y)
         # Some columns at a time: PyTorch sorts a limited number of entries.
         parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
-        quantiles = [torch.quantile(part.double(), levels, dim=0) for part in parts]
-        knots = torch.cat(quantiles, 1).mT.contiguous()
+        knots = torch.cat([quantiles(part.double(), levels, weights) for part in parts], 1)
+        knots = knots.mT.contiguous()
         size = (knots[:, -1:] - knots[:, :1]).clamp_min(1e-6)
         shares = (knots.diff(dim=-1) / size).clamp_min(2 * _LEAST_SHARE)
         shares /= shares.sum(-1, keepdim=True)

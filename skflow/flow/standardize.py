@@ -1,13 +1,30 @@
 """Standardisation as the first bijection of a flow."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from skflow.flow.bijection import Bijection
 
-__all__ = ["Standardize"]
+__all__ = ["Standardize", "column_ranges"]
 
 _BLOCK_ENTRIES = 2**16
+
+
+def column_ranges(x: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest entry of each column.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+    which : Tensor of shape (M,) or None, default=None
+        The indices of the rows to look at; by default, all.
+    """
+    low = high = x[0 if which is None else which[0]]
+    for block, _ in _blocks(x, None, which):
+        low, high = torch.minimum(low, block.amin(0)), torch.maximum(high, block.amax(0))
+    return low, high
 
 
 class Standardize(Bijection):
@@ -41,24 +58,38 @@ class Standardize(Bijection):
 
     @classmethod
     @torch.no_grad()
-    def from_rows(cls, x: Tensor) -> "Standardize":
-        """Take the means and the standard deviations of the columns of `x`, of shape (N, D).
+    def from_rows(
+        cls, x: Tensor, weights: Tensor | None = None, which: Tensor | None = None
+    ) -> "Standardize":
+        """Take the means and the standard deviations of the columns.
 
         The scale of a constant column is 1.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+        weights : Tensor of shape (N,) or None, default=None
+            Of the rows.
+        which : Tensor of shape (M,) or None, default=None
+            The indices of the rows to look at; by default, all.
 
         Raises
         ------
         ValueError
             If a mean or a standard deviation overflows.
         """
-        low, high = x.amin(0).double(), x.amax(0).double()
+        low, high = (end.double() for end in column_ranges(x, which))
         # In units of the spread no square over- or underflows; block by block, no copy is made.
         spread = torch.where(high > low, high - low, 1)
         mean, variance = torch.zeros_like(low), torch.zeros_like(low)
-        for block in x.split(max(1, _BLOCK_ENTRIES // x.shape[1])):
-            mean += ((block - low) / spread).sum(0) / len(x)
-        for block in x.split(max(1, _BLOCK_ENTRIES // x.shape[1])):
-            variance += ((block - low) / spread - mean).square().sum(0) / len(x)
+        if weights is None:
+            total: float = len(x if which is None else which)
+        else:
+            total = float((weights if which is None else weights[which]).sum())
+        for block, some in _blocks(x, weights, which):
+            mean += _sum((block - low) / spread, some) / total
+        for block, some in _blocks(x, weights, which):
+            variance += _sum(((block - low) / spread - mean).square(), some) / total
         shift = low + mean * spread
         scale = torch.where(high > low, variance.sqrt() * spread, 1)
         bad = ~(torch.isfinite(shift) & torch.isfinite(scale) & (scale > 0))
@@ -81,3 +112,19 @@ class Standardize(Bijection):
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         x = (y.double() * self.scale + self.shift).to(y.dtype)
         return x, y.new_full((len(y),), -self.log_det)
+
+
+def _blocks(
+    x: Tensor, weights: Tensor | None, which: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield some rows at a time, and their weights; views of `x`, unless rows are left out."""
+    n_rows = max(1, _BLOCK_ENTRIES // x.shape[1])
+    n_all = len(x if which is None else which)
+    for start in range(0, n_all, n_rows):
+        rows = slice(start, start + n_rows)
+        some = rows if which is None else which[rows]
+        yield x[some], None if weights is None else weights[some]
+
+
+def _sum(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.sum(0) if weights is None else weights @ values

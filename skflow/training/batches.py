@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skflow.flow.standardize import Standardize
 
-__all__ = ["Batches", "Rows", "noise_scales"]
+__all__ = ["Batch", "Batches", "Rows", "noise_scales"]
 
 # How much is prepared at a time where all rows are wanted one after the other.
 _BLOCK_ENTRIES = 2**16
@@ -47,6 +48,8 @@ class Rows:
         Where it is taken to.
     order : Tensor of shape (M,) or None, default=None
         Which rows there are, by their index in `data`; by default, all in their order.
+    weights : Tensor of shape (N,) or None, default=None
+        Of all rows of `data`, in float64.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Rows:
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         order: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self.data = data
         self.standardize = standardize
@@ -65,6 +69,7 @@ class Rows:
         self.dtype = data.dtype if dtype is None else dtype
         self.device = torch.device(device)
         self.order = torch.arange(len(data)) if order is None else order
+        self.weights = weights
         self.resident: Tensor | None = None
 
     def __len__(self) -> int:
@@ -79,6 +84,7 @@ class Rows:
             dtype=self.dtype,
             device=self.device,
             order=self.order[which],
+            weights=self.weights,
         )
         subset.resident = self.resident
         return subset
@@ -98,6 +104,18 @@ class Rows:
         if self.device.type == "cuda" and not x.is_cuda:
             return x.pin_memory().to(self.device, non_blocking=True)
         return x.to(self.device)
+
+    def take_weights(self, indices: Tensor | None = None) -> Tensor | None:
+        """Return the weights of the rows with these indices, or of all, on the CPU, if any."""
+        if self.weights is None:
+            return None
+        return self.weights[self.order if indices is None else self.order[indices]]
+
+    @property
+    def mean_weight(self) -> float:
+        """The mean of the weights, 1 if there are none."""
+        weights = self.take_weights()
+        return 1.0 if weights is None else float(weights.mean())
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all rows in their order, in blocks that a processor's cache holds."""
@@ -132,12 +150,13 @@ class Rows:
         return x.to(self.dtype)
 
 
-def noise_scales(x: Tensor, share: float) -> Tensor | None:
-    """Return how much noise each column of the data bears, from a sample of rows.
+def noise_scales(rows: Rows, share: float) -> Tensor | None:
+    """Return how much noise each column bears.
 
     Parameters
     ----------
-    x : Tensor of shape (N, D)
+    rows : Rows
+        In random order: the first of them are looked at.
     share : float
         The standard deviation of the noise, as a share of that of the data.
 
@@ -149,9 +168,24 @@ def noise_scales(x: Tensor, share: float) -> Tensor | None:
     """
     if share == 0:
         return None
-    x = x[:_ROWS_COMPARED]
+    x = rows.take(torch.arange(min(len(rows), _ROWS_COMPARED)))
     n_distinct = 1 + (x.sort(0).values.diff(dim=0) != 0).sum(0)
     return share * (n_distinct > len(x) / 2).to(x.dtype)
+
+
+class Batch(NamedTuple):
+    """Rows for a step, and their weights."""
+
+    x: Tensor
+    """Of shape (B, D)."""
+
+    weights: Tensor | None = None
+    """Of shape (B,), in float64, on the CPU."""
+
+    @property
+    def mass(self) -> float:
+        """The mean weight."""
+        return 1.0 if self.weights is None else float(self.weights.mean())
 
 
 class Batches:
@@ -175,6 +209,10 @@ class Batches:
     noise : Tensor of shape (D,) or None, default=None
         The standard deviation of each column's noise, as a share of that of the data. Batches of
         one or two rows have none.
+    every_row : bool, default=False
+        Whether no row waits: all are spread evenly over batches of no more than that size.
+    weight_unit : float, default=1.0
+        What the rows' weights are divided by.
     """
 
     def __init__(
@@ -184,40 +222,56 @@ class Batches:
         generator: torch.Generator,
         *,
         noise: Tensor | None = None,
+        every_row: bool = False,
+        weight_unit: float = 1.0,
     ) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
         self.generator = generator
         self.noise = None if noise is None or self.batch_size <= 2 else noise / math.sqrt(2)
+        self.every_row = every_row
+        self.weight_unit = weight_unit
 
     def __len__(self) -> int:
-        return len(self.rows) // self.batch_size
+        n_whole, n_left = divmod(len(self.rows), self.batch_size)
+        return n_whole + (self.every_row and n_left > 0)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         batches = self._shuffled()
         return batches if self.noise is None else map(self._noisy, batches)
 
-    def _noisy(self, x: Tensor) -> Tensor:
+    def _noisy(self, batch: Batch) -> Batch:
         assert self.noise is not None
+        x = batch.x
         shift = int(
             torch.randint(
                 1, len(x) - 1, (), generator=self.generator, device=self.generator.device
             )
         )
         difference = x.roll(shift, 0).sub_(x.roll(shift + 1, 0))
-        return torch.addcmul(x, difference, self.noise)
+        return batch._replace(x=torch.addcmul(x, difference, self.noise))
 
-    def _shuffled(self) -> Iterator[Tensor]:
+    def _shuffled(self) -> Iterator[Batch]:
         if self.batch_size == len(self.rows):
-            yield self.rows.take(torch.arange(len(self.rows)))
+            yield self._take(torch.arange(len(self.rows)))
             return
         order = torch.randperm(
             len(self.rows), generator=self.generator, device=self.generator.device
         ).cpu()
-        chunks = iter(order[: len(self) * self.batch_size].split(self.batch_size))
-        batch = self.rows.take(next(chunks))
+        if not self.every_row:
+            order = order[: len(self) * self.batch_size]
+        chunks = iter(order.tensor_split(len(self)))
+        batch = self._take(next(chunks))
         for chunk in chunks:
-            upcoming = self.rows.take(chunk)
+            upcoming = self._take(chunk)
             yield batch
             batch = upcoming
         yield batch
+
+    def _take(self, indices: Tensor) -> Batch:
+        weights = self.rows.take_weights(indices)
+        if weights is None and self.weight_unit != 1:
+            weights = torch.ones(len(indices), dtype=torch.float64)
+        if weights is not None:
+            weights /= self.weight_unit
+        return Batch(self.rows.take(indices), weights)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from skflow.exceptions import DivergenceError
-from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
-from skflow.training.precision import MatmulPrecision, matmul_precision
+from skflow.training.precision import MatmulPrecision
 from skflow.training.schedule import Budget, annealing
+from skflow.training.steps import Steps, end_training
 
 __all__ = ["EpochReport", "Stopping", "mean_log_prob", "train"]
-
-_MAX_FAILURES = 20
 
 
 @dataclass(frozen=True)
@@ -137,52 +133,24 @@ def train(
         history.initial_score = history.best_score = mean_log_prob(flow, validation) + offset
         budget.reserve(time.perf_counter() - clock)
         best = _copy_of_state(flow)
-    last_rise, failures = 0, 0
-    log_det = _log_abs_det(flow)
+    last_rise = 0
+    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
 
     def finish(flow: Flow) -> History:
         if best is not None:
             flow.load_state_dict(best)
-        drifts = [b.end_training() for b in flow.bijections if isinstance(b, LinearStack)]
-        known = [drift for drift in drifts if drift is not None]
-        return replace(history, log_det_drift=sum(known) if known else None)
+        return replace(history, n_steps=steps.n_taken, log_det_drift=end_training(flow))
 
     for epoch in range(1, stopping.max_iter + 1):
-        losses = []
+        steps.begin_epoch()
         for batch in batches:
-            with matmul_precision(precision):
-                loss = flow.relative_gradient(batch)
-                share = annealing(budget.progress)
-                taken = optimizer.step(rate * share, others_rate * share)
-            if taken:
-                losses.append(loss)
-                failures = 0
-            else:
-                failures += 1
-                if failures > _MAX_FAILURES:
-                    raise DivergenceError(
-                        f"Training diverged: {failures} steps in a row were non-finite although "
-                        f"learning_rate was lowered to {rate:.3g}. Set learning_rate lower from "
-                        "the start, and look for constant, collinear or heavy-tailed columns."
-                    )
-                rate *= 0.5
-                others_rate *= 0.5
-                warnings.warn(
-                    f"A step was non-finite and was not applied; learning_rate was lowered to "
-                    f"{rate:.3g} for the rest of this fit. Set learning_rate={rate:.3g} or less.",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-                if best is not None:
-                    flow.load_state_dict(best)
+            taken = steps.take(batch, annealing(budget.progress))
+            if best is not None and not taken:
+                flow.load_state_dict(best)
             budget.steps_done += 1
             if budget.progress >= 1:
                 break
-        previous, log_det = log_det, _log_abs_det(flow)
-        history.n_steps += len(losses)
-        # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
-        mean_loss = float(torch.stack(losses).mean()) if losses else float("nan")
-        history.losses.append(mean_loss - 0.5 * (previous + log_det) - offset)
+        history.losses.append(steps.end_epoch() - offset)
         score = None
         if validation is not None:
             score = mean_log_prob(flow, validation) + offset
@@ -201,7 +169,7 @@ def train(
                     epoch=epoch,
                     loss=history.losses[-1],
                     validation_score=score,
-                    rate=rate * annealing(progress),
+                    rate=steps.rate * annealing(progress),
                     progress=progress,
                     seconds=budget.seconds,
                     seconds_left=budget.seconds_left,
@@ -217,22 +185,20 @@ def train(
             # Annealing is worth more than the epochs it takes: the fit does not end without.
             history.stopped_early = True
             flow.load_state_dict(best)
-            log_det = _log_abs_det(flow)
             budget.land(stopping.n_iter_no_change * len(batches))
     return finish(flow)
 
 
 @torch.no_grad()
 def mean_log_prob(flow: Flow, rows: Rows) -> float:
-    """Return the mean log-likelihood of `rows` in nats."""
-    total = sum(flow.log_prob(block).sum(dtype=torch.float64) for block in rows.blocks())
-    return float(total) / len(rows)
+    """Return the mean log-likelihood of `rows` in nats, by their weights if they have any."""
+    log_probs = (flow.log_prob(block) for block in rows.blocks())
+    weights = rows.take_weights()
+    if weights is None:
+        return float(sum(part.sum(dtype=torch.float64) for part in log_probs)) / len(rows)
+    total = torch.dot(torch.cat([part.double().cpu() for part in log_probs]), weights)
+    return float(total / weights.sum())
 
 
 def _copy_of_state(flow: Flow) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in flow.state_dict().items()}
-
-
-@torch.no_grad()
-def _log_abs_det(flow: Flow) -> float:
-    return float(flow.log_abs_det())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +59,21 @@ class Optimizer(ABC):
             That of the base distribution, :meth:`BaseDistribution.sharpness`.
         """
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept between steps, for :meth:`load_state_dict`."""
+        return {} if self._adam is None else {"adam": self._adam.state_dict()["state"]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state_dict` was called, with the weight decay of this optimiser.
+
+        Parameters
+        ----------
+        state : dict
+            Copied, to where the parameters are.
+        """
+        if self._adam is not None:
+            _load(self._adam, state["adam"])
+
     @torch.no_grad()
     def step(self, rate: float, others_rate: float = OTHERS_RATE) -> bool:
         """Change the parameters, unless the step is not finite.
@@ -91,7 +108,7 @@ class Optimizer(ABC):
         """
         size = 0.0
         for stack in self.stacks:
-            delta, _, y_weight = _factors(stack)
+            delta, _, y_weight, _ = _factors(stack)
             delta_norms, y_weight_norms = (
                 torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (delta, y_weight)
             )
@@ -110,10 +127,11 @@ class RelativeSGD(Optimizer):
     r"""Stochastic gradient descent along the relative gradient, in place.
 
     .. math::
-        W \leftarrow (1 + \eta) W - \eta\, \delta^\top (y W)
+        W \leftarrow (1 + \eta m) W - \eta\, \delta^\top (y W),
 
-    No D×D gradient is formed and no state is kept: the memory is that of the parameters, and
-    :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
+    with `m` the mean weight of the rows. No D×D gradient is formed and no state is kept: the
+    memory is that of the parameters, and :math:`\log|\det W|` is tracked. Cost of a step: that
+    of :meth:`LinearStack.relative_step`.
     """
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
@@ -135,7 +153,8 @@ class NormalizedRelativeSGD(Optimizer):
 
     Where a batch has fewer rows than columns, `M` is :math:`S = \delta^\top y - I`, the step is
     taken in place and nothing is kept between steps. Else `M` is the running mean of `S` over
-    some ten batches, which takes as much memory as the weights, little in that case.
+    some ten batches, which takes as much memory as the weights, little in that case. If the rows
+    have weights, their mean is a factor of `I`.
 
     `m` is the largest Schatten 4-norm of `M` over the layers. It bounds the spectral norms from
     above, so that a step changes no direction by more than a share :math:`\eta`, and with
@@ -159,6 +178,14 @@ class NormalizedRelativeSGD(Optimizer):
         n_layers = sum(stack.n_layers for stack in self.stacks)
         averaged = all(_is_averaged(stack.weight.shape[-1], n_rows) for stack in self.stacks)
         return (0.2 if averaged else 0.4) / math.sqrt(n_layers) / sharpness
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return super().state_dict() | {"means": [mean.state() for mean in self._means]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        super().load_state_dict(state)
+        for mean, values in zip(self._means, state["means"], strict=True):
+            mean.load(*values)
 
     def _apply(self, rate: float, size: float) -> None:
         norms = []
@@ -202,15 +229,27 @@ class _RunningMean:
 
     def update(self, factors: Factors) -> None:
         """Take another batch's gradient in."""
-        delta, y, _ = factors
+        delta, y, _, mass = factors
         relative = torch.bmm(delta.mT, y)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(1)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
             self.bias_sum = torch.zeros_like(delta[:, 0])
         self.weight_sum.lerp_(relative, 1 - _DECAY)
         self.bias_sum.lerp_(delta.sum(1), 1 - _DECAY)
         self.n_batches += 1
+
+    def state(self) -> tuple[int, Tensor | None, Tensor | None]:
+        """Return what :meth:`load` takes."""
+        return self.n_batches, self.weight_sum, self.bias_sum
+
+    def load(self, n_batches: int, weight_sum: Tensor | None, bias_sum: Tensor | None) -> None:
+        """Go on from a copy of what :meth:`state` returned."""
+        self.n_batches = n_batches
+        self.weight_sum, self.bias_sum = (
+            None if sums is None else sums.to(self.stack.weight, copy=True)
+            for sums in (weight_sum, bias_sum)
+        )
 
     @property
     def weight_mean(self) -> Tensor:
@@ -244,6 +283,13 @@ class Adam(Optimizer):
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         return 0.001  # whose steps do not grow with the gradient
 
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return super().state_dict() | {"dense": self._dense_adam.state_dict()["state"]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
+        super().load_state_dict(state)
+        _load(self._dense_adam, state["dense"])
+
     def _apply(self, rate: float, size: float) -> None:
         for stack in self.stacks:
             factors = _factors(stack)
@@ -268,6 +314,10 @@ def _adam(
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
+def _load(adam: torch.optim.Optimizer, state: dict[int, Any]) -> None:
+    adam.load_state_dict(adam.state_dict() | {"state": deepcopy(state)})
+
+
 def _adam_step(adam: torch.optim.Optimizer, rate: float) -> None:
     for group in adam.param_groups:
         group["lr"] = rate
@@ -279,7 +329,7 @@ def _adam_step(adam: torch.optim.Optimizer, rate: float) -> None:
 
 
 def schatten_norms(factors: Factors) -> Tensor:
-    r"""Return the Schatten 4-norm of each layer's :math:`S = \delta^\top y - I`, or a bound.
+    r"""Return the Schatten 4-norm of each layer's :math:`S = \delta^\top y - m I`, or a bound.
 
     Parameters
     ----------
@@ -288,17 +338,17 @@ def schatten_norms(factors: Factors) -> Tensor:
     Returns
     -------
     norms : Tensor of shape (L,)
-        With fewer rows than columns, of :math:`\delta^\top y`, and 1 for the identity.
+        With fewer rows than columns, of :math:`\delta^\top y`, and `m` for the identity.
     """
-    delta, y, _ = factors
+    delta, y, _, mass = factors
     n, d = y.shape[1:]
     if d <= n:
         relative = torch.bmm(delta.mT, y)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(1)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         return _schatten_norms(relative)
     # In terms of N×N matrices.
     gram = torch.bmm(torch.bmm(delta, delta.mT), torch.bmm(y, y.mT)).double()
-    return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(1)
+    return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(mass)
 
 
 def _schatten_norms(matrices: Tensor) -> Tensor:

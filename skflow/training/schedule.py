@@ -3,9 +3,10 @@
 import math
 import time
 
-__all__ = ["Budget", "annealing"]
+__all__ = ["Budget", "annealing", "warming"]
 
 _WARM_UP = 0.02
+_WARM_UP_STEPS = 50
 
 
 def annealing(progress: float) -> float:
@@ -22,6 +23,20 @@ def annealing(progress: float) -> float:
     if progress < _WARM_UP:
         return progress / _WARM_UP
     return 0.5 + 0.5 * math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))
+
+
+def warming(n_steps: float) -> float:
+    """Return the factor of a learning rate that stays, after so many steps.
+
+    It rises in proportion over the first 50 steps, to one.
+
+    Examples
+    --------
+    >>> from skflow.training.schedule import warming
+    >>> [warming(n_steps) for n_steps in (0, 24, 1000)]
+    [0.02, 0.5, 1.0]
+    """
+    return min(1.0, (n_steps + 1) / _WARM_UP_STEPS)
 
 
 class Budget:

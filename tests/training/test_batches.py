@@ -5,37 +5,41 @@ from skflow.flow import Standardize
 from skflow.training.batches import Batches, Rows, noise_scales
 
 
+def all_rows(batches):
+    return torch.cat([batch.x for batch in batches])
+
+
 def test_an_epoch_sees_each_row_at_most_once_in_batches_of_equal_size(generator):
     batches = Batches(Rows(torch.arange(23.0)[:, None]), 5, generator)
     epoch = list(batches)
     assert len(epoch) == len(batches) == 4
-    assert {batch.shape for batch in epoch} == {(5, 1)}
-    assert len(torch.cat(epoch).unique()) == 20
+    assert {batch.x.shape for batch in epoch} == {(5, 1)}
+    assert len(torch.cat([batch.x for batch in epoch]).unique()) == 20
 
 
 def test_rows_left_over_get_their_turn(generator):
     batches = Batches(Rows(torch.arange(23.0)[:, None]), 5, generator)
-    seen = torch.cat([batch for _ in range(20) for batch in batches])
+    seen = torch.cat([batch.x for _ in range(20) for batch in batches])
     assert len(seen.unique()) == 23
 
 
 def test_few_rows_are_one_batch_in_their_order(generator):
     rows = torch.arange(3.0)[:, None]
     (batch,) = Batches(Rows(rows), 5, generator)
-    assert torch.equal(batch, rows)
+    assert torch.equal(batch.x, rows)
 
 
 def test_order_is_that_of_the_generator():
     rows = torch.arange(100.0)[:, None]
     one, two = (Batches(Rows(rows), 10, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(one, two, strict=True))
 
 
 def test_noise_has_the_covariance_of_the_data(generator):
     mixing = torch.tensor([[1.0, 0.0], [3.0, 0.1]], dtype=torch.float64)
     data = torch.randn(20_000, 2, generator=generator, dtype=torch.float64) @ mixing.T + 5
     plain, noisy = (
-        torch.cat(list(Batches(Rows(data), 500, torch.Generator().manual_seed(0), noise=noise)))
+        all_rows(Batches(Rows(data), 500, torch.Generator().manual_seed(0), noise=noise))
         for noise in (None, torch.full((2,), 0.1))
     )
     # The first batch has the same rows in the same order; later ones follow other random numbers.
@@ -48,21 +52,21 @@ def test_noise_has_the_covariance_of_the_data(generator):
 def test_noise_differs_between_epochs(generator):
     batches = Batches(Rows(torch.eye(50)), 50, generator, noise=torch.full((50,), 0.1))
     (one,), (two,) = batches, batches
-    assert not torch.equal(one, two)
+    assert not torch.equal(one.x, two.x)
 
 
 def test_values_that_repeat_have_no_noise(generator):
     x = torch.randn(50, 3, generator=generator)
     x[:, 1] = x[:, 1].sign()
-    torch.testing.assert_close(noise_scales(x, 0.1), torch.tensor([0.1, 0.0, 0.1]))
-    assert noise_scales(x, 0.0) is None
+    torch.testing.assert_close(noise_scales(Rows(x), 0.1), torch.tensor([0.1, 0.0, 0.1]))
+    assert noise_scales(Rows(x), 0.0) is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_one_or_two_rows_have_no_noise(generator, batch_size):
     data = torch.arange(10.0)[:, None]
     batches = Batches(Rows(data), batch_size, generator, noise=torch.ones(1))
-    assert sorted(torch.cat(list(batches)).flatten().tolist()) == data.flatten().tolist()
+    assert sorted(all_rows(batches).flatten().tolist()) == data.flatten().tolist()
 
 
 @pytest.fixture

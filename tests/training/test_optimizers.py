@@ -120,7 +120,7 @@ def test_normalised_step_has_its_relative_size(n_features, make_stack, generator
     x = 5 * torch.randn(20, n_features, generator=generator, dtype=torch.float64)
     flow.relative_gradient(x)
     before = stack.weight.detach().clone()
-    delta, y, _ = stack.factors
+    delta, y, *_ = stack.factors
     relative = delta.mT @ y - torch.eye(n_features, dtype=torch.float64)
     NormalizedRelativeSGD(flow).step(0.1)
     stack.settle()
@@ -262,7 +262,7 @@ def test_averaged_steps_are_those_of_the_augmented_matrices(bias, make_stack, ge
     mean = torch.zeros(2, 5, 5, dtype=torch.float64)
     for step in range(1, 6):
         flow.relative_gradient(torch.randn(30, 4, generator=generator, dtype=torch.float64))
-        delta, y, _ = (factor.clone() for factor in stack.factors)
+        delta, y = (factor.clone() for factor in stack.factors[:2])
         augmented = torch.zeros(2, 5, 5, dtype=torch.float64)
         augmented[:, :4, :4] = delta.mT @ y - torch.eye(4)
         augmented[:, :4, 4] = delta.sum(1)

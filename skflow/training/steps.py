@@ -1,0 +1,148 @@
+"""Steps of training: those that are not finite are skipped, and the losses recorded."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from skflow.exceptions import DivergenceError
+from skflow.flow.linear import LinearStack
+from skflow.flow.network import Flow
+from skflow.training.batches import Batch
+from skflow.training.optimizers import Optimizer
+from skflow.training.precision import MatmulPrecision, matmul_precision
+
+__all__ = ["Steps", "end_training"]
+
+_MAX_FAILURES = 20
+
+
+class Steps:
+    """Takes steps on batches, epoch by epoch, and lowers the rates where one is not finite.
+
+    Parameters
+    ----------
+    flow : Flow
+        Changed in place.
+    optimizer : Optimizer
+        Made for `flow`.
+    rate : float
+        The highest learning rate of the dense layers.
+    others_rate : float
+        That of all other parameters.
+    precision : {"highest", "high", "medium"}
+        That of the products of matrices.
+
+    Attributes
+    ----------
+    rate, others_rate : float
+        What is left of them.
+    n_taken : int
+        How many steps were applied.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        optimizer: Optimizer,
+        *,
+        rate: float,
+        others_rate: float,
+        precision: MatmulPrecision,
+    ) -> None:
+        self.flow = flow
+        self.optimizer = optimizer
+        self.rate = rate
+        self.others_rate = others_rate
+        self.precision = precision
+        self.n_taken = 0
+        self._n_failures = 0
+
+    def begin_epoch(self) -> None:
+        """Record losses anew."""
+        self._log_det = self._log_abs_det()
+        self._losses: list[Tensor] = []
+        self._masses: list[float] = []
+        self._sizes: list[float] = []
+
+    def take(self, batch: Batch, share: float) -> bool:
+        """Take a step with a share of the learning rates.
+
+        Returns
+        -------
+        taken : bool
+            False if the step is not finite. It is not applied then, and the learning rates are
+            halved.
+
+        Raises
+        ------
+        DivergenceError
+            If steps stay non-finite although the learning rate was lowered.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the step is not finite.
+        """
+        with matmul_precision(self.precision):
+            loss = self.flow.relative_gradient(*batch)
+            taken = self.optimizer.step(self.rate * share, self.others_rate * share)
+        if taken:
+            self.n_taken += 1
+            self._n_failures = 0
+            self._losses.append(loss)
+            self._masses.append(batch.mass)
+            self._sizes.append(len(batch.x))
+            return True
+        self._n_failures += 1
+        if self._n_failures > _MAX_FAILURES:
+            raise DivergenceError(
+                f"Training diverged: {self._n_failures} steps in a row were non-finite although "
+                f"learning_rate was lowered to {self.rate:.3g}. Set learning_rate lower from "
+                "the start, and look for constant, collinear or heavy-tailed columns."
+            )
+        self.rate *= 0.5
+        self.others_rate *= 0.5
+        warnings.warn(
+            "A step was non-finite and was not applied; learning_rate was lowered to "
+            f"{self.rate:.3g} for the rest of this fit. Set learning_rate={self.rate:.3g} or "
+            "less.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return False
+
+    def end_epoch(self) -> float:
+        """Return the mean negative log-likelihood of the epoch's rows, by their weights, in nats.
+
+        That of each batch is what it was at its step, NaN if no step was applied.
+        """
+        if not self._losses:
+            return math.nan
+        losses = torch.stack(self._losses)
+        # Relative to the first, so that nothing is rounded where all are equal.
+        sizes = torch.tensor(self._sizes, dtype=torch.float64) / self._sizes[0]
+        mass = float((sizes * torch.tensor(self._masses, dtype=torch.float64)).mean())
+        mean_loss = float((losses * sizes.to(losses)).mean())
+        # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
+        return mean_loss / mass - 0.5 * (self._log_det + self._log_abs_det())
+
+    @torch.no_grad()
+    def _log_abs_det(self) -> float:
+        return float(self.flow.log_abs_det())
+
+
+def end_training(flow: Flow) -> float | None:
+    """Give back what only steps of training need.
+
+    Returns
+    -------
+    drift : float or None
+        The sum of what :meth:`LinearStack.end_training` returns, None if nothing is known.
+    """
+    stacks = (b for b in flow.bijections if isinstance(b, LinearStack))
+    known = [drift for b in stacks if (drift := b.end_training()) is not None]
+    return sum(known) if known else None
