@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import _check_method_params, validate_data
 
 __all__ = [
     "HasMethods",
@@ -25,8 +27,10 @@ __all__ = [
     "as_tensor",
     "column_label",
     "latents",
+    "params_of_rows",
     "power_scale",
     "resolve_device",
+    "routed_fit_params",
     "rows",
     "rows_back",
     "torch_generator",
@@ -80,6 +84,20 @@ def rows_back(transformer: Any, X: Any) -> NDArray[Any]:
             f"{transformer.n_features_in_} features as input."
         )
     return checked
+
+
+def routed_fit_params(meta_estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what is for ``fit`` of `estimator`: what it requests, or without routing all."""
+    if not _routing_enabled():
+        return params
+    routed: dict[str, Any] = process_routing(meta_estimator, "fit", **params)["estimator"]["fit"]
+    return routed
+
+
+def params_of_rows(X: Any, params: dict[str, Any], indices: Any) -> dict[str, Any]:
+    """Take the values of some rows of `X` from parameters that have one for each row."""
+    taken: dict[str, Any] = _check_method_params(X, params, indices)
+    return taken
 
 
 def column_label(estimator: Any, column: int) -> str:
