@@ -8,7 +8,7 @@
   considered for ours is measured on every other table, by which it was chosen.
 - `false_alarms`: detectors are fitted to at most 1,000 inliers alone, and score as many as 3,000
   others. Which share of these has a p-value of no more than 0.01, 0.05 and 0.1? Beside our
-  default, with one split in place of five folds, and with the rows that the density was fitted to
+  default, with one split in place of five fits, and with the rows that the density was fitted to
   in place of those that were held out.
 - `summary`: prints what there is.
 
@@ -125,7 +125,7 @@ def run_ranks(arguments):
     print_ranks(table.rows)
 
 
-def five_folds(fitted, new):
+def five_fits(fitted, new):
     detector = FlowOutlierDetector(random_state=0).fit(fitted)
     return detector.p_values(new), len(fitted)
 
@@ -144,7 +144,7 @@ def without_calibration(fitted, new):
 
 
 CALIBRATIONS = {
-    OURS: five_folds,
+    OURS: five_fits,
     f"{OURS}, one split": one_split,
     f"{OURS}, fitted rows": without_calibration,
 }

@@ -37,7 +37,7 @@ print(f"{np.mean(flow.score_samples(X_test) < threshold):.0%} of the held-out di
 # the others, and yet many more of them are taken for outliers. Most are not: many digits upside
 # down look like digits.
 
-detector = FlowOutlierDetector(contamination=0.05, cv=3, random_state=0).fit(X_train)
+detector = FlowOutlierDetector(contamination=0.05, random_state=0).fit(X_train)
 upside_down = X_test.reshape(-1, 8, 8)[:, ::-1].reshape(-1, 64)
 
 for name, rows in [("fitted", X_train), ("held out", X_test), ("upside down", upside_down)]:

@@ -36,11 +36,11 @@ __all__ = ["FlowOutlierDetector"]
 class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     r"""Outliers by their density, with thresholds and p-values that hold for new rows.
 
-    A density estimator is fitted several times, each time without a fold of the rows. Every row
+    A density estimator is fitted several times, each time without a part of the rows. Every row
     is scored by estimators that have not seen it, since a flexible one makes the rows that it
-    was fitted to likelier than others: of a fitted row these are those that it was held out
-    from, of a new one all of them. So the rows in :meth:`fit` may hold outliers, of which each
-    is judged by what the other rows say; all rows serve to calibrate, and all to fit.
+    was fitted to likelier than others: a fitted row by those that it was held out from, a new
+    one by all. So outliers may be among the rows in :meth:`fit`, of which each is judged by what
+    others say; all rows serve to calibrate, and all to fit.
 
     Read more in the :ref:`User Guide <outliers>`.
 
@@ -57,16 +57,17 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         time, without another :meth:`fit`.
 
     cv : int, cross-validation splitter or iterable, default=5
-        How rows are held out. An int is a number of folds, of rows in random order.
+        How rows are held out. An int is a number of fits, at least 3: the rows are cut at random
+        into as many parts, and each fit goes without two of them. So each row has two scores
+        from estimators that have not seen it, and a poor fit decides about none.
         ``ShuffleSplit(n_splits=1, test_size=0.2)`` fits only once, calibrates with a fifth of
         the rows, and scores the others by the estimator that was fitted to them.
-        ``RepeatedKFold`` scores each fitted row by several estimators.
 
     n_jobs : int or None, default=None
         How many fits run at once, in processes of their own; None is 1, and -1 all processors.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the folds, and the seeds of `estimator` where its ``random_state`` is None.
+        Determines the parts, and the seeds of `estimator` where its ``random_state`` is None.
 
     Attributes
     ----------
@@ -98,12 +99,12 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     of each row is a hash of 8 bytes.
 
     Several estimators score a row by their mixture, :math:`\log \frac1K \sum_k p_k(x)`: a density
-    again, low where all of them say so. It is a little higher than one of them alone, which scores
-    a fitted row; thresholds err on the side of fewer false alarms.
+    again, low where all of them say so. That of all, which scores new rows, is a little higher
+    than that of the two that score a fitted row; thresholds err on the side of fewer false alarms.
 
     Scores that are not a number, as of numbers that overflow, count as :math:`-\infty`.
 
-    Cost: that of one fit and of scoring, times the number of folds.
+    Cost: that of a fit and of scoring, times the number of fits.
 
     References
     ----------
@@ -118,7 +119,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from skflow import FlowOutlierDetector, RelativeGradientFlow
     >>> X = load_iris().data
-    >>> detector = FlowOutlierDetector(RelativeGradientFlow(max_iter=5), cv=2, random_state=0)
+    >>> detector = FlowOutlierDetector(RelativeGradientFlow(max_iter=5), random_state=0)
     >>> int((detector.fit_predict(X) == -1).sum())
     15
     >>> odd = [[5.0, 3.4, 1.5, 2.3]]  # the petals of a setosa are less wide
@@ -149,7 +150,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         "estimator": [None, HasMethods(["fit", "score_samples"])],
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
         "cv": [
-            Interval(Integral, 2, None, closed="left"),
+            Interval(Integral, 3, None, closed="left"),
             HasMethods(["split", "get_n_splits"]),
             Iterable,
         ],
@@ -163,7 +164,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     # A parameter may be an estimator, which checks its own.
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: None = None, **fit_params: Any) -> Self:
-        """Fit the estimator without each fold in turn, and score the fold.
+        """Fit the estimator without each part of the rows in turn, and score this part.
 
         Parameters
         ----------
@@ -173,8 +174,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             Ignored; here by convention.
         **fit_params : dict
             Passed to ``fit`` of the estimator, those with one value for each row, such as
-            ``sample_weight``, without the values of the fold. With metadata routing, what the
-            estimator requests.
+            ``sample_weight``, without the values of rows that are held out. With metadata
+            routing, what the estimator requests.
 
         Returns
         -------
@@ -303,10 +304,10 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         These are conformal p-values: if a new row comes from the same distribution as the rows in
         :meth:`fit`, the probability that :math:`p \le \alpha` is no higher than
         :math:`\alpha`, whatever the distribution, and however badly the estimator fits it. This
-        is exact with a `cv` of one split, if no row is passed that was fitted [2]_. With several
-        folds [1]_ scores of new rows are a little higher than those they are compared with, so
-        that in practice p-values are rather too large than too small; the :ref:`benchmarks
-        <benchmarks>` say by how much.
+        is exact with a `cv` of one split, for rows that were not fitted [2]_. With several fits
+        it has no proof [1]_: the scores of new rows are a little higher than those that they are
+        compared with, so that p-values are rather too large than too small. The :ref:`benchmarks
+        <outliers_benchmark>` say by how much.
 
         Outliers among the fitted rows raise the p-values of others. For a list of rows that
         has a bounded share of false discoveries, pass them to
@@ -380,10 +381,15 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
     def _splits(
         self, X: NDArray[Any], random_state: np.random.RandomState
     ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        cv = self.cv
-        if isinstance(cv, Integral):
-            cv = KFold(cv, shuffle=True, random_state=random_state)
-        return list(check_cv(cv).split(X))
+        if not isinstance(self.cv, Integral):
+            return list(check_cv(self.cv).split(X))
+        folds = KFold(self.cv, shuffle=True, random_state=random_state).split(X)
+        parts = [part for _, part in folds]
+        splits = []
+        for k in range(self.cv):
+            held_out = np.union1d(parts[k - 1], parts[k])
+            splits.append((np.setdiff1d(np.arange(len(X)), held_out), held_out))
+        return splits
 
     def _judges(self, X: NDArray[Any]) -> NDArray[np.bool_]:
         """Say which estimators score each row, in an array of shape (n_samples, n_estimators)."""

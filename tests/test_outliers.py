@@ -37,9 +37,20 @@ class Table(BaseEstimator):
         return self.function(X)
 
 
+class Recorder(BaseEstimator):
+    """A density that is higher by a nat at the rows that it was fitted to."""
+
+    def fit(self, X, y=None):
+        self.X_ = X
+        return self
+
+    def score_samples(self, X):
+        return np.isin(X[:, 0], self.X_[:, 0]).astype(float)
+
+
 @parametrize_with_checks(
     [
-        FlowOutlierDetector(RelativeGradientFlow(n_layers=1, max_iter=2), cv=2),
+        FlowOutlierDetector(RelativeGradientFlow(n_layers=1, max_iter=2), cv=3),
         FlowOutlierDetector(GaussianMixture(init_params="random_from_data"), contamination=0.2),
         FlowOutlierDetector(
             make_pipeline(StandardScaler(), KernelDensity()),
@@ -96,6 +107,18 @@ def test_rows_are_scored_by_those_that_have_not_seen_them(rng):
     np.testing.assert_allclose(detector.score_samples(new), mixture)
 
 
+def test_each_row_is_held_out_from_two_fits(rng):
+    X = rng.standard_normal((42, 1))
+    detector = FlowOutlierDetector(Recorder(), random_state=0).fit(X)
+    fitted = np.array([np.isin(X[:, 0], estimator.X_[:, 0]) for estimator in detector.estimators_])
+    np.testing.assert_array_equal((~fitted).sum(axis=0), 2)
+    shares = fitted.mean(axis=1)
+    assert len(shares) == 5
+    np.testing.assert_allclose(shares, 0.6, atol=0.03)
+    assert (np.diff(np.flatnonzero(~fitted[0])) > 1).any()  # in random order
+    np.testing.assert_array_equal(detector.score_samples(X), 0)
+
+
 def test_a_row_is_known_by_its_values(rng):
     X = rng.standard_normal((40, 2)).astype(np.float32)
     X[0] = [0.0, 1.0]
@@ -104,7 +127,7 @@ def test_a_row_is_known_by_its_values(rng):
     np.testing.assert_allclose(detector.score_samples(X.astype(float).tolist()), scores, rtol=1e-5)
     np.testing.assert_allclose(detector.score_samples([[-0.0, 1.0]]), scores[:1], rtol=1e-5)
     nearly = np.nextafter(X, np.float32(9))
-    assert (detector.score_samples(nearly) > scores).mean() > 0.9  # four of five have seen it
+    assert (detector.score_samples(nearly) > scores).mean() > 0.9  # three of five have seen it
 
 
 def test_equal_rows_share_their_judges():
@@ -113,7 +136,7 @@ def test_equal_rows_share_their_judges():
     detector = FlowOutlierDetector(KernelDensity(), contamination=0.3, cv=splits).fit(X)
     first, second = (KernelDensity().fit(X[train]).score_samples(X) for train, _ in splits)
     both = np.logaddexp(first, second) - np.log(2)
-    # The rows 1 and 2 are equal, and in different folds; 8 and 9 are in none.
+    # The rows 1 and 2 are equal, and held out by different splits; 8 and 9 by none.
     expected = [second[0], both[1], both[2], second[3], second[4], first[5], second[6], first[7]]
     np.testing.assert_allclose(detector.calibration_scores_, expected)
     np.testing.assert_allclose(detector.score_samples(X), [*expected, both[8], both[9]])
@@ -141,7 +164,7 @@ def test_p_values_of_one_split_are_valid(rng):
     assert (as_low >= binom.ppf(0.001, n_repeats, expected)).all()
 
 
-def test_p_values_of_folds_err_on_the_safe_side(rng):
+def test_p_values_of_several_fits_err_on_the_safe_side(rng):
     X, new = rng.standard_t(2, size=(300, 2)), rng.standard_t(2, size=(3000, 2))
     p = FlowOutlierDetector(NARROW, random_state=0).fit(X).p_values(new)
     for alpha in (0.05, 0.1, 0.5):
@@ -186,7 +209,7 @@ def test_too_few_rows_for_the_contamination(rng):
         detector.predict(X)
 
 
-def test_parameters_of_fit_are_taken_apart_by_fold(rng):
+def test_parameters_of_fit_are_those_of_the_rows(rng):
     X, weights = rng.standard_normal((40, 2)), rng.uniform(size=40)
     folds = KFold(2)
     expected = np.empty(40)
@@ -216,12 +239,12 @@ def test_seeds(rng):
     flow = RelativeGradientFlow(n_layers=1, max_iter=2)
     pipeline = make_pipeline(StandardScaler(), flow)
     first, again, other = (
-        FlowOutlierDetector(pipeline, cv=2, random_state=seed).fit(X).score_samples(new)
+        FlowOutlierDetector(pipeline, cv=3, random_state=seed).fit(X).score_samples(new)
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
-    own = FlowOutlierDetector(flow.set_params(random_state=7), cv=2, random_state=0).fit(X)
+    own = FlowOutlierDetector(flow.set_params(random_state=7), cv=3, random_state=0).fit(X)
     assert {estimator.random_state for estimator in own.estimators_} == {7}
     assert flow.random_state == 7
     assert not hasattr(flow, "flow_")
@@ -237,8 +260,8 @@ def test_fits_in_parallel_are_the_same(rng):
 
 def test_the_default_is_a_flow(rng):
     X = rng.standard_normal((40, 2))
-    detector = FlowOutlierDetector(cv=2, random_state=0).fit(X)
-    assert [type(estimator) for estimator in detector.estimators_] == [RelativeGradientFlow] * 2
+    detector = FlowOutlierDetector(cv=3, random_state=0).fit(X)
+    assert [type(estimator) for estimator in detector.estimators_] == [RelativeGradientFlow] * 3
     np.testing.assert_array_equal(detector.predict([[0.0, 0.0], [50.0, -50.0]]), [1, -1])
 
 
@@ -267,7 +290,7 @@ def test_errors_leave_the_detector_as_it_was(rng):
     for parameters, message in [
         ({"estimator": StandardScaler()}, "'estimator' parameter .* 'score_samples'"),
         ({"contamination": 0.0}, "'contamination' parameter .* Got 0.0"),
-        ({"cv": 1}, "'cv' parameter"),
+        ({"cv": 2}, "'cv' parameter"),
         ({"cv": 51}, "n_splits=51 greater than the number of samples"),
         ({"estimator": KernelDensity(bandwidth=-1.0)}, "'bandwidth' parameter"),
     ]:
