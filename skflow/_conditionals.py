@@ -36,7 +36,8 @@ def excess_surprise(
     .. math::
         e_i = \mathbb{E}_{x_i' \sim p(\cdot | x_{-i})}[\log p(x_i', x_{-i})] - \log p(x)
 
-    The expectation is over the range of the grid, by the trapezoidal rule.
+    The expectation is over the range of the grid, by the trapezoidal rule. Where both terms are
+    infinite, no value of the entry gives the row a density, and it is zero.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def excess_surprise(
     Returns
     -------
     excess : array of shape (n_samples, n_features)
-        In nats. Cost: some sixty log-densities for each entry, in blocks of bounded memory.
+        In nats. Cost: 67 log-densities for each entry, in blocks of bounded memory.
     """
     n_samples, n_features = X.shape
     of_rows = log_density(X, np.arange(n_samples))
@@ -73,7 +74,6 @@ def excess_surprise(
         )
     with np.errstate(invalid="ignore"):
         excess = expected.reshape(X.shape) - of_rows[:, None]
-    # Where no value of an entry would give the row a density, the entry is not what is to blame.
     return np.where(np.isnan(excess), 0.0, excess)
 
 

@@ -106,14 +106,6 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
 
     Cost: that of a fit and of scoring, times the number of fits.
 
-    References
-    ----------
-    .. [1] V. Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
-       Intelligence 74, 2015.
-    .. [2] S. Bates, E. Candès, L. Lei, Y. Romano and M. Sesia, "Testing for outliers with
-       conformal p-values", Annals of Statistics 51, 2023.
-    .. [3] J. Besag, "Statistical analysis of non-lattice data", The Statistician 24, 1975.
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -285,6 +277,25 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    def fit_predict(self, X: ArrayLike, y: None = None, **fit_params: Any) -> NDArray[np.intp]:
+        """Fit to the rows of `X`, and say which of them are outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored; here by convention.
+        **fit_params : dict
+            As :meth:`fit` takes them.
+
+        Returns
+        -------
+        label : ndarray of shape (n_samples,)
+            -1 for outliers, a share `contamination` of the rows, and 1 for all others; the same
+            as ``fit(X).predict(X)``.
+        """
+        return self.fit(X, **fit_params).predict(X)
+
     def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Return how rare it is for a row to be as unlikely as each row of `X`.
 
@@ -301,17 +312,24 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
 
         Notes
         -----
-        These are conformal p-values: if a new row comes from the same distribution as the rows in
-        :meth:`fit`, the probability that :math:`p \le \alpha` is no higher than
+        These are conformal p-values [1]_: if a new row comes from the same distribution as the
+        rows in :meth:`fit`, the probability that :math:`p \le \alpha` is no higher than
         :math:`\alpha`, whatever the distribution, and however badly the estimator fits it. This
-        is exact with a `cv` of one split, for rows that were not fitted [2]_. With several fits
-        it has no proof [1]_: the scores of new rows are a little higher than those that they are
-        compared with, so that p-values are rather too large than too small. The :ref:`benchmarks
-        <outliers_benchmark>` say by how much.
+        is exact with a `cv` of one split, for rows that were not fitted. With several fits it
+        has no proof, as in [2]_: the scores of new rows are a little higher than those that they
+        are compared with, so that p-values are rather too large than too small. The
+        :ref:`benchmarks <outliers_benchmark>` say by how much.
 
         Outliers among the fitted rows raise the p-values of others. For a list of rows that
         has a bounded share of false discoveries, pass them to
-        :func:`scipy.stats.false_discovery_control`.
+        :func:`!scipy.stats.false_discovery_control`.
+
+        References
+        ----------
+        .. [1] Stephen Bates, Emmanuel Candès, Lihua Lei, Yaniv Romano and Matteo Sesia, "Testing
+           for outliers with conformal p-values", Annals of Statistics 51, 2023.
+        .. [2] Vladimir Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
+           Intelligence 74, 2015.
         """
         scores = self.score_samples(X)
         n_as_low = np.searchsorted(np.sort(self.calibration_scores_), scores, side="right")
@@ -346,15 +364,21 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         its place.
 
         A row sums to :math:`-\sum_i \log p(x_i | x_{-i})`, its negative log-pseudolikelihood
-        [3]_, less what is expected of it. If the columns are independent, this is by how much
-        :math:`-\log p(x)` exceeds its mean.
+        [1]_, less what is expected of it. If the columns are independent, this is by how much
+        :math:`-\log p(x)` exceeds its mean. Where no value of an entry would give the row a
+        density, its surprise is zero: others are to blame.
 
-        The integrals run over the range of the rows in :meth:`fit`. They are sums over 58 values,
-        a third of which close in on the likeliest; they see conditional densities that are ten
+        The integrals run over the range of the rows in :meth:`fit`. They are sums over 67 values,
+        half of which close in on the likeliest; they see conditional densities that are ten
         thousand times narrower than the column, if these have one peak.
 
-        Cost: `n_features` · 58 log-densities for each row, in blocks of some :math:`10^6`
-        numbers. Explain the rows that matter.
+        Cost: 67 log-densities for each entry, in blocks of some :math:`10^6` numbers. Explain the
+        rows that matter.
+
+        References
+        ----------
+        .. [1] Julian Besag, "Statistical analysis of non-lattice data", The Statistician 24,
+           1975.
         """
         check_is_fitted(self)
         X = rows(self, X)
