@@ -384,7 +384,9 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         X = rows(self, X)
         judges = self._judges(X)
         return excess_surprise(
-            lambda hybrids, of_row: self._log_density(hybrids, judges[of_row]), X, self._grid
+            lambda hybrids, of_row: self._log_density(hybrids, judges[of_row]),
+            X.astype(np.float64, copy=False),
+            self._grid,
         )
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -454,7 +456,7 @@ def _seeded_clone(estimator: Any, random_state: np.random.RandomState) -> Any:
 
 def _fingerprints(X: NDArray[Any]) -> NDArray[np.uint64]:
     """Hash the values of each row: of n rows, two agree by chance in n² / 2⁶⁵ of cases."""
-    X = np.ascontiguousarray(X, dtype=np.float64) + 0.0  # of two zeros makes one
+    float64 = (np.add(row, 0.0, dtype=np.float64) for row in X)  # without negative zeros
     return np.frombuffer(
-        b"".join(blake2b(row, digest_size=8).digest() for row in X), dtype=np.uint64
+        b"".join(blake2b(row, digest_size=8).digest() for row in float64), dtype=np.uint64
     )
