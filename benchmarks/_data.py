@@ -4,7 +4,8 @@ All rows are float32; whatever is random is determined by `seed`. The folder hol
 
 - `mnist/train-images-idx3-ubyte.gz`, from the MNIST database;
 - `bsds300/train/*.jpg`, the training images of the Berkeley Segmentation Dataset;
-- `tabular/*.npz`, tables of the ADBench collection, each with its rows in an array `X`.
+- `tabular/*.npz`, tables of the ADBench collection, each with its rows in an array `X`, and in `y`
+  whether a row is an outlier.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit, logit
 
-__all__ = ["load_bsds300", "load_mnist", "load_table", "redraw_mnist"]
+__all__ = [
+    *("TABLES", "load_bsds300", "load_labelled_table", "load_mnist", "load_table"),
+    "redraw_mnist",
+]
+
+TABLES = (
+    *("annthyroid", "cover", "ionosphere", "landsat", "magic_gamma", "musk", "optdigits"),
+    *("pageblocks", "pendigits", "spambase", "vowels", "waveform", "wilt"),
+)
 
 _SQUEEZE = 1e-6  # keeps the logit of a pixel finite
 _SIDE = 8  # of a patch
@@ -107,15 +116,46 @@ def load_table(data_dir, name, seed=0):
     -------
     train, validation, test : arrays of D columns
     """
-    with np.load(Path(data_dir) / "tabular" / f"{name}.npz") as file:
-        X = file["X"].astype(float)
+    X, _ = _read_table(data_dir, name)
     rng = np.random.default_rng(seed)
-    X = rng.permutation(X[:, np.ptp(X, axis=0) > 0])
-    integers = (X.round() == X).all(0)
-    X[:, integers] += rng.uniform(size=(len(X), integers.sum()))
-    X += _NOISE * X.std(0) * rng.standard_normal(X.shape)
+    X = _without_atoms(rng.permutation(X), rng).astype(np.float32)
     tenth = len(X) // 10
-    return np.split(X.astype(np.float32), [len(X) - 2 * tenth, len(X) - tenth])
+    return np.split(X, [len(X) - 2 * tenth, len(X) - tenth])
+
+
+def load_labelled_table(data_dir, name, seed=0):
+    """Return a table's rows as they are, without its atoms, and which are outliers.
+
+    Parameters
+    ----------
+    data_dir : path
+    name : str
+    seed : int, default=0
+        Of the noise.
+
+    Returns
+    -------
+    X : array of shape (n_samples, n_features)
+        Without constant columns.
+    smooth : array of shape (n_samples, n_features)
+        With the noise of :func:`load_table`.
+    y : array of bool of shape (n_samples,)
+    """
+    X, y = _read_table(data_dir, name)
+    return X, _without_atoms(X, np.random.default_rng(seed)), y
+
+
+def _read_table(data_dir, name):
+    with np.load(Path(data_dir) / "tabular" / f"{name}.npz") as file:
+        X, y = file["X"].astype(float), file["y"] != 0
+    return X[:, np.ptp(X, axis=0) > 0], y
+
+
+def _without_atoms(X, rng):
+    integers = (X.round() == X).all(0)
+    X = X.copy()
+    X[:, integers] += rng.uniform(size=(len(X), integers.sum()))
+    return X + _NOISE * X.std(0) * rng.standard_normal(X.shape)
 
 
 def _dequantized_logits(pixels, rng):

@@ -28,16 +28,12 @@ from pathlib import Path
 import torch
 from _archive import ARCHIVE
 from _common import RESULTS, STATIC
-from _data import load_bsds300, load_mnist, load_table
+from _data import TABLES, load_bsds300, load_mnist, load_table
 from _likelihood import ablations, curves, grid, measure, summary, tables
 from _likelihood.contenders import CONTENDERS
 from _likelihood.rows import Rows
 from threadpoolctl import threadpool_limits
 
-TABLES = (
-    *("annthyroid", "cover", "ionosphere", "landsat", "magic_gamma", "musk", "optdigits"),
-    *("pageblocks", "pendigits", "spambase", "vowels", "waveform", "wilt"),
-)
 IMAGES = {"mnist": load_mnist, "bsds300": load_bsds300}
 
 

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._array_api import get_namespace
+from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import (
     _check_feature_names_in,
+    _check_method_params,
     _check_sample_weight,
     _get_feature_names,
     validate_data,
@@ -38,8 +41,10 @@ __all__ = [
     "latents",
     "namespace",
     "numpy_dtype",
+    "params_of_rows",
     "power_scale",
     "resolve_device",
+    "routed_fit_params",
     "row_weights",
     "rows",
     "rows_back",
@@ -212,6 +217,20 @@ def framed(estimator: Any, X: Any, like: Any = None) -> Any:
     if adapter is None or not hasattr(estimator, "set_output"):
         return X
     return adapter.create_container(as_numpy(X), like, columns=_check_feature_names_in(estimator))
+
+
+def routed_fit_params(meta_estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what is for ``fit`` of `estimator`: what it requests, or without routing all."""
+    if not _routing_enabled():
+        return params
+    routed: dict[str, Any] = process_routing(meta_estimator, "fit", **params)["estimator"]["fit"]
+    return routed
+
+
+def params_of_rows(X: Any, params: dict[str, Any], indices: Any) -> dict[str, Any]:
+    """Take the values of some rows of `X` from parameters that have one for each row."""
+    taken: dict[str, Any] = _check_method_params(X, params, indices)
+    return taken
 
 
 def column_label(estimator: Any, column: int) -> str:

@@ -4,7 +4,7 @@ import tomllib
 import pytest
 import sklearn
 
-from skflow import RelativeGradientFlow
+from skflow import FlowOutlierDetector, RelativeGradientFlow
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
 
@@ -24,7 +24,13 @@ def pages(pytestconfig):
 
 
 @pytest.mark.parametrize(
-    "estimator", [RelativeGradientFlow(), DequantizationTransformer(), LogitTransformer()]
+    "estimator",
+    [
+        RelativeGradientFlow(),
+        FlowOutlierDetector(),
+        DequantizationTransformer(),
+        LogitTransformer(),
+    ],
 )
 def test_the_diagram_links_to_the_page_of_the_class(estimator, pages):
     name = type(estimator).__name__

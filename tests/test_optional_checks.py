@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils import estimator_checks
 
-from skflow import RelativeGradientFlow
+from skflow import FlowOutlierDetector, RelativeGradientFlow
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
 ESTIMATORS = [
@@ -13,23 +13,37 @@ ESTIMATORS = [
 ]
 
 
-@pytest.fixture(params=ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
-def estimator(request):
-    return request.param
+DETECTOR = FlowOutlierDetector(ESTIMATORS[0], cv=3, random_state=0)
 
 
-# The checks also transform rows that have names only in fit, or only now.
-@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
+def name_of(estimator):
+    return type(estimator).__name__
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, DETECTOR], ids=name_of)
 @pytest.mark.parametrize(
     "check",
     [
         estimator_checks.check_dataframe_column_names_consistency,
-        estimator_checks.check_get_feature_names_out_error,
-        estimator_checks.check_global_output_transform_pandas,
-        estimator_checks.check_global_set_output_transform_polars,
         estimator_checks.check_inplace_ensure_writeable,
         estimator_checks.check_n_features_in_after_fitting,
         estimator_checks.check_param_validation,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_names_and_parameters(estimator, check):
+    check(type(estimator).__name__, estimator)
+
+
+# The checks also transform rows that have names only in fit, or only now.
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_get_feature_names_out_error,
+        estimator_checks.check_global_output_transform_pandas,
+        estimator_checks.check_global_set_output_transform_polars,
         estimator_checks.check_set_output_transform,
         estimator_checks.check_set_output_transform_pandas,
         estimator_checks.check_set_output_transform_polars,
@@ -38,11 +52,12 @@ def estimator(request):
     ],
     ids=lambda check: check.__name__,
 )
-def test_names_frames_and_parameters(estimator, check):
+def test_frames(estimator, check):
     check(type(estimator).__name__, estimator)
 
 
 @pytest.mark.usefixtures("array_api")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("namespace", "device"),
