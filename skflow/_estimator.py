@@ -743,7 +743,7 @@ class RelativeGradientFlow(
         data = as_tensor(X)
         if sample_weight is None:
             return _Sample(data)
-        weights = torch.from_numpy(row_weights(sample_weight, X))
+        weights = as_tensor(row_weights(sample_weight, X))
         positive = weights > 0
         if positive.all():
             return _Sample(data, None if (weights == 1).all() else weights)

@@ -111,3 +111,33 @@ def test_rows_on_their_device_are_the_same(rows):
     rows.move()
     assert torch.equal(rows.take(torch.arange(50)), expected)
     assert torch.equal(rows.subset(slice(5)).take(torch.arange(5)), expected[:5])
+
+
+def test_weights_go_with_their_rows(rows, generator):
+    rows.weights = torch.rand(50, generator=generator, dtype=torch.float64)
+    rows = rows.subset(slice(20))
+    x, weights = rows.take(torch.arange(20)), rows.take_weights(torch.arange(20))
+    assert rows.mean_weight == pytest.approx(float(weights.mean()))
+    for batch in Batches(rows, 6, generator, weight_unit=rows.mean_weight):
+        for row, weight in zip(batch.x, batch.weights, strict=True):
+            (index,) = (x == row).all(1).nonzero()[0]
+            torch.testing.assert_close(weight, weights[index] / weights.mean())
+        assert batch.mass == pytest.approx(float(batch.weights.mean()))
+
+
+def test_rows_without_weights_have_those_of_one(generator):
+    rows = Rows(torch.arange(6.0)[:, None])
+    (batch,) = Batches(rows, 6, generator)
+    assert batch.weights is None
+    assert batch.mass == 1
+    (batch,) = Batches(rows, 6, generator, weight_unit=4.0)
+    assert (batch.weights == 0.25).all()
+
+
+@pytest.mark.parametrize(("n_rows", "sizes"), [(23, [8, 8, 7]), (10, [10]), (3, [3])])
+def test_every_row_may_be_in_an_epoch(n_rows, sizes, generator):
+    batches = Batches(Rows(torch.arange(n_rows)[:, None].float()), 10, generator, every_row=True)
+    epoch = [batch.x for batch in batches]
+    assert [len(x) for x in epoch] == sizes
+    assert len(batches) == len(sizes)
+    assert torch.equal(torch.cat(epoch).sort(0)[0][:, 0], torch.arange(n_rows).float())
