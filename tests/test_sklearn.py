@@ -46,7 +46,12 @@ def expected_failed_checks(estimator):
             max_iter=5,
         ),
         RelativeGradientFlow(
-            n_layers=1, early_stopping=False, dtype="float64", standardize=False, max_iter=5
+            n_layers=1,
+            input_noise=0.0,
+            early_stopping=False,
+            dtype="float64",
+            standardize=False,
+            max_iter=5,
         ),
         RelativeGradientFlow(n_layers=2, base_distribution=NormalMixture(4), max_iter=5),
         RelativeGradientFlow(
