@@ -13,6 +13,9 @@ from skflow.flow.linear import LinearStack
 
 __all__ = ["Flow"]
 
+# A spline takes some twenty times the room of what it maps.
+_MOST_MAPPED = 2**22
+
 
 class Flow(nn.Module):
     r"""The density of :math:`x = f^{-1}(z)`, where `z` follows a base distribution.
@@ -184,7 +187,7 @@ class Flow(nn.Module):
         for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator, weights)
             if base_is_learned or k < len(self.bijections) - 1:
-                x = bijection(x)
+                x = _mapped(bijection, x)
         if base_is_learned:
             self.base.initialize(x, generator, weights)
 
@@ -196,3 +199,14 @@ class Flow(nn.Module):
         computed.
         """
         return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x), weights)
+
+
+def _mapped(bijection: Bijection, x: Tensor) -> Tensor:
+    """Map rows, as many at a time as leave room."""
+    blocks = x.split(max(1, _MOST_MAPPED // x.shape[1]))
+    if len(blocks) == 1:
+        return bijection(x)
+    y = torch.empty_like(x)
+    for block, target in zip(blocks, y.split(len(blocks[0])), strict=True):
+        target.copy_(bijection(block))
+    return y

@@ -407,7 +407,7 @@ class ElementwiseSpline(Bijection):
         end = min(end, _HALF_BOX)
         y = torch.linspace(-end, end, n_bins + 1, dtype=torch.float64, device=x.device)
         levels = torch.special.ndtr(y)
-        # Some columns at a time: PyTorch sorts a limited number of entries.
+        # Some columns at a time: a sort takes several times the room of what it sorts.
         parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
         knots = torch.cat([quantiles(part.double(), levels, weights) for part in parts], 1)
         knots = knots.mT.contiguous()
