@@ -132,13 +132,6 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     if not mean_variance > 0:
         return torch.eye(d, dtype=x.dtype, device=x.device), mean_variance.new_zeros(())
 
-    # Of each row, the squares of its coordinates in the eigenbasis.
-    if n_rows < d:
-        projections = eigenvectors.square() * (eigenvalues * n)
-    else:
-        projections = torch.cat([(block @ eigenvectors).square_() for block in row_blocks()])
-    if weights is not None:
-        projections /= weights.unsqueeze(1)
     n_null = d - len(eigenvalues)
     shrinkages = torch.logspace(-8, 0, _SHRINKAGES, dtype=torch.float64, device=x.device)
     # Leaving row x out turns (1-λ) S + λēI into A - c x xᵀ, with A diagonal in the eigenbasis.
@@ -146,7 +139,15 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     kept = (1 - shrinkages) * (n / rest)
     floors = shrinkages * mean_variance
     variances = torch.outer(kept, eigenvalues) + floors.unsqueeze(1)
-    distances = projections @ variances.reciprocal().mT  # (N, shrinkages)
+    # Of each row, the squares of its coordinates in the eigenbasis, in units of the variances.
+    inverses = variances.reciprocal().mT
+    if n_rows < d:
+        distances = (eigenvectors.square() * (eigenvalues * n)) @ inverses  # (N, shrinkages)
+    else:
+        squares = ((block @ eigenvectors).square_() for block in row_blocks())
+        distances = torch.cat([block @ inverses for block in squares])
+    if weights is not None:
+        distances /= weights.unsqueeze(1)
     removed = distances if left_out is None else distances * left_out.unsqueeze(1)
     remaining = 1 - removed * kept / rest
     negative_log_likelihood = (

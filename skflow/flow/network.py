@@ -13,8 +13,8 @@ from skflow.flow.linear import LinearStack
 
 __all__ = ["Flow"]
 
-# A spline takes some twenty times the room of what it maps.
-_MOST_MAPPED = 2**22
+# How many entries of a sample go through a bijection at a time.
+_BLOCK_ENTRIES = 2**18
 
 
 class Flow(nn.Module):
@@ -187,7 +187,7 @@ class Flow(nn.Module):
         for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator, weights)
             if base_is_learned or k < len(self.bijections) - 1:
-                x = _mapped(bijection, x)
+                x = _in_blocks(bijection, x)
         if base_is_learned:
             self.base.initialize(x, generator, weights)
 
@@ -201,12 +201,9 @@ class Flow(nn.Module):
         return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x), weights)
 
 
-def _mapped(bijection: Bijection, x: Tensor) -> Tensor:
-    """Map rows, as many at a time as leave room."""
-    blocks = x.split(max(1, _MOST_MAPPED // x.shape[1]))
-    if len(blocks) == 1:
+def _in_blocks(bijection: Bijection, x: Tensor) -> Tensor:
+    """Map a sample in little room, where more is taken than for the result."""
+    if isinstance(bijection, LinearStack):
         return bijection(x)
-    y = torch.empty_like(x)
-    for block, target in zip(blocks, y.split(len(blocks[0])), strict=True):
-        target.copy_(bijection(block))
-    return y
+    blocks = x.split(max(1, _BLOCK_ENTRIES // x.shape[1]))
+    return torch.cat([bijection(block) for block in blocks])
