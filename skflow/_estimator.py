@@ -730,9 +730,9 @@ class RelativeGradientFlow(
         state: dict[str, Any] = super().__getstate__()
         if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
             state["flow_"] = deepcopy(state["flow_"]).cpu()
+            state["_increment"] = state["_increment"].cpu()
         if isinstance(like := state.get("_rows_like"), torch.Tensor):
             state["_rows_like"] = like.cpu()
-            state["_increment"] = state["_increment"].cpu()
         return state
 
     def _sample(
