@@ -467,10 +467,9 @@ class RelativeGradientFlow(
             inputs = inputs.subset(slice(n_validation, None))
             sharpness = _start(core, inputs, validation, generator, continued=continued)
             noise = noise_scales(inputs, self._input_noise(n_training, core.n_features))
+            weight_unit = inputs.mean_weight
 
-            max_iter = default_max_iter(n_training, batch_size)
-            if self.max_iter != "auto":
-                max_iter = self.max_iter
+            max_iter = self._max_iter(n_training, batch_size)
             optimizer = self._optimizer(core, n_training)
             rate, others_rate = self._rates(optimizer, batch_size, sharpness)
 
@@ -485,9 +484,7 @@ class RelativeGradientFlow(
             return_freed_memory()
             history = train(
                 core,
-                Batches(
-                    inputs, batch_size, generator, noise=noise, weight_unit=inputs.mean_weight
-                ),
+                Batches(inputs, batch_size, generator, noise=noise, weight_unit=weight_unit),
                 optimizer,
                 rate=rate,
                 others_rate=others_rate,
@@ -505,7 +502,7 @@ class RelativeGradientFlow(
             )
             self._expose(flow, history, sample, continued=continued)
             self._increment = Increment(
-                n_training, constant, inputs.mean_weight, sharpness, n_steps=history.n_steps
+                n_training, constant, weight_unit, sharpness, n_steps=history.n_steps
             )
             task.end()
         return self
@@ -793,6 +790,9 @@ class RelativeGradientFlow(
 
     def _batch_size(self, n_rows: int) -> int:
         return default_batch_size(n_rows) if self.batch_size == "auto" else self.batch_size
+
+    def _max_iter(self, n_rows: int, batch_size: int) -> int:
+        return default_max_iter(n_rows, batch_size) if self.max_iter == "auto" else self.max_iter
 
     def _input_noise(self, n_rows: int, n_features: int) -> float:
         if self.input_noise == "auto":

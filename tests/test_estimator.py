@@ -17,6 +17,7 @@ from skflow import LeakyTanh, NormalMixture, RelativeGradientFlow, SmoothLeakyRe
 from skflow.datasets import gaussian_ring, half_moons, sine
 from skflow.exceptions import DivergenceError
 from skflow.flow import LinearStack
+from skflow.metrics import energy_distance
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,6 @@ def test_density_integrates_to_one_and_samples_match(density, rng):
     ours = energy_distance(flow.sample(2000, random_state=0), held_out)
     theirs = energy_distance(gaussian.sample(2000)[0], held_out)
     assert ours < theirs
-
-
-def energy_distance(A, B):
-    def mean_distance(P, Q):
-        return np.linalg.norm(P[:, None] - Q, axis=2).mean()
-
-    return 2 * mean_distance(A, B) - mean_distance(A, A) - mean_distance(B, B)
 
 
 def test_exact_on_a_gaussian(rng):
