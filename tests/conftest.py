@@ -49,3 +49,10 @@ def make_stack(generator):
         return stack
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_cuda_without_a_gpu(monkeypatch):
+    """scikit-learn's checks ask whether PyTorch was built for CUDA, not whether there is a GPU."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
