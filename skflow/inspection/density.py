@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
+from skflow._samples import draw
 from skflow.inspection.features import (
     check_same_columns,
     chosen_columns,
@@ -20,7 +21,6 @@ from skflow.inspection.features import (
     numbers,
 )
 from skflow.inspection.figures import pyplot
-from skflow.inspection.samples import draw
 from skflow.inspection.smoothing import kernel_density_on_grid
 from skflow.preprocessing import score_samples_in_original_units
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
-from inspect import signature
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_scalar
+
+from skflow._samples import draw
 
 __all__ = ["HighestDensityCoverage", "highest_density_coverage"]
 
@@ -68,7 +68,9 @@ def highest_density_coverage(
     estimator : density estimator
         Fitted, with methods ``score_samples`` and ``sample``, such as
         :class:`~skflow.RelativeGradientFlow`, :class:`!sklearn.mixture.GaussianMixture` and
-        :class:`!sklearn.neighbors.KernelDensity`.
+        :class:`!sklearn.neighbors.KernelDensity`; or a search for one, or a Pipeline that ends in
+        one and whose other steps have ``inverse_transform``. The regions of a Pipeline are those
+        of highest density in the space that its last step sees.
     X : array-like of shape (n_samples_X, n_features)
         Rows that it was not fitted to.
     levels : array-like of shape (n_levels,), default=(0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -87,7 +89,7 @@ def highest_density_coverage(
     Raises
     ------
     TypeError
-        If the estimator lacks one of the methods.
+        If the estimator lacks one of the methods, or a step of a Pipeline cannot go back.
     ValueError
         If a level is not between 0 and 1, or a log-density is NaN.
 
@@ -136,11 +138,14 @@ def highest_density_coverage(
     [0.9]
     [0.4]
     """
-    _check_estimator(estimator)
+    if not hasattr(estimator, "score_samples"):
+        raise TypeError(
+            f"estimator must have a method score_samples, got {estimator!r}, which has none."
+        )
     levels = _check_levels(levels)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     of_rows = _log_density(estimator, X)
-    samples = _sample(estimator, n_samples, random_state)
+    samples = draw(estimator, n_samples, random_state)
     with warnings.catch_warnings():
         # Most samples are arrays, though the estimator was fitted to a frame.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -156,17 +161,6 @@ def highest_density_coverage(
     )
 
 
-def _check_estimator(estimator: Any) -> None:
-    for method in ("score_samples", "sample"):
-        if not hasattr(estimator, method):
-            raise TypeError(
-                "estimator must have the methods score_samples and sample, "
-                f"got {estimator!r}, which has no {method}. Of a Pipeline pass the last step, and "
-                "the rows as the steps before leave them: pipeline[-1] and "
-                "pipeline[:-1].transform(X). Of a search pass best_estimator_."
-            )
-
-
 def _check_levels(levels: Any) -> NDArray[np.float64]:
     checked = np.asarray(levels, dtype=np.float64)
     if checked.ndim != 1 or not len(checked) or not np.all((checked > 0) & (checked < 1)):
@@ -174,19 +168,6 @@ def _check_levels(levels: Any) -> NDArray[np.float64]:
             f"levels must be a list of one or more numbers between 0 and 1, got {levels!r}."
         )
     return checked
-
-
-def _sample(estimator: Any, n_samples: int, random_state: Any) -> Any:
-    """Draw rows with a random state, whether it is an argument of the method or a parameter."""
-    rng = check_random_state(random_state)
-    if "random_state" in signature(estimator.sample).parameters:
-        rows = estimator.sample(n_samples, random_state=rng)
-    else:
-        if hasattr(estimator, "random_state"):  # a mixture: by itself it repeats its rows
-            estimator = copy(estimator)
-            estimator.random_state = rng
-        rows = estimator.sample(n_samples)
-    return rows[0] if isinstance(rows, tuple) else rows  # mixtures return components as well
 
 
 def _log_density(estimator: Any, rows: Any) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import chi2, kstest
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
@@ -115,14 +116,30 @@ def test_rows_outside_of_the_support_are_in_no_region(rng):
     assert result.statistic == 1
 
 
+def test_pipelines_and_searches(rng):
+    X = rng.normal(size=(200, 2)) * [1, 100]
+    pipeline = make_pipeline(StandardScaler(), GaussianMixture(random_state=0))
+    search = GridSearchCV(pipeline, {"gaussianmixture__n_components": [1, 2]}, cv=2).fit(X)
+    scaler, mixture = search.best_estimator_
+    of_search, of_pipeline, by_hand = (
+        highest_density_coverage(estimator, rows, n_samples=500, random_state=0)
+        for estimator, rows in (
+            (search, X),
+            (search.best_estimator_, X),
+            (mixture, scaler.transform(X)),
+        )
+    )
+    np.testing.assert_array_equal(of_search.coverage, by_hand.coverage)
+    np.testing.assert_array_equal(of_pipeline.coverage, by_hand.coverage)
+    assert of_search.pvalue > 0.05
+
+
 def test_errors(rng):
     X = rng.normal(size=(20, 2))
-    pipeline = make_pipeline(StandardScaler(), GaussianMixture()).fit(X)
-    with pytest.raises(TypeError, match=r"which has no sample. Of a Pipeline pass the last step"):
-        highest_density_coverage(pipeline, X)
-    search = GridSearchCV(GaussianMixture(), {"n_components": [1, 2]}, cv=2).fit(X)
-    with pytest.raises(TypeError, match="Of a search pass best_estimator_"):
-        highest_density_coverage(search, X)
+    with pytest.raises(TypeError, match="must have a method score_samples"):
+        highest_density_coverage(StandardScaler().fit(X), X)
+    with pytest.raises(TypeError, match="Samples come from the method sample"):
+        highest_density_coverage(PCA().fit(X), X)
     model = GaussianMixture().fit(X)
     for levels in ([0.5, 1.0], [], 0.5, [np.nan]):
         with pytest.raises(ValueError, match="levels must be a list of one or more numbers"):

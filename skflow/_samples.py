@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 
 __all__ = ["draw"]
 
@@ -20,7 +22,8 @@ def draw(estimator: Any, n_samples: int, random_state: Any) -> NDArray[np.float6
     estimator : estimator with ``sample``
     n_samples : int
     random_state : int, RandomState instance or None
-        Not used where ``sample`` does not take it.
+        Determines the samples, whether it is an argument of ``sample`` or a parameter of the
+        estimator, which is left as it is. Not used where it is neither.
 
     Returns
     -------
@@ -51,10 +54,14 @@ def draw(estimator: Any, n_samples: int, random_state: Any) -> NDArray[np.float6
             "Samples come from the method sample of a density estimator, by itself or as the "
             f"last step of a Pipeline, got {estimator!r}, which has none."
         )
+    rng = check_random_state(random_state)
     if "random_state" in signature(estimator.sample).parameters:
-        samples = estimator.sample(n_samples, random_state=random_state)
+        samples = estimator.sample(n_samples, random_state=rng)
     else:
+        if hasattr(estimator, "random_state"):  # a mixture: by itself it repeats its rows
+            estimator = copy(estimator)
+            estimator.random_state = rng
         samples = estimator.sample(n_samples)
-    if isinstance(samples, tuple):  # GaussianMixture says of each row where it comes from
+    if isinstance(samples, tuple):  # a mixture says of each row where it comes from
         samples = samples[0]
     return np.asarray(samples, dtype=np.float64)
