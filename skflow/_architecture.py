@@ -62,7 +62,7 @@ _MOST_DECAY = 3.0
 _DECAYING_COLUMNS = 10
 
 # They need less noise, too, as do fewer columns, where fine shapes can be made out.
-_MOST_NOISE, _NOISE_OF_VERY_FEW = 0.05, 0.2
+_MOST_NOISE = 0.05
 _NOISIEST_ROWS_PER_COLUMN = 100
 
 _MOST_EPOCHS = 100
@@ -70,8 +70,13 @@ _MOST_STEPS = 5000
 
 
 def default_batch_size(n_rows: int) -> int:
-    """Return 100, or 256 from 5,000 rows on."""
-    return 256 if n_rows >= _LARGE_BATCHES_FROM else 100
+    """Return a tenth of the rows, but at least 30 and at most 100; 256 from 5,000 rows on.
+
+    Fewer steps than ten an epoch would leave a flow of few rows close to its start.
+    """
+    if n_rows >= _LARGE_BATCHES_FROM:
+        return 256
+    return min(max(30, n_rows // 10), 100)
 
 
 def default_max_iter(n_rows: int, batch_size: int) -> int:
@@ -91,12 +96,10 @@ def default_weight_decay(n_rows: int, n_features: int) -> float:
 def default_input_noise(n_rows: int, n_features: int) -> float:
     """Return 0.05, or less in inverse proportion to the number of rows from a threshold on.
 
-    The threshold is 100 rows for each column, or 1,000 if these are more. For fewer than 250
-    rows, it is 0.2 in place of 0.05.
+    The threshold is 100 rows for each column, or 1,000 if these are more.
     """
-    most = _NOISE_OF_VERY_FEW if n_rows < _VERY_FEW_ROWS else _MOST_NOISE
     few = min(_FEW_ROWS, _NOISIEST_ROWS_PER_COLUMN * n_features)
-    return most * min(1.0, few / n_rows)
+    return _MOST_NOISE * min(1.0, few / n_rows)
 
 
 class Architecture:

@@ -200,16 +200,15 @@ class RelativeGradientFlow(
         much more or less as this is more or less than "auto".
 
     batch_size : int or "auto", default="auto"
-        The number of rows in a step; all of them if there are fewer. "auto" is 100, or 256 from
-        5,000 rows on.
+        The number of rows in a step; all of them if there are fewer. "auto" is a tenth of them,
+        but at least 30 and at most 100; 256 from 5,000 rows on.
 
     input_noise : float or "auto", default="auto"
         The standard deviation of the noise that is added to the rows while training, as a share
         of that of the data, whose covariance it has. It keeps a flow from learning few rows by
-        heart, and blurs what is finer. "auto" is 0.05, and 0.2 for fewer than 250 rows; from 1,000
-        rows on, or 100 for each column if these are fewer, it falls in inverse proportion to
-        their number. Columns of
-        which at most half of the values are distinct have none.
+        heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or 100 for each column
+        if these are fewer, it falls in inverse proportion to their number. Columns of which at
+        most half of the values are distinct have none.
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as

@@ -52,11 +52,11 @@ def test_fixed_activations_come_without_couplings(activation):
 
 
 def test_training_is_sized_too():
-    assert [default_batch_size(n) for n in (100, 4999, 5000)] == [100, 100, 256]
+    assert [default_batch_size(n) for n in (9, 500, 4999, 5000)] == [30, 50, 100, 256]
     assert [default_max_iter(n, 100) for n in (100, 5000, 10_000, 10**7)] == [100, 100, 50, 1]
-    sizes = ((249, 20), (250, 20), (1000, 20), (10_000, 20), (1000, 2))
+    sizes = ((100, 20), (1000, 20), (10_000, 20), (1000, 2))
     noise = [default_input_noise(*size) for size in sizes]
-    assert noise == pytest.approx([0.2, 0.05, 0.05, 0.005, 0.01])
+    assert noise == pytest.approx([0.05, 0.05, 0.005, 0.01])
     decays = [default_weight_decay(n, d) for n, d in ((100, 10), (5000, 99), (15_000, 10), (9, 1))]
     assert decays == pytest.approx([3.0, 3.0, 1.0, 0.03])
 

@@ -55,12 +55,15 @@ class Factors(NamedTuple):
         The product :math:`y W` of each layer.
     mass : float, default=1.0
         The mean weight of the rows.
+    weights : Tensor of shape (N,) or None, default=None
+        The weights of the rows, if they have any.
     """
 
     delta: Tensor
     y: Tensor
     y_weight: Tensor
     mass: float = 1.0
+    weights: Tensor | None = None
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²)."""

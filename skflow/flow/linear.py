@@ -222,7 +222,7 @@ class LinearStack(Bijection):
         """
         if self.factors is None:
             raise RuntimeError("A step needs the flow's relative_gradient first.")
-        delta, y, y_weight, mass = self.factors
+        delta, y, y_weight, mass, _ = self.factors
         weight, bias = self.weight, self.bias
         if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
@@ -243,7 +243,7 @@ class LinearStack(Bijection):
 
     def _track(self, tracked: _Tracked, alpha: float, factors: Factors) -> None:
         r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
-        delta, y, y_weight, _ = factors
+        delta, y, y_weight, *_ = factors
         diagonal = tracked.diagonal
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.

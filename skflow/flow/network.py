@@ -116,9 +116,10 @@ class Flow(nn.Module):
             assert gradient is not None
             gradient = pullback(gradient, share)
         if weights is not None:
+            mass = float(weights.mean())
             for stack in self._stacks:
                 assert stack.factors is not None
-                stack.factors = stack.factors._replace(mass=float(weights.mean()))
+                stack.factors = stack.factors._replace(mass=mass, weights=weights)
         return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:

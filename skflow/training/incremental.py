@@ -14,7 +14,7 @@ from skflow.training.batches import Batches
 from skflow.training.history import History
 from skflow.training.optimizers import Optimizer
 from skflow.training.precision import MatmulPrecision
-from skflow.training.schedule import warming
+from skflow.training.schedule import warming, whitening
 from skflow.training.steps import Steps, end_training
 
 __all__ = ["Increment", "train_once"]
@@ -132,7 +132,8 @@ def train_once(
     steps.begin_epoch()
     for batch in batches:
         share = len(batch.x) / batch_size
-        steps.take(batch, share * warming(n_warm))
+        pull = whitening(increment.n_steps + n_warm - n_before)
+        steps.take(batch, share * warming(n_warm), whitening=pull)
         n_warm += share
         if average is not None:
             average.update(share)

@@ -14,7 +14,7 @@ from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
 from skflow.training.precision import MatmulPrecision
-from skflow.training.schedule import Budget, annealing
+from skflow.training.schedule import Budget, annealing, whitening
 from skflow.training.steps import Steps, end_training
 
 __all__ = ["EpochReport", "Stopping", "mean_log_prob", "train"]
@@ -144,7 +144,8 @@ def train(
     for epoch in range(1, stopping.max_iter + 1):
         steps.begin_epoch()
         for batch in batches:
-            taken = steps.take(batch, annealing(budget.progress))
+            pull = whitening(budget.n_steps_expected)
+            taken = steps.take(batch, annealing(budget.progress), whitening=pull)
             if best is not None and not taken:
                 flow.load_state_dict(best)
             budget.steps_done += 1

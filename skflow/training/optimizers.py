@@ -75,7 +75,9 @@ class Optimizer(ABC):
             _load(self._adam, state["adam"])
 
     @torch.no_grad()
-    def step(self, rate: float, others_rate: float = OTHERS_RATE) -> bool:
+    def step(
+        self, rate: float, others_rate: float = OTHERS_RATE, *, whitening: float = 0.0
+    ) -> bool:
         """Change the parameters, unless the step is not finite.
 
         Parameters
@@ -84,6 +86,9 @@ class Optimizer(ABC):
             The learning rate of the dense layers.
         others_rate : float, default=0.005
             That of all other parameters.
+        whitening : float, default=0.0
+            How strongly dense layers are kept from scaling directions apart, where a subclass
+            does something about that.
 
         Returns
         -------
@@ -93,7 +98,7 @@ class Optimizer(ABC):
         size = self._size()
         taken = math.isfinite(size)
         if taken:
-            self._apply(rate, size)
+            self._apply(rate, size, whitening)
             if self._adam is not None:
                 _adam_step(self._adam, others_rate)
         for parameter in self.others:
@@ -108,7 +113,7 @@ class Optimizer(ABC):
         """
         size = 0.0
         for stack in self.stacks:
-            delta, _, y_weight, _ = _factors(stack)
+            delta, _, y_weight, *_ = _factors(stack)
             delta_norms, y_weight_norms = (
                 torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (delta, y_weight)
             )
@@ -119,7 +124,7 @@ class Optimizer(ABC):
         return size
 
     @abstractmethod
-    def _apply(self, rate: float, size: float) -> None:
+    def _apply(self, rate: float, size: float, whitening: float) -> None:
         """Change the dense layers; `size` is what :meth:`_size` returned."""
 
 
@@ -140,7 +145,7 @@ class RelativeSGD(Optimizer):
         most = max(stack.weight.shape[-1] for stack in self.stacks)
         return min(0.02, 0.2 * n_rows / most) / sharpness
 
-    def _apply(self, rate: float, size: float) -> None:
+    def _apply(self, rate: float, size: float, whitening: float) -> None:
         for stack in self.stacks:
             stack.relative_step(rate)
 
@@ -164,12 +169,18 @@ class NormalizedRelativeSGD(Optimizer):
     lengthened, so that a noiseless descent converges. As `S` depends on what flows through the
     network alone, the step is equivariant.
 
+    With `whitening`, :math:`\lambda`, what enters the mean of a layer that a learned bijection
+    follows is :math:`S + \lambda (y^\top y / N - m I)`. That is the relative gradient of
+    :math:`\lambda` times the negative log-likelihood of `y` under a standard normal.
+
     Cost: that of :class:`RelativeSGD` and O(L·N²·(N + D)); with a running mean, O(L·D²·(N + D)).
     """
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
+        last = flow.bijections[-1]
         self._means = [_RunningMean(stack) for stack in self.stacks]
+        self._followed = {s for s in self.stacks if s.n_layers == 1 and s is not last}
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
@@ -187,12 +198,12 @@ class NormalizedRelativeSGD(Optimizer):
         for mean, values in zip(self._means, state["means"], strict=True):
             mean.load(*values)
 
-    def _apply(self, rate: float, size: float) -> None:
+    def _apply(self, rate: float, size: float, whitening: float) -> None:
         norms = []
         for stack, mean in zip(self.stacks, self._means, strict=True):
             factors = _factors(stack)
             if self._averages(stack):
-                mean.update(factors)
+                mean.update(factors, whitening if stack in self._followed else 0.0)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
@@ -227,9 +238,13 @@ class _RunningMean:
         self.weight_sum: Tensor | None = None
         self.bias_sum: Tensor | None = None
 
-    def update(self, factors: Factors) -> None:
-        """Take another batch's gradient in."""
-        delta, y, _, mass = factors
+    def update(self, factors: Factors, whitening: float = 0.0) -> None:
+        """Take another batch's gradient in, and so much of a pull towards white rows."""
+        delta, y, _, mass, weights = factors
+        if whitening > 0:
+            pull = y if weights is None else y * weights.to(y).unsqueeze(-1)
+            delta = delta.add(pull, alpha=whitening / y.shape[1])
+            mass *= 1 + whitening
         relative = torch.bmm(delta.mT, y)
         relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         if self.weight_sum is None or self.bias_sum is None:
@@ -290,7 +305,7 @@ class Adam(Optimizer):
         super().load_state_dict(state)
         _load(self._dense_adam, state["dense"])
 
-    def _apply(self, rate: float, size: float) -> None:
+    def _apply(self, rate: float, size: float, whitening: float) -> None:
         for stack in self.stacks:
             factors = _factors(stack)
             stack.weight.grad = factors.weight_gradient(stack.weight)
@@ -340,7 +355,7 @@ def schatten_norms(factors: Factors) -> Tensor:
     norms : Tensor of shape (L,)
         With fewer rows than columns, of :math:`\delta^\top y`, and `m` for the identity.
     """
-    delta, y, _, mass = factors
+    delta, y, _, mass, _ = factors
     n, d = y.shape[1:]
     if d <= n:
         relative = torch.bmm(delta.mT, y)

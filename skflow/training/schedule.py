@@ -3,10 +3,14 @@
 import math
 import time
 
-__all__ = ["Budget", "annealing", "warming"]
+__all__ = ["Budget", "annealing", "warming", "whitening"]
 
 _WARM_UP = 0.02
 _WARM_UP_STEPS = 50
+
+# How strongly the longest fits keep rows white, and how many steps go without.
+_MOST_WHITENING = 0.05
+_FEW_STEPS = 5000
 
 
 def annealing(progress: float) -> float:
@@ -37,6 +41,24 @@ def warming(n_steps: float) -> float:
     [0.02, 0.5, 1.0]
     """
     return min(1.0, (n_steps + 1) / _WARM_UP_STEPS)
+
+
+def whitening(n_steps: float) -> float:
+    r"""Return how strongly a training of so many steps keeps rows white between layers.
+
+    Minibatch noise is multiplied onto a dense layer, step by step, and the singular values of
+    products of many random matrices move apart. The likelihood does not hold them together as
+    long as the next layers can undo it, until what they see of some direction is rounded away.
+    So the longer a training, the stronger is the pull back: :math:`0.05 (1 - 5000 / n)`, and
+    none up to 5,000 steps.
+
+    Examples
+    --------
+    >>> from skflow.training.schedule import whitening
+    >>> [whitening(n_steps) for n_steps in (0, 5000, 10_000)]
+    [0.0, 0.0, 0.025]
+    """
+    return _MOST_WHITENING * (1 - _FEW_STEPS / max(n_steps, _FEW_STEPS))
 
 
 class Budget:
@@ -72,6 +94,14 @@ class Budget:
     def land(self, n_steps: int) -> None:
         """Bring the rest of the schedule forward, so that it ends within `n_steps` steps."""
         self._landing = (self.progress, self.steps_done, n_steps)
+
+    @property
+    def n_steps_expected(self) -> float:
+        """How many steps fit into the budget, as far as one can tell from those that are done."""
+        if self.max_time is None or self.steps_done == 0:
+            return self.n_steps
+        seconds = max(self.max_time - self.overhead, 1e-9)
+        return min(self.n_steps, max(1.0, self.steps_done * seconds / self.seconds))
 
     @property
     def progress(self) -> float:

@@ -68,8 +68,15 @@ class Steps:
         self._masses: list[float] = []
         self._sizes: list[float] = []
 
-    def take(self, batch: Batch, share: float) -> bool:
+    def take(self, batch: Batch, share: float, *, whitening: float = 0.0) -> bool:
         """Take a step with a share of the learning rates.
+
+        Parameters
+        ----------
+        batch : Batch
+        share : float
+        whitening : float, default=0.0
+            See :meth:`Optimizer.step`.
 
         Returns
         -------
@@ -89,7 +96,9 @@ class Steps:
         """
         with matmul_precision(self.precision):
             loss = self.flow.relative_gradient(*batch)
-            taken = self.optimizer.step(self.rate * share, self.others_rate * share)
+            taken = self.optimizer.step(
+                self.rate * share, self.others_rate * share, whitening=whitening
+            )
         if taken:
             self.n_taken += 1
             self._n_failures = 0

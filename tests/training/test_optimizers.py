@@ -286,6 +286,58 @@ def test_averaged_steps_are_those_of_the_augmented_matrices(bias, make_stack, ge
             )
 
 
+@pytest.mark.parametrize("weights", [None, [2.0, 1.0, 0.5] * 10])
+def test_whitening_descends_a_gaussian_likelihood_between_layers(weights, generator):
+    d, x = 4, 3 * torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    if weights is not None:
+        weights = torch.tensor(weights, dtype=torch.float64)
+    stacks = [LinearStack(1, d, dtype=torch.float64) for _ in range(2)]
+    flow = Flow(
+        [stacks[0], ElementwiseSpline(d, dtype=torch.float64), stacks[1]], Normal(), n_features=d
+    )
+    with torch.no_grad():
+        for stack in stacks:
+            stack.weight.normal_(generator=generator)
+    flow.relative_gradient(x, weights)
+    before = [stack.weight.detach().clone() for stack in stacks]
+
+    # The relative gradient of the penalty, by automatic differentiation.
+    weight = before[0][0].clone().requires_grad_()
+    y = x @ weight.T + stacks[0].bias.detach()
+    shares = torch.full((30,), 1 / 30, dtype=torch.float64) if weights is None else weights / 30
+    nats = shares @ (0.5 * y.square().sum(1) - torch.linalg.slogdet(weight).logabsdet)
+    pull = torch.autograd.grad(nats, weight)[0] @ weight.detach().T
+
+    relative = [
+        stack.factors.delta[0].mT @ stack.factors.y[0] - stack.factors.mass * torch.eye(d)
+        for stack in stacks
+    ]
+    relative[0] = relative[0] + 0.1 * pull
+    norm = max(float(torch.linalg.svdvals(s).pow(4).sum() ** 0.25) for s in relative)
+    NormalizedRelativeSGD(flow).step(0.05, 0.0, whitening=0.1)
+    for stack, old, s in zip(stacks, before, relative, strict=True):
+        expected = old - 0.05 / max(1.0, norm) * s @ old
+        torch.testing.assert_close(stack.weight.detach()[0], expected[0], rtol=1e-10, atol=1e-12)
+
+
+def test_whitening_holds_singular_values_together(generator):
+    """Where the next layer can undo what noise does to one, the likelihood does not."""
+
+    def condition(whitening):
+        generator.manual_seed(0)
+        stacks = [LinearStack(1, 8), LinearStack(1, 8)]
+        flow = Flow([stacks[0], ElementwiseSpline(8), stacks[1]], Normal(), n_features=8)
+        flow.initialize(torch.randn(100, 8, generator=generator), generator)
+        optimizer = NormalizedRelativeSGD(flow)
+        for _ in range(1000):
+            flow.relative_gradient(torch.randn(10, 8, generator=generator))
+            optimizer.step(0.3, 0.0, whitening=whitening)
+        return float(torch.linalg.cond(stacks[0].weight.detach().double()).max())
+
+    assert condition(0.05) < 10
+    assert condition(0.0) > 100
+
+
 @pytest.mark.parametrize("optimizer_class", [RelativeSGD, NormalizedRelativeSGD, Adam])
 def test_a_refused_step_leaves_no_gradient_behind(optimizer_class, generator):
     coupling = AffineCoupling(2)

@@ -1,6 +1,6 @@
 import pytest
 
-from skflow.training.schedule import Budget, annealing
+from skflow.training.schedule import Budget, annealing, whitening
 
 
 def test_annealing_warms_up_and_falls_to_zero():
@@ -60,3 +60,22 @@ def test_the_time_left_goes_by_steps_landing_and_limit(clock):
     budget.steps_done = 35
     assert budget.progress == 1.0
     assert budget.seconds_left == 0.0
+
+
+def test_only_long_trainings_are_whitened():
+    pulls = [whitening(n_steps) for n_steps in range(0, 100_000, 100)]
+    assert pulls[:51] == [0.0] * 51
+    assert pulls == sorted(pulls)
+    assert 0.04 < pulls[-1] < 0.05
+
+
+def test_steps_are_expected_by_the_limit_or_by_the_time(clock):
+    budget = Budget(n_steps=1000, max_time=30.0, started=90.0)  # ten seconds went before
+    assert budget.n_steps_expected == 1000
+    clock(2.0)
+    budget.steps_done = 50
+    assert budget.n_steps_expected == pytest.approx(500)
+    budget.steps_done = 200
+    assert budget.n_steps_expected == 1000
+    budget.land(10)
+    assert budget.n_steps_expected == 1000
