@@ -181,10 +181,38 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
 def test_divergence_leaves_an_earlier_fit(X, monkeypatch):
     flow = RelativeGradientFlow(early_stopping=False, max_iter=30, random_state=0).fit(X)
     before = flow.score_samples(X)
-    monkeypatch.setattr("skflow.training.optimizers.Optimizer.step", lambda *_: False)
+    monkeypatch.setattr("skflow.training.optimizers.Optimizer.step", lambda *_, **__: False)
     with pytest.raises(DivergenceError, match="Training diverged"):
         flow.fit(X)
     assert np.array_equal(flow.score_samples(X), before)
+
+
+def test_few_rows_are_all_fitted(rng):
+    X = rng.normal(size=(60, 3))
+    X[0] = 300.0  # held out or not, it is in the covariance that a fit starts from
+    flows = [RelativeGradientFlow(1, max_iter=2, random_state=seed).fit(X) for seed in range(10)]
+    assert all(flow.score_samples(X[:1]) > -200 for flow in flows)
+    assert len(flows[0].loss_curve_) == len(flows[0].validation_scores_) == flows[0].n_iter_ == 2
+
+
+def test_held_out_rows_choose_the_noise_of_few(rng):
+    clusters = rng.integers(5, size=(500, 1)) + 0.001 * rng.normal(size=(500, 2))
+    smooth = rng.normal(size=(60, 10)) @ rng.normal(size=(10, 10))
+    narrow, wide = (
+        RelativeGradientFlow(random_state=0).fit(X).input_noise_ for X in (clusters, smooth)
+    )
+    assert 0 < narrow <= 0.05
+    assert narrow < wide <= 0.2
+    of_all = RelativeGradientFlow(max_iter=1, early_stopping=False).fit(smooth)
+    assert of_all.input_noise_ == 0.05
+    assert RelativeGradientFlow(max_iter=1, input_noise=0.1).fit(smooth).input_noise_ == 0.1
+
+
+def test_max_time_is_kept_with_few_rows():
+    X = np.random.default_rng(0).normal(size=(500, 5))
+    started = time.perf_counter()
+    RelativeGradientFlow(max_iter=10**6, max_time=1.0, n_iter_no_change=10**6).fit(X)
+    assert time.perf_counter() - started < 30  # generous, as below
 
 
 def test_max_time_is_kept():
@@ -432,7 +460,7 @@ def test_reduced_precision_costs_little(precision, rng):
 
 
 def test_log_determinants_are_tracked_and_checked(rng):
-    X = rng.normal(size=(300, 40))
+    X = rng.normal(size=(1000, 40)) ** 3
     flow = RelativeGradientFlow(
         2, activation="leaky_tanh", batch_size=20, max_iter=10, random_state=0
     ).fit(X)

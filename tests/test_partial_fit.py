@@ -153,7 +153,7 @@ def test_a_failed_call_leaves_the_estimator_as_it_was(X, monkeypatch):
     with pytest.raises(ValueError, match="3 features"):
         flow.partial_fit(np.c_[X, X[:, :1]])
     with monkeypatch.context() as patch:
-        patch.setattr("skflow.training.optimizers.Optimizer.step", lambda *_: False)
+        patch.setattr("skflow.training.optimizers.Optimizer.step", lambda *_, **__: False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             with pytest.raises(DivergenceError):

@@ -96,7 +96,7 @@ def test_the_bar_of_a_failed_fit_vanishes(X, flow, open_terminal, monkeypatch, e
     terminal = open_terminal()
     threads_before = set(threading.enumerate())
 
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("skflow.training.optimizers.Optimizer.step", fail)
@@ -139,7 +139,7 @@ def test_another_live_display_is_left_alone(X, flow, open_terminal, monkeypatch)
     errors = pytest.importorskip("rich.errors")
     terminal = open_terminal()
 
-    def fail(*_):
+    def fail(*_, **__):
         raise errors.LiveError("Only one live display may be active at once")
 
     monkeypatch.setattr("rich.console.Console.set_live", fail)  # as before rich 14.1

@@ -31,6 +31,13 @@ class History:
     stopped_early: bool = False
     """Whether the validation score had stopped to rise before the budget was used."""
 
+    interrupted: bool = False
+    """Whether it was asked to end after an epoch."""
+
+    path: list[tuple[float, float]] = field(default_factory=list)
+    """The epochs that led to the weights that were kept: of each, the progress of the schedule
+    before and after it."""
+
     @property
     def n_epochs(self) -> int:
         """The number of epochs, a last one that was cut short included."""

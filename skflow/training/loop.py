@@ -17,7 +17,7 @@ from skflow.training.precision import MatmulPrecision
 from skflow.training.schedule import Budget, annealing, whitening
 from skflow.training.steps import Steps, end_training
 
-__all__ = ["EpochReport", "Stopping", "mean_log_prob", "train"]
+__all__ = ["EpochReport", "Stopping", "mean_log_prob", "retrace", "train"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def train(
     stopping: Stopping,
     others_rate: float = OTHERS_RATE,
     validation: Rows | None = None,
+    standard_errors: float = 0.0,
     offset: float = 0.0,
     precision: MatmulPrecision = "highest",
     report: Callable[[EpochReport], bool | None] | None = None,
@@ -101,6 +102,10 @@ def train(
     others_rate : float, default=0.005
         The highest learning rate of all other parameters.
     validation : Rows or None, default=None
+    standard_errors : float, default=0.0
+        By how many standard errors of the difference the validation score must exceed that before
+        the first step, for weights to be kept. With few validation rows, some epoch seems to be
+        better by chance.
     offset : float, default=0.0
         Added to each log-likelihood that is recorded, in nats: the log-determinant of what was
         done to the rows before.
@@ -128,9 +133,11 @@ def train(
     history = History()
     budget = Budget(stopping.max_iter * len(batches), stopping.max_time, stopping.started)
     best = None
+    path: list[tuple[float, float]] = []
     if validation is not None:
         clock = time.perf_counter()
-        history.initial_score = history.best_score = mean_log_prob(flow, validation) + offset
+        initial = _log_probs(flow, validation)
+        history.initial_score = history.best_score = _mean(initial, validation) + offset
         budget.reserve(time.perf_counter() - clock)
         best = _copy_of_state(flow)
     last_rise = 0
@@ -143,26 +150,33 @@ def train(
 
     for epoch in range(1, stopping.max_iter + 1):
         steps.begin_epoch()
+        started_at = budget.progress
         for batch in batches:
             pull = whitening(budget.n_steps_expected)
             taken = steps.take(batch, annealing(budget.progress), whitening=pull)
             if best is not None and not taken:
                 flow.load_state_dict(best)
+                path = history.path.copy()
             budget.steps_done += 1
             if budget.progress >= 1:
                 break
         history.losses.append(steps.end_epoch() - offset)
+        path.append((started_at, budget.progress))
         score = None
         if validation is not None:
-            score = mean_log_prob(flow, validation) + offset
+            log_probs = _log_probs(flow, validation)
+            score = _mean(log_probs, validation) + offset
             history.validation_scores.append(score)
             assert history.best_score is not None
+            assert history.initial_score is not None
             if score > history.best_score + stopping.tol:
                 last_rise = epoch
-            if score > history.best_score:
+            least = standard_errors * _standard_error(log_probs - initial, validation)
+            if score > max(history.best_score, history.initial_score + least):
                 history.best_score = score
                 del best  # before the copy is made: there is never room for three
                 best = _copy_of_state(flow)
+                history.path = path.copy()
         progress = budget.progress
         if report is not None:
             asked_to_end = report(
@@ -178,6 +192,7 @@ def train(
                 )
             )
             if asked_to_end:
+                history.interrupted = True
                 break
         if progress >= 1:
             break
@@ -186,19 +201,79 @@ def train(
             # Annealing is worth more than the epochs it takes: the fit does not end without.
             history.stopped_early = True
             flow.load_state_dict(best)
+            path = history.path.copy()
             budget.land(stopping.n_iter_no_change * len(batches))
     return finish(flow)
 
 
-@torch.no_grad()
+def retrace(
+    flow: Flow,
+    batches: Batches,
+    optimizer: Optimizer,
+    *,
+    path: list[tuple[float, float]],
+    rate: float,
+    others_rate: float = OTHERS_RATE,
+    precision: MatmulPrecision = "highest",
+) -> History:
+    """Fit a flow in the epochs that led another one to its best weights, with no row held out.
+
+    Parameters
+    ----------
+    flow, batches, optimizer, rate, others_rate, precision
+        As for :func:`train`.
+    path : list of (float, float)
+        The :attr:`History.path` of the other.
+
+    Returns
+    -------
+    history : History
+
+    Raises
+    ------
+    DivergenceError
+        As :func:`train`.
+
+    Warns
+    -----
+    RuntimeWarning
+        As :func:`train`.
+    """
+    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
+    losses = []
+    pull = whitening(len(path) * len(batches))
+    for before, after in path:
+        steps.begin_epoch()
+        for k, batch in enumerate(batches):
+            progress = before + (after - before) * k / len(batches)
+            steps.take(batch, annealing(progress), whitening=pull)
+        losses.append(steps.end_epoch())
+    return History(
+        losses=losses, path=path, n_steps=steps.n_taken, log_det_drift=end_training(flow)
+    )
+
+
 def mean_log_prob(flow: Flow, rows: Rows) -> float:
     """Return the mean log-likelihood of `rows` in nats, by their weights if they have any."""
-    log_probs = (flow.log_prob(block) for block in rows.blocks())
+    return _mean(_log_probs(flow, rows), rows)
+
+
+@torch.no_grad()
+def _log_probs(flow: Flow, rows: Rows) -> Tensor:
+    """Return the log-likelihood of each row, in float64 on the CPU."""
+    return torch.cat([flow.log_prob(block).double().cpu() for block in rows.blocks()])
+
+
+def _mean(values: Tensor, rows: Rows) -> float:
     weights = rows.take_weights()
-    if weights is None:
-        return float(sum(part.sum(dtype=torch.float64) for part in log_probs)) / len(rows)
-    total = torch.dot(torch.cat([part.double().cpu() for part in log_probs]), weights)
-    return float(total / weights.sum())
+    return float(values.mean() if weights is None else (values @ weights) / weights.sum())
+
+
+def _standard_error(values: Tensor, rows: Rows) -> float:
+    """Return the standard error of :func:`_mean`."""
+    weights = rows.take_weights()
+    shares = torch.ones_like(values) if weights is None else weights
+    return float(torch.linalg.vector_norm(shares * (values - _mean(values, rows))) / shares.sum())
 
 
 def _copy_of_state(flow: Flow) -> dict[str, Tensor]:

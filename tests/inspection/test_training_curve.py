@@ -34,7 +34,7 @@ def harmful():
     return RelativeGradientFlow(
         n_layers=1,
         activation="leaky_tanh",
-        learning_rate=0.5,
+        learning_rate=0.95,
         batch_size=10,
         max_iter=2,
         random_state=0,

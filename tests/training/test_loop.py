@@ -1,5 +1,6 @@
 import time
 import warnings
+from copy import deepcopy
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ import torch
 from skflow.exceptions import DivergenceError
 from skflow.flow import Flow, LeakyTanh, LinearStack, Normal
 from skflow.training.batches import Batches, Rows
-from skflow.training.loop import Stopping, mean_log_prob, train
+from skflow.training.loop import Stopping, mean_log_prob, retrace, train
 from skflow.training.optimizers import Adam, RelativeSGD
 
 
@@ -160,3 +161,33 @@ def test_a_fit_that_cannot_go_on_raises(flow, generator):
         with pytest.raises(DivergenceError, match=r"21 steps in a row .* Set learning_rate lower"):
             fit(flow, torch.full((50, 3), 1e30), generator, stopping={"max_iter": 30})
     assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())
+
+
+def test_weights_are_kept_only_if_they_surpass_the_start_by_errors(flow, rows, generator):
+    before = flow.state_dict()["_bijections.0.weight"].clone()
+    validation = Rows(rows[:100])
+    history = fit(flow, rows[100:], generator, validation=validation, standard_errors=1000.0)
+    assert max(history.validation_scores) > history.initial_score + 0.01
+    assert history.best_score == history.initial_score
+    assert history.path == []
+    assert torch.equal(flow.state_dict()["_bijections.0.weight"], before)
+
+
+@pytest.mark.parametrize("patience", [100, 8])
+def test_retracing_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
+    start, x, validation = deepcopy(flow), rows[:60], Rows(rows[60:])
+    history = fit(
+        flow,
+        x,
+        torch.Generator().manual_seed(0),
+        batch_size=60,  # one batch, whose order does not matter
+        rate=0.1,
+        stopping={"max_iter": 200, "n_iter_no_change": patience},
+        validation=validation,
+    )
+    assert history.stopped_early == (patience == 8)
+    assert 0 < len(history.path) <= history.n_epochs - patience * history.stopped_early
+    batches = Batches(Rows(x), 60, torch.Generator())
+    again = retrace(start, batches, RelativeSGD(start), path=history.path, rate=0.1)
+    assert again.n_steps == len(history.path)
+    assert mean_log_prob(start, validation) == pytest.approx(history.best_score, abs=1e-4)
