@@ -324,7 +324,9 @@ class RelativeGradientFlow(
     warning names them.
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
-    ends the fit, which then keeps its best weights: see :ref:`watching`.
+    ends the fit, which then keeps its best weights: see :ref:`watching`. Fewer than 1,000 rows are
+    fitted up to three times, as `input_noise` and `early_stopping` say. Callbacks and `verbose` show
+    the first.
 
     Frames, and arrays of other libraries than NumPy, are taken and given back as
     :ref:`frames_and_arrays` says.
