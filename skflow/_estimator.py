@@ -105,8 +105,10 @@ _INIT_ROWS_OF_MANY_COLUMNS = 2048
 _MANY_ROWS = 10_000
 
 # Fewer rows than these are too few to lose some to validation, and to know at once how much noise
-# suits them; and the share of `max_time` that an attempt may take.
+# suits them, unless there are so many columns that a fit takes long. And the share of `max_time`
+# that an attempt may take.
 _FEW_ROWS = 1000
+_MANY_COLUMNS = 1000
 _MORE_NOISE = 4.0
 _SHARE_OF_AN_ATTEMPT = 0.3
 
@@ -216,8 +218,8 @@ class RelativeGradientFlow(
         of that of the data, whose covariance it has. It keeps a flow from learning few rows by
         heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or 100 for each column
         if these are fewer, it falls in inverse proportion to their number. With `early_stopping`,
-        fewer than 1,000 rows are fitted with four times as much, too, and those that are held
-        out choose. Columns of which at most half of the values are distinct have none.
+        fewer than 1,000 rows of up to 1,000 columns are fitted with four times as much, too, and
+        those that are held out choose. Columns of which at most half of the values are distinct have none.
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
@@ -228,10 +230,10 @@ class RelativeGradientFlow(
 
     early_stopping : bool, default=True
         Whether to hold rows out, and to keep the weights with the highest likelihood on them.
-        The weights before the first epoch are among them. Fewer than 1,000 rows are too few to
-        lose some, and to tell luck from progress: weights are only kept if they surpass the
-        start by a standard error, and when it is known which epoch is best, `fit` starts anew and
-        fits all of them up to there.
+        The weights before the first epoch are among them. Fewer than 1,000 rows, of up to 1,000
+        columns, are too few to lose some, and to tell luck from progress: weights are only kept
+        if they surpass the start by a standard error, and when it is known which epoch is best,
+        `fit` starts anew and fits all rows up to there.
 
     validation_fraction : float, default=0.1
         The share of rows to hold out. At least one row is. Only used with `early_stopping`.
@@ -485,7 +487,11 @@ class RelativeGradientFlow(
             inputs = every.subset(slice(n_validation, None))
             sharpness = _start(core, inputs, validation, generator, continued=continued)
             weight_unit = inputs.mean_weight
-            few = self.early_stopping and sample.n_rows < _FEW_ROWS
+            few = (
+                self.early_stopping
+                and sample.n_rows < _FEW_ROWS
+                and core.n_features <= _MANY_COLUMNS
+            )
             max_iter = self._max_iter(n_training, batch_size)
             noises = self._input_noises(n_training, core.n_features, few=few)
 

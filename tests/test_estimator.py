@@ -203,8 +203,9 @@ def test_held_out_rows_choose_the_noise_of_few(rng):
     )
     assert 0 < narrow <= 0.05
     assert narrow < wide <= 0.2
-    of_all = RelativeGradientFlow(max_iter=1, early_stopping=False).fit(smooth)
-    assert of_all.input_noise_ == 0.05
+    for X, parameters in ((smooth, {"early_stopping": False}), (rng.normal(size=(20, 1001)), {})):
+        flow = RelativeGradientFlow(max_iter=1, **parameters).fit(X)
+        assert flow.input_noise_ == 0.05
     assert RelativeGradientFlow(max_iter=1, input_noise=0.1).fit(smooth).input_noise_ == 0.1
 
 
