@@ -219,7 +219,8 @@ class RelativeGradientFlow(
         heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or 100 for each column
         if these are fewer, it falls in inverse proportion to their number. With `early_stopping`,
         fewer than 1,000 rows of up to 1,000 columns are fitted with four times as much, too, and
-        those that are held out choose. Columns of which at most half of the values are distinct have none.
+        those that are held out choose. Columns of which at most half of the values are distinct
+        have none.
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
@@ -327,8 +328,8 @@ class RelativeGradientFlow(
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
     ends the fit, which then keeps its best weights: see :ref:`watching`. Fewer than 1,000 rows are
-    fitted up to three times, as `input_noise` and `early_stopping` say. Callbacks and `verbose` show
-    the first.
+    fitted up to three times, as `input_noise` and `early_stopping` say. Callbacks and `verbose`
+    show the first.
 
     Frames, and arrays of other libraries than NumPy, are taken and given back as
     :ref:`frames_and_arrays` says.
