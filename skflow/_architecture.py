@@ -28,6 +28,7 @@ __all__ = [
     "ACTIVATIONS",
     "COUPLINGS",
     "Architecture",
+    "are_few",
     "default_batch_size",
     "default_input_noise",
     "default_max_iter",
@@ -41,8 +42,10 @@ ACTIVATIONS: dict[str, Callable[[], Activation] | None] = {
 }
 COUPLINGS = ("affine", "spline")
 
-# Fewer rows than these are few, which learn small networks...
+# Fewer rows than these are few, which learn small networks, and are worth several fits unless
+# they have so many columns that one takes long...
 _FEW_ROWS = 1000
+_MOST_COLUMNS_OF_FEW = 1000
 _VERY_FEW_ROWS = 250
 
 # ...and more than these many, which take larger batches and finer splines.
@@ -67,6 +70,14 @@ _NOISIEST_ROWS_PER_COLUMN = 100
 
 _MOST_EPOCHS = 100
 _MOST_STEPS = 5000
+
+
+def are_few(n_rows: int, n_features: int) -> bool:
+    """Whether rows are too few to lose some to validation, and a fit is short.
+
+    It is fewer than 1,000 rows, of up to 1,000 columns.
+    """
+    return n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
 
 
 def default_batch_size(n_rows: int) -> int:

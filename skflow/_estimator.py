@@ -26,6 +26,7 @@ from skflow._architecture import (
     ACTIVATIONS,
     COUPLINGS,
     Architecture,
+    are_few,
     default_batch_size,
     default_input_noise,
     default_max_iter,
@@ -104,11 +105,8 @@ _INIT_ROWS_OF_MANY_COLUMNS = 2048
 # From so many on, no start is compared with another.
 _MANY_ROWS = 10_000
 
-# Fewer rows than these are too few to lose some to validation, and to know at once how much noise
-# suits them, unless there are so many columns that a fit takes long. And the share of `max_time`
-# that an attempt may take.
-_FEW_ROWS = 1000
-_MANY_COLUMNS = 1000
+# Of few rows: how many times as much noise may suit them, and the share of `max_time` that an
+# attempt may take.
 _MORE_NOISE = 4.0
 _SHARE_OF_AN_ATTEMPT = 0.3
 
@@ -488,11 +486,7 @@ class RelativeGradientFlow(
             inputs = every.subset(slice(n_validation, None))
             sharpness = _start(core, inputs, validation, generator, continued=continued)
             weight_unit = inputs.mean_weight
-            few = (
-                self.early_stopping
-                and sample.n_rows < _FEW_ROWS
-                and core.n_features <= _MANY_COLUMNS
-            )
+            few = self.early_stopping and are_few(sample.n_rows, core.n_features)
             max_iter = self._max_iter(n_training, batch_size)
             noises = self._input_noises(n_training, core.n_features, few=few)
 

@@ -17,14 +17,12 @@ def X():
     return half_moons().sample(200, random_state=0)
 
 
-def search(kind, **kwargs):
-    """Return a search, over epochs if it halves, that cannot be told where to look."""
-    flow = kwargs.pop("flow", RelativeGradientFlow(n_layers=2, max_iter=5, random_state=0))
+def search(kind, flow, learning_rates, **kwargs):
+    """Return a search in two processes, which spends epochs if it halves the candidates."""
     if kind is HalvingGridSearchCV:
         epochs = {"resource": "max_iter", "min_resources": 2, "max_resources": 8, "factor": 2}
         kwargs |= epochs | {"random_state": 0}
-    grid = kwargs.pop("grid", {"learning_rate": [1e-3, 0.1]})
-    return kind(flow, grid, cv=2, n_jobs=2, **kwargs)
+    return kind(flow, {"learning_rate": learning_rates}, cv=2, n_jobs=2, **kwargs)
 
 
 @pytest.mark.parametrize("kind", [GridSearchCV, HalvingGridSearchCV])
@@ -36,7 +34,7 @@ def test_searches_in_two_processes(X, kind, routing):
         if routing:
             flow.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
             params["sample_weight"] = np.linspace(0.5, 2, len(X))
-        found = search(kind, flow=flow, error_score="raise").fit(X, **params)
+        found = search(kind, flow, [1e-3, 0.1], error_score="raise").fit(X, **params)
     assert np.isfinite(found.cv_results_["mean_test_score"]).all()
     assert np.isfinite(found.best_estimator_.score_samples(X)).all()
 
@@ -54,9 +52,9 @@ class Divergent(RelativeGradientFlow):
 @pytest.mark.parametrize("kind", [GridSearchCV, HalvingGridSearchCV])
 def test_a_divergent_candidate_never_ranks_first(X, kind):
     flow = Divergent(n_layers=2, max_iter=5, random_state=0)
-    grid = {"learning_rate": [100.0, 1e-3, 50.0, 0.1]}
+    rates = [100.0, 1e-3, 50.0, 0.1]
     with pytest.warns(FitFailedWarning):
-        found = search(kind, flow=flow, grid=grid).set_params(n_jobs=None).fit(X)
+        found = search(kind, flow, rates).set_params(n_jobs=None).fit(X)
     assert found.best_params_["learning_rate"] <= 1
     scores, ranks = (found.cv_results_[name] for name in ("mean_test_score", "rank_test_score"))
     assert np.isnan(scores).any()
@@ -66,9 +64,8 @@ def test_a_divergent_candidate_never_ranks_first(X, kind):
 @pytest.mark.filterwarnings("ignore:A step was non-finite:RuntimeWarning")
 @pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
 def test_senseless_rates_rank_below_sensible_ones(X, optimizer):
-    grid = {"learning_rate": [1e10, 1e-3]}
     flow = RelativeGradientFlow(2, optimizer=optimizer, max_iter=10, random_state=0)
-    found = search(GridSearchCV, flow=flow, grid=grid).fit(X)
+    found = search(GridSearchCV, flow, [1e10, 1e-3]).fit(X)
     senseless, sensible = found.cv_results_["mean_test_score"]
     assert np.isfinite(senseless)  # that of the start, a Gaussian
     assert sensible > senseless

@@ -228,6 +228,7 @@ def retrace(
     Returns
     -------
     history : History
+        Of the steps and the drift alone.
 
     Raises
     ------
@@ -240,17 +241,13 @@ def retrace(
         As :func:`train`.
     """
     steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
-    losses = []
+    steps.begin_epoch()
     pull = whitening(len(path) * len(batches))
     for before, after in path:
-        steps.begin_epoch()
         for k, batch in enumerate(batches):
             progress = before + (after - before) * k / len(batches)
             steps.take(batch, annealing(progress), whitening=pull)
-        losses.append(steps.end_epoch())
-    return History(
-        losses=losses, path=path, n_steps=steps.n_taken, log_det_drift=end_training(flow)
-    )
+    return History(n_steps=steps.n_taken, log_det_drift=end_training(flow))
 
 
 def mean_log_prob(flow: Flow, rows: Rows) -> float:
@@ -261,7 +258,7 @@ def mean_log_prob(flow: Flow, rows: Rows) -> float:
 @torch.no_grad()
 def _log_probs(flow: Flow, rows: Rows) -> Tensor:
     """Return the log-likelihood of each row, in float64 on the CPU."""
-    return torch.cat([flow.log_prob(block).double().cpu() for block in rows.blocks()])
+    return torch.cat([flow.log_prob(block).double() for block in rows.blocks()]).cpu()
 
 
 def _mean(values: Tensor, rows: Rows) -> float:

@@ -100,8 +100,7 @@ class Budget:
         """How many steps fit into the budget, as far as one can tell from those that are done."""
         if self.max_time is None or self.steps_done == 0:
             return self.n_steps
-        seconds = max(self.max_time - self.overhead, 1e-9)
-        return min(self.n_steps, max(1.0, self.steps_done * seconds / self.seconds))
+        return min(self.n_steps, self.steps_done / self._share_of_time(self.max_time))
 
     @property
     def progress(self) -> float:
@@ -112,9 +111,11 @@ class Budget:
             share = (self.steps_done - steps_before) / n_steps
             progress = max(progress, start + (1 - start) * share)
         if self.max_time is not None:
-            seconds = max(self.max_time - self.overhead, 1e-9)
-            progress = max(progress, self.seconds / seconds)
+            progress = max(progress, self._share_of_time(self.max_time))
         return min(progress, 1.0)
+
+    def _share_of_time(self, max_time: float) -> float:
+        return self.seconds / max(max_time - self.overhead, 1e-9)
 
     @property
     def seconds(self) -> float:
