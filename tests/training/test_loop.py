@@ -191,3 +191,27 @@ def test_retracing_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
     again = retrace(start, batches, RelativeSGD(start), path=history.path, rate=0.1)
     assert again.n_steps == len(history.path)
     assert mean_log_prob(start, validation) == pytest.approx(history.best_score, abs=1e-4)
+
+
+def test_the_path_leaves_out_what_was_taken_back(flow, rows):
+    patience, landed_higher = 5, False
+    for seed in range(10):
+        history = fit(
+            deepcopy(flow),
+            rows[:200],
+            torch.Generator().manual_seed(seed),
+            batch_size=10,
+            rate=0.03,
+            stopping={"max_iter": 1000, "n_iter_no_change": patience},
+            validation=Rows(rows[200:]),
+        )
+        assert history.stopped_early
+        scores = torch.tensor([history.initial_score, *history.validation_scores])
+        highest = scores.cummax(0)
+        since = torch.arange(len(scores)) - highest.indices
+        landing = int((since >= patience).nonzero()[0])
+        best, before = int(scores.argmax()), int(highest.indices[landing])
+        length = best if best <= landing else before + best - landing
+        assert len(history.path) == length
+        landed_higher |= best > landing
+    assert landed_higher
