@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from skflow.flow.products import linear, mm, takes_onednn
+
 if TYPE_CHECKING:
     from skflow.flow.activations import Activation
 
@@ -93,6 +95,8 @@ class Workspace:
     def __init__(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> None:
         n_layers, d, _ = weight.shape
         self.weight, self.bias, self.n_rows = weight, bias, n_rows
+        self.takes_onednn = takes_onednn(n_rows, weight)
+        self.mm = mm if self.takes_onednn else torch.mm
         self.weights = weight.detach().unbind()
         self.weights_transposed = weight.detach().mT.unbind()
         self.biases = None if bias is None else bias.detach().unbind()
@@ -205,12 +209,14 @@ def fused_accumulator(
             squashed = activation.squash(x, out=space.squashed_layers[k - 1])
             # Where the signals will be is room for what is needed until the way back.
             x = activation.value(x, squashed, out=space.signals[k])
-        if space.biases is not None:
-            torch.addmm(space.biases[k], x, space.weights_transposed[k], alpha=gain, out=y)
-        else:
-            torch.mm(x, space.weights_transposed[k], out=y)
+        if space.biases is None:
+            space.mm(x, space.weights_transposed[k], out=y)
             if gain != 1:
                 y.mul_(gain)
+        elif space.takes_onednn:
+            torch.add(space.biases[k], linear(x, space.weights[k]), alpha=gain, out=y)
+        else:
+            torch.addmm(space.biases[k], x, space.weights_transposed[k], alpha=gain, out=y)
         x = y
     log_det = x.new_zeros(len(x))
     if activation is not None:
@@ -229,9 +235,9 @@ def fused_accumulator(
         for k in range(len(weight) - 1, -1, -1):
             w = space.weights[k]
             if k == 0 and not input_gradient:
-                torch.mm(space.ys[0], w, out=space.y_weights[0])
+                space.mm(space.ys[0], w, out=space.y_weights[0])
                 return None, space.factors
-            torch.mm(space.layers[k], w, out=space.layer_products[k])
+            space.mm(space.layers[k], w, out=space.layer_products[k])
             signal = space.signals[k]
             if k == 0:
                 break

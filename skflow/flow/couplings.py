@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.products import affine, product
 from skflow.flow.splines import (
     evaluate,
     evaluate_and_pullback,
@@ -73,8 +74,8 @@ class Conditioner(nn.Module):
         """Map `x`, of shape (N, `n_inputs`), to shape (N, `n_outputs`), in its precision."""
         *hidden, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in hidden:
-            x = torch.relu(torch.addmm(bias.to(x.dtype), x, weight.to(x.dtype).T))
-        return torch.addmm(last[1].to(x.dtype), x, last[0].to(x.dtype).T)
+            x = torch.relu(affine(x, weight.to(x.dtype), bias.to(x.dtype)))
+        return affine(x, last[0].to(x.dtype), last[1].to(x.dtype))
 
     def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Do what :meth:`forward` does, with the derivatives written out.
@@ -89,14 +90,14 @@ class Conditioner(nn.Module):
         weights, biases = self.weights, self.biases
         inputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
-        y = torch.addmm(biases[-1], inputs[-1], weights[-1].T)
+            inputs.append(affine(inputs[-1], weight, bias).relu_())
+        y = affine(inputs[-1], weights[-1], biases[-1])
 
         def pullback(grad: Tensor) -> Tensor:
             for k in (2, 1, 0):
-                add_gradient(weights[k], grad.T @ inputs[k])
+                add_gradient(weights[k], product(grad.T, inputs[k]))
                 add_gradient(biases[k], grad.sum(0))
-                grad = grad @ weights[k]
+                grad = product(grad, weights[k])
                 if k > 0:
                     grad.mul_(inputs[k] > 0)
             return grad

@@ -14,6 +14,7 @@ from skflow.flow.accumulator import Factors, Workspace, fused_accumulator
 from skflow.flow.activations import Activation
 from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
+from skflow.flow.products import add_product_, affine, product
 from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["LinearStack"]
@@ -234,7 +235,7 @@ class LinearStack(Bijection):
             # As rows: a product with a column is slow.
             row = bias.unsqueeze(1)
             row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
-        weight.baddbmm_(delta.mT, y_weight, alpha=alpha)
+        add_product_(weight, delta.mT, y_weight, alpha=alpha)
         if tracked is not None:
             self._track(tracked, alpha, self.factors)
         self.gain *= beta
@@ -386,10 +387,8 @@ class LinearStack(Bijection):
         )
 
     def _apply_layer(self, k: int, x: Tensor) -> Tensor:
-        weight = self.weight[k].to(x.dtype).T
-        return (
-            x @ weight if self.bias is None else torch.addmm(self.bias[k].to(x.dtype), x, weight)
-        )
+        bias = None if self.bias is None else self.bias[k].to(x.dtype)
+        return affine(x, self.weight[k].to(x.dtype), bias)
 
     def _invert_layer(self, k: int, y: Tensor) -> Tensor:
         if self.bias is not None:
@@ -471,7 +470,7 @@ def _solver(weight: Tensor, dtype: torch.dtype) -> Solver:
     inverse = torch.eye(d, dtype=dtype, device=weight.device)
     for rows in inverse.split(max(1, _BLOCK_ENTRIES // d)):
         rows.copy_(torch.linalg.lu_solve(lu, pivots, rows.double(), left=False))
-    return lambda y: y @ inverse
+    return lambda y: product(y, inverse)
 
 
 def _lu_factor(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from skflow.flow.accumulator import Factors
 from skflow.flow.couplings import Conditioner
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
+from skflow.flow.products import product
 
 __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
 
@@ -245,7 +246,7 @@ class _RunningMean:
             pull = y if weights is None else y * weights.to(y).unsqueeze(-1)
             delta = delta.add(pull, alpha=whitening / y.shape[1])
             mass *= 1 + whitening
-        relative = torch.bmm(delta.mT, y)
+        relative = product(delta.mT, y)
         relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
@@ -281,7 +282,7 @@ class _RunningMean:
         if bias is not None:
             by_bias = torch.bmm(self.weight_sum, bias.unsqueeze(-1)).squeeze(-1)
             bias.sub_(by_bias.add_(self.bias_sum), alpha=scale)
-        weight.sub_(torch.bmm(self.weight_sum, weight), alpha=scale)
+        weight.sub_(product(self.weight_sum, weight), alpha=scale)
 
 
 class Adam(Optimizer):
@@ -358,16 +359,16 @@ def schatten_norms(factors: Factors) -> Tensor:
     delta, y, _, mass, _ = factors
     n, d = y.shape[1:]
     if d <= n:
-        relative = torch.bmm(delta.mT, y)
+        relative = product(delta.mT, y)
         relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         return _schatten_norms(relative)
     # In terms of N×N matrices.
-    gram = torch.bmm(torch.bmm(delta, delta.mT), torch.bmm(y, y.mT)).double()
+    gram = torch.bmm(product(delta, delta.mT), product(y, y.mT)).double()
     return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(mass)
 
 
 def _schatten_norms(matrices: Tensor) -> Tensor:
-    square = torch.bmm(matrices, matrices.mT)
+    square = product(matrices, matrices.mT)
     return torch.linalg.vector_norm(square, dim=(1, 2), dtype=torch.float64).sqrt_()
 
 

@@ -1,0 +1,135 @@
+"""Products of large float32 matrices on a CPU, by the faster of two libraries.
+
+PyTorch leaves them to MKL, which on processors of other makers than Intel does without the widest
+registers. oneDNN, which comes with PyTorch as well, makes its kernels for the registers that there
+are. Its calls cost some microseconds more, so that small products, those of all other types and
+those that are differentiated stay with PyTorch.
+
+``torch.backends.mkldnn.flags(enabled=False)`` leaves all products to PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["add_product_", "affine", "linear", "mm", "product", "takes_onednn"]
+
+# Fewer multiplications than these take no longer than a call.
+_LEAST_MULTIPLICATIONS = 1.5e6
+
+# A product that is added to a matrix is made a part at a time: about so many entries, for a
+# processor's cache, but no fewer rows than so many.
+_BLOCK_ENTRIES, _BLOCK_ROWS = 2**19, 128
+
+# Adding is then a pass of its own, which costs more than it saves if the product's inner dimension
+# is less than this, unless rows are a multiple of a page apart: they share few lines of the cache,
+# which MKL does not get around.
+_LEAST_INNER, _PAGE_ENTRIES = 32, 1024
+
+# What torch.compile calls for linear layers on a CPU; it has no name that is public.
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+# With registers of 256 bits, both libraries are as fast.
+_HAS_WIDE_REGISTERS = torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
+    """Whether products of a matrix and one of so many rows are those that oneDNN does faster.
+
+    Parameters
+    ----------
+    n_rows : int
+    matrix : Tensor of shape (..., K, M)
+    """
+    return bool(
+        matrix.dtype == torch.float32
+        and n_rows * matrix.shape[-1] * matrix.shape[-2] >= _LEAST_MULTIPLICATIONS
+        and matrix.device.type == "cpu"
+        and _HAS_WIDE_REGISTERS
+        and _ONEDNN is not None
+        and torch.backends.mkldnn.enabled
+    )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return :math:`x W^T + b` by oneDNN, of which autograd knows nothing.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, K)
+        Copied if its rows are not contiguous.
+    weight : Tensor of shape (M, K)
+        Not copied, transposed or not.
+    bias : Tensor of shape (M,) or None, default=None
+    """
+    result: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+    return result
+
+
+def mm(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
+    """Return `a @ b`, of shapes (N, K) and (K, M), in `out`, by oneDNN; see :func:`linear`."""
+    return out.copy_(linear(a, b.T))
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return :math:`x W^T + b`, by the library that is faster.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, K)
+    weight : Tensor of shape (M, K)
+    bias : Tensor of shape (M,) or None, default=None
+    """
+    if takes_onednn(len(x), weight) and not _is_differentiated(x, weight, bias):
+        return linear(x, weight, bias)
+    return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Return `a @ b`, by the library that is faster.
+
+    Parameters
+    ----------
+    a : Tensor of shape (N, K) or (L, N, K)
+    b : Tensor of shape (K, M) or (L, K, M)
+    """
+    if not takes_onednn(a.shape[-2], b) or _is_differentiated(a, b):
+        return a @ b
+    if a.ndim == 3:
+        return torch.stack([_product(left, right) for left, right in zip(a, b, strict=True)])
+    return _product(a, b)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    if not a.is_contiguous() and a.numel() > b.numel():
+        # Sooner a copy of the smaller one, and of the result.
+        return linear(b.T, a).T.contiguous()
+    return linear(a, b.T)
+
+
+def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
+    r"""Add :math:`\alpha\, a b` to each of L matrices, in place and in little room.
+
+    Parameters
+    ----------
+    target : Tensor of shape (L, N, M)
+    a : Tensor of shape (L, N, K)
+    b : Tensor of shape (L, K, M)
+    alpha : float
+    """
+    _, n, m = target.shape
+    is_thin = b.shape[1] < _LEAST_INNER and m % _PAGE_ENTRIES != 0
+    if is_thin or not takes_onednn(n, b):
+        target.baddbmm_(a, b, alpha=alpha)
+        return
+    n_parts = max(1, min(-(-n * m // _BLOCK_ENTRIES), n // _BLOCK_ROWS))
+    for matrix, left, right in zip(target, a, b, strict=True):
+        for part, rows in zip(matrix.chunk(n_parts), left.chunk(n_parts), strict=True):
+            part.add_(linear(rows, right.T), alpha=alpha)
+
+
+def _is_differentiated(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

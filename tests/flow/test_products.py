@@ -1,0 +1,180 @@
+import pytest
+import torch
+
+from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU, SplineCoupling, products
+from skflow.flow.products import add_product_, affine, product, takes_onednn
+from skflow.training.optimizers import NormalizedRelativeSGD
+
+onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
+)
+
+
+@pytest.fixture
+def everything_by_onednn(monkeypatch):
+    monkeypatch.setattr(products, "_LEAST_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(products, "_LEAST_INNER", 0)
+    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", True)
+
+
+@pytest.fixture
+def nothing_by_onednn(monkeypatch):
+    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", False)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is given to oneDNN."""
+    taken, original = [], products.linear
+
+    def counting(x, weight, bias=None):
+        taken.append((x.shape, weight.shape))
+        return original(x, weight, bias)
+
+    monkeypatch.setattr(products, "linear", counting)
+    return taken
+
+
+def matrices(*shapes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def close(actual, expected):
+    """Compare with what was computed in float64, to the rounding of sums in float32."""
+    torch.testing.assert_close(actual, expected.float(), rtol=1e-5, atol=1e-4)
+    return True
+
+
+@onednn
+@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.parametrize("a_is_transposed", [False, True])
+@pytest.mark.parametrize("b_is_transposed", [False, True])
+@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (3, 200, 5), (200, 5, 3), (130, 70, 260)])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_products_are_those_in_double_precision(a_is_transposed, b_is_transposed, n, k, m, batch):
+    a, b = matrices((*batch, n, k), (*batch, k, m))
+    if a_is_transposed:
+        a = a.mT.contiguous().mT
+    if b_is_transposed:
+        b = b.mT.contiguous().mT
+    result = product(a, b)
+    assert close(result, a.double() @ b.double())
+    assert result.is_contiguous()
+
+
+@onednn
+@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_affine_maps_are_those_in_double_precision(has_bias):
+    x, weight, bias = matrices((40, 60), (50, 30), (50,))
+    columns = x[:, 10:40]  # whose rows are not contiguous
+    expected = columns.double() @ weight.double().T + (bias.double() if has_bias else 0)
+    assert close(affine(columns, weight, bias if has_bias else None), expected)
+
+
+@onednn
+@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.parametrize(
+    ("n", "entries", "rows"), [(7, 2**19, 128), (300, 1000, 1), (301, 64, 50)]
+)
+def test_products_are_added_in_parts(monkeypatch, calls, n, entries, rows):
+    monkeypatch.setattr(products, "_BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(products, "_BLOCK_ROWS", rows)
+    target, a, b = matrices((2, n, 20), (2, 9, n), (2, 9, 20))
+    expected = target.double() - 0.5 * a.mT.double() @ b.double()
+    version = target._version
+    add_product_(target, a.mT, b, alpha=-0.5)
+    assert close(target, expected)
+    assert target._version > version  # or a layer would not know that it has changed
+    assert max(x[0] * w[0] for x, w in calls) <= max(20 * 2 * rows, 2 * entries)
+
+
+def test_only_large_float32_products_on_a_cpu_are_for_onednn(monkeypatch):
+    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", True)
+    monkeypatch.setattr(products, "_ONEDNN", object())
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", True)
+    large = torch.empty(1000, 1000)
+    assert takes_onednn(100, large)
+    assert not takes_onednn(1, large)
+    assert not takes_onednn(100, large[:10, :10])
+    assert not takes_onednn(100, large.double())
+    assert not takes_onednn(100, large.to("meta"))
+
+
+@pytest.mark.parametrize("lacking", ["wide registers", "the operation", "permission"])
+def test_without_onednn_products_are_left_to_pytorch(monkeypatch, lacking):
+    monkeypatch.setattr(products, "_LEAST_MULTIPLICATIONS", 0)
+    if lacking == "wide registers":
+        monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", False)
+    elif lacking == "the operation":
+        monkeypatch.setattr(products, "_ONEDNN", None)
+    else:
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    a, b, bias = matrices((40, 30), (30, 50), (50,))
+    assert torch.equal(product(a, b), a @ b)
+    assert torch.equal(affine(a, b.T, bias), torch.addmm(bias, a, b))
+    target = torch.zeros(1, 40, 50)
+    add_product_(target, a.unsqueeze(0), b.unsqueeze(0), alpha=1.0)
+    assert close(target[0], a.double() @ b.double())
+
+
+@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.parametrize("function", [product, affine])
+def test_gradients_flow_through_products(function):
+    a, b = (t.requires_grad_() for t in matrices((30, 30), (30, 30)))
+    function(a, b).square().sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    plain = (a @ b if function is product else a @ b.T).square().sum()
+    for gradient, expected in zip(
+        (a.grad, b.grad), torch.autograd.grad(plain, (a, b)), strict=True
+    ):
+        assert close(gradient, expected.double())
+
+
+def trained(n_rows, bias):
+    """Return the parameters of a flow of all that multiplies, after some steps."""
+    generator = torch.Generator().manual_seed(0)
+    flow = Flow(
+        [
+            LinearStack(2, 40, activation=SmoothLeakyReLU(), bias=bias),
+            SplineCoupling(40, n_hidden=20),
+            LinearStack(1, 40),
+        ],
+        Normal(),
+        n_features=40,
+    )
+    x = torch.randn(n_rows, 40, generator=generator)
+    flow.initialize(x, generator)
+    optimizer = NormalizedRelativeSGD(flow)
+    for _ in range(5):
+        flow.relative_gradient(x)
+        assert optimizer.step(0.05)
+    with torch.no_grad():
+        return [*flow.parameters(), flow.log_prob(x), flow.inverse(x), flow.log_abs_det()]
+
+
+@onednn
+@pytest.mark.parametrize("n_rows", [20, 100])  # fewer than columns, and more
+@pytest.mark.parametrize("bias", [True, False])
+def test_both_libraries_train_alike(request, calls, n_rows, bias):
+    request.getfixturevalue("nothing_by_onednn")
+    expected = trained(n_rows, bias)
+    assert not calls
+    request.getfixturevalue("everything_by_onednn")
+    actual = trained(n_rows, bias)
+    assert calls
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available()
+    or torch.backends.cpu.get_cpu_capability() != "AVX512",
+    reason="this processor has no registers of 512 bits",
+)
+def test_this_version_of_pytorch_has_the_operation(calls):
+    a, b = matrices((200, 300), (300, 400))
+    assert close(product(a, b), a.double() @ b.double())
+    assert len(calls) == 1
