@@ -255,8 +255,9 @@ class RelativeGradientFlow(
     matmul_precision : {"highest", "high", "medium"}, default="highest"
         The precision of the products of float32 matrices while training, in the words of
         :func:`torch.set_float32_matmul_precision`. "medium" rounds their entries to bfloat16 on
-        a CPU that can multiply these, which takes about half the time for many columns, and to
-        TF32 on a GPU; "high" rounds to TF32. Weights, sums and scores keep their precision.
+        a CPU with registers for whole matrices (AMX), which takes about half the time for many
+        columns, and to TF32 on a GPU; "high" rounds to TF32. Weights, sums and scores keep
+        their precision.
         PyTorch knows this setting for a whole process only, so that it holds for other threads,
         too, until `fit` ends.
 

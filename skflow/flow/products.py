@@ -2,8 +2,8 @@
 
 PyTorch leaves them to MKL, which on processors of other makers than Intel does without the widest
 registers. oneDNN, which comes with PyTorch as well, makes its kernels for the registers that there
-are. Its calls cost some microseconds more, so that small products, those of all other types and
-those that are differentiated stay with PyTorch.
+are. Its calls cost some microseconds more, so that small products stay with PyTorch, as do those
+of all other types, those that are differentiated and those in bfloat16.
 
 ``torch.backends.mkldnn.flags(enabled=False)`` leaves all products to PyTorch.
 """
@@ -28,7 +28,6 @@ _BLOCK_ENTRIES, _BLOCK_ROWS = 2**19, 128
 # is less than this, unless rows are a multiple of a page apart: they share few lines of the cache,
 # which MKL does not get around.
 _LEAST_INNER, _PAGE_ENTRIES = 32, 1024
-
 # What torch.compile calls for linear layers on a CPU; it has no name that is public.
 _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
@@ -51,6 +50,8 @@ def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
         and _HAS_WIDE_REGISTERS
         and _ONEDNN is not None
         and torch.backends.mkldnn.enabled
+        # For that PyTorch calls oneDNN itself, and has them rounded.
+        and torch.backends.mkldnn.matmul.fp32_precision != "bf16"  # type: ignore[attr-defined]
     )
 
 

@@ -4,6 +4,7 @@ import torch
 from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU, SplineCoupling, products
 from skflow.flow.products import add_product_, affine, product, takes_onednn
 from skflow.training.optimizers import NormalizedRelativeSGD
+from skflow.training.precision import matmul_precision
 
 onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
@@ -100,6 +101,8 @@ def test_only_large_float32_products_on_a_cpu_are_for_onednn(monkeypatch):
     assert not takes_onednn(100, large[:10, :10])
     assert not takes_onednn(100, large.double())
     assert not takes_onednn(100, large.to("meta"))
+    with matmul_precision("medium"):
+        assert not takes_onednn(100, large)
 
 
 @pytest.mark.parametrize("lacking", ["wide registers", "the operation", "permission"])
