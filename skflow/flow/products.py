@@ -5,7 +5,7 @@ registers. oneDNN, which comes with PyTorch as well, makes its kernels for the r
 are. Its calls cost some microseconds more, so that small products stay with PyTorch, as do those
 of all other types, those that are differentiated and those in bfloat16.
 
-``torch.backends.mkldnn.flags(enabled=False)`` leaves all products to PyTorch.
+``torch.backends.mkldnn.enabled = False`` leaves all products to PyTorch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _BLOCK_ENTRIES, _BLOCK_ROWS = 2**19, 128
 # is less than this, unless rows are a multiple of a page apart: they share few lines of the cache,
 # which MKL does not get around.
 _LEAST_INNER, _PAGE_ENTRIES = 32, 1024
+
 # What torch.compile calls for linear layers on a CPU; it has no name that is public.
 _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
