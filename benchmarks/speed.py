@@ -144,15 +144,16 @@ def roofline(n_layers, n_features, n_rows):
 def chosen_roofline(n_layers, n_features, n_rows):
     """Return a function that does the same by the library that skflow chooses."""
     weight = torch.eye(n_features).repeat(n_layers, 1, 1)
+    layers = weight.unbind()
     x = torch.randn(n_rows, n_features)
     stacked = torch.randn(2 * n_rows, n_features)
     deltas = stacked[:n_rows].T.expand(n_layers, -1, -1)
     y_weights = torch.randn(n_rows, n_features).expand(n_layers, -1, -1)
 
     def step(_):
-        for layer in weight:
+        for layer in layers:
             affine(x, layer)
-        for layer in reversed(weight):
+        for layer in reversed(layers):
             product(stacked, layer)
         add_product_(weight, deltas, y_weights, alpha=-1e-9)
 
