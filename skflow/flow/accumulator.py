@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from skflow.flow.products import linear, mm, takes_onednn
+from skflow.flow.products import addmm, mm, product, takes_onednn
 
 if TYPE_CHECKING:
     from skflow.flow.activations import Activation
@@ -35,7 +35,7 @@ _BLOCK_ENTRIES = 2**16
 
 
 class Factors(NamedTuple):
-    r"""The low-rank factors of the relative gradient of L dense layers.
+    r"""The factors of the relative gradient of L dense layers.
 
     With rows as samples and :math:`y = x W^\top + b`, the relative gradient of the negative
     log-likelihood, :math:`\log|\det W|` included, is
@@ -47,14 +47,18 @@ class Factors(NamedTuple):
     appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks. The mass `m` is how
     often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
 
+    Where a batch has fewer rows than columns, the low rank is what makes this cheap. Else
+    :math:`\delta^\top y`, of shape (D, D), is the smaller one of the two products in
+    :math:`\delta^\top y W`, and :math:`y W` is not formed.
+
     Parameters
     ----------
     delta : Tensor of shape (L, N, D)
         Gradient of the loss, less its log-determinants, with respect to `y`.
     y : Tensor of shape (L, N, D)
         Pre-activations, bias included.
-    y_weight : Tensor of shape (L, N, D)
-        The product :math:`y W` of each layer.
+    y_weight : Tensor of shape (L, N, D) or None, default=None
+        The product :math:`y W` of each layer; None if N is at least D.
     mass : float, default=1.0
         The mean weight of the rows.
     weights : Tensor of shape (N,) or None, default=None
@@ -63,12 +67,18 @@ class Factors(NamedTuple):
 
     delta: Tensor
     y: Tensor
-    y_weight: Tensor
+    y_weight: Tensor | None = None
     mass: float = 1.0
     weights: Tensor | None = None
 
+    def relative(self) -> Tensor:
+        r"""Return :math:`\delta^\top y`, of shape (L, D, D). Cost: O(L·N·D²)."""
+        return product(self.delta.mT, self.y)
+
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²)."""
+        if self.y_weight is None:
+            return torch.baddbmm(weight, self.relative(), weight, beta=-self.mass)
         return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
 
     def bias_gradient(self, bias: Tensor) -> Tensor:
@@ -95,26 +105,46 @@ class Workspace:
     def __init__(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> None:
         n_layers, d, _ = weight.shape
         self.weight, self.bias, self.n_rows = weight, bias, n_rows
-        self.takes_onednn = takes_onednn(n_rows, weight)
-        self.mm = mm if self.takes_onednn else torch.mm
+        onednn = takes_onednn(n_rows, weight)
+        self.mm: Callable[..., Tensor] = mm if onednn else torch.mm
+        self.addmm: Callable[..., Tensor] = addmm if onednn else torch.addmm
         self.weights = weight.detach().unbind()
         self.weights_transposed = weight.detach().mT.unbind()
         self.biases = None if bias is None else bias.detach().unbind()
-        # δ above y for each layer, so that the way back multiplies both at once.
-        stacked = weight.new_empty((n_layers, 2, n_rows, d))
-        products = torch.empty_like(stacked)
-        self.layers = stacked.flatten(1, 2).unbind()
-        self.layer_products = products.flatten(1, 2).unbind()
-        self.factors = Factors(stacked[:, 0], stacked[:, 1], products[:, 1])
-        self.deltas, self.ys, self.y_weights = (factor.unbind() for factor in self.factors[:3])
-        self.signals = products[:, 0].unbind()
-        squashed = weight.new_empty((n_layers - 1, n_rows, d))
-        slopes = torch.empty_like(squashed)
-        self.squashed_layers, self.slope_layers = squashed.unbind(), slopes.unbind()
-        # Room for the slopes' logarithms is where the signals will be.
-        parts = (squashed, slopes, products[1:, 0])
         n_at_once = max(1, _BLOCK_ENTRIES // (n_rows * d))
-        self.blocks = list(zip(*(part.split(n_at_once) for part in parts), strict=True))
+        if n_rows < d:
+            # δ above y for each layer, so that the way back multiplies both at once.
+            stacked = weight.new_empty((n_layers, 2, n_rows, d))
+            products = torch.empty_like(stacked)
+            delta, y, y_weight = stacked[:, 0], stacked[:, 1], products[:, 1]
+            slopes = weight.new_empty((n_layers - 1, n_rows, d))
+            self.layers = stacked.flatten(1, 2).unbind()
+            self.layer_products = products.flatten(1, 2).unbind()
+            self.signals = products[:, 0].unbind()
+            self.y_weights = y_weight.unbind()
+            rooms = products[1:, 0].split(n_at_once)
+        else:
+            # From layer to layer, entries of a column lie side by side: rows may be too short for
+            # a processor to take several entries at once.
+            n_parts = max(1, min(n_at_once, n_layers - 1))
+            delta, y, slopes, room = (
+                weight.new_empty((n, d, n_rows)).mT
+                if n_layers > 1
+                else weight.new_empty((n, n_rows, d))
+                for n in (n_layers, n_layers, n_layers - 1, n_parts)
+            )
+            y_weight = None
+            self.layers = delta.unbind()
+            self.layer_products = self.signals = (room[0],) * n_layers
+            self.y_weights = ()
+            rooms = tuple(room[: len(part)] for part in slopes.split(n_at_once))
+        self.factors = Factors(delta, y, y_weight)
+        self.deltas, self.ys = delta.unbind(), y.unbind()
+        self.slopes = slopes.unbind()
+        # What is kept of an activation until the way back is where δ will be; room for the slopes'
+        # logarithms, and for the values, is where the signals will be.
+        parts = (delta[:-1].split(n_at_once), slopes.split(n_at_once), rooms)
+        self.blocks = list(zip(*parts, strict=True)) if n_layers > 1 else []
 
     def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
         """Whether this is the room that the same arguments would make."""
@@ -159,7 +189,8 @@ def literal_accumulator(
             gradients.append(grad_log_det)
         grad_x, *deltas = torch.autograd.grad(outputs, [start, *accumulators], gradients)
         y = torch.stack(ys)
-        factors = Factors(torch.stack(deltas), y, y @ weight.detach())
+        is_wide = y.shape[1] < y.shape[2]
+        factors = Factors(torch.stack(deltas), y, y @ weight.detach() if is_wide else None)
         return (grad_x if input_gradient else None), factors
 
     return x.detach(), log_det.detach(), pullback
@@ -177,7 +208,8 @@ def fused_accumulator(
     r"""Apply a stack of dense layers, and keep what its relative gradient takes.
 
     Layer by layer, the way forward is one product, :math:`x W^\top`, and the way back is one
-    more, :math:`[\delta; y] W`, which carries the signal on and makes :math:`y W` in a single
+    more, :math:`\delta W`. Where a batch has fewer rows than columns it is
+    :math:`[\delta; y] W`, which carries the signal on and makes :math:`y W` in a single
     reading of :math:`W`.
 
     Parameters
@@ -206,17 +238,14 @@ def fused_accumulator(
     space = Workspace(weight, bias, len(x)) if workspace is None else workspace
     for k, y in enumerate(space.ys):
         if k > 0 and activation is not None:
-            squashed = activation.squash(x, out=space.squashed_layers[k - 1])
-            # Where the signals will be is room for what is needed until the way back.
+            squashed = activation.squash(x, out=space.deltas[k - 1])
             x = activation.value(x, squashed, out=space.signals[k])
         if space.biases is None:
             space.mm(x, space.weights_transposed[k], out=y)
             if gain != 1:
                 y.mul_(gain)
-        elif space.takes_onednn:
-            torch.add(space.biases[k], linear(x, space.weights[k]), alpha=gain, out=y)
         else:
-            torch.addmm(space.biases[k], x, space.weights_transposed[k], alpha=gain, out=y)
+            space.addmm(space.biases[k], x, space.weights_transposed[k], alpha=gain, out=y)
         x = y
     log_det = x.new_zeros(len(x))
     if activation is not None:
@@ -235,7 +264,8 @@ def fused_accumulator(
         for k in range(len(weight) - 1, -1, -1):
             w = space.weights[k]
             if k == 0 and not input_gradient:
-                space.mm(space.ys[0], w, out=space.y_weights[0])
+                if space.y_weights:
+                    space.mm(space.ys[0], w, out=space.y_weights[0])
                 return None, space.factors
             space.mm(space.layers[k], w, out=space.layer_products[k])
             signal = space.signals[k]
@@ -245,8 +275,7 @@ def fused_accumulator(
             if activation is None:
                 torch.mul(signal, gain, out=delta)
             else:
-                from_log_det, slope = space.squashed_layers[k - 1], space.slope_layers[k - 1]
-                torch.addcmul(from_log_det, signal, slope, value=gain, out=delta)
+                delta.addcmul_(signal, space.slopes[k - 1], value=gain)
         return signal.mul_(gain), space.factors
 
     return x, log_det, pullback

@@ -31,7 +31,7 @@ _MOST_CHECKED_COLUMNS = 8192
 # Up to so many columns, the inverse of a layer is a matrix and no factorisation.
 _MOST_INVERTED_COLUMNS = 2048
 
-# The entries of an inverse that are computed at a time.
+# The entries that are computed at a time: of an inverse, and of the traces of an update.
 _BLOCK_ENTRIES = 2**18
 
 # Weights that are small by more than this factor are multiplied by it.
@@ -204,7 +204,7 @@ class LinearStack(Bijection):
         r"""Descend along the relative gradient of :attr:`factors`, in place.
 
         With :math:`\eta` the rate and `m` the mass,
-        :math:`W \leftarrow (1 + \eta m) W - \eta\, \delta^\top (y W)`, and b alike. The factor
+        :math:`W \leftarrow (1 + \eta m) W - \eta\, \delta^\top y W`, and b alike. The factor
         :math:`1 + \eta m`, which would take another pass over the weights, is put off: it
         gathers in :attr:`gain`. Where a batch has fewer rows than columns,
         :math:`\log|\det W|` is kept up to date by the determinant lemma, if it was known: with
@@ -230,21 +230,44 @@ class LinearStack(Bijection):
             return
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
-        tracked = self._known() if y.shape[1] < y.shape[2] else None
-        if bias is not None:
-            # As rows: a product with a column is slow.
-            row = bias.unsqueeze(1)
-            row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
-        add_product_(weight, delta.mT, y_weight, alpha=alpha)
-        if tracked is not None:
-            self._track(tracked, alpha, self.factors)
+        if y_weight is None:
+            self.add_relative_(self.factors.relative(), delta.sum(1), alpha=alpha)
+            if bias is not None:
+                bias.mul_(beta)
+        else:
+            tracked = self._known()
+            if bias is not None:
+                # As rows: a product with a column is slow.
+                row = bias.unsqueeze(1)
+                row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
+            add_product_(weight, delta.mT, y_weight, alpha=alpha)
+            if tracked is not None:
+                self._track(tracked, alpha, delta, y, y_weight)
         self.gain *= beta
         if self.gain > _MOST_GAIN:
             self.settle()
 
-    def _track(self, tracked: _Tracked, alpha: float, factors: Factors) -> None:
+    def add_relative_(self, relative: Tensor, delta_sum: Tensor, *, alpha: float) -> None:
+        r"""Add :math:`\alpha S W` to the weights and :math:`\alpha (S b + s)` to the biases.
+
+        Parameters
+        ----------
+        relative : Tensor of shape (L, D, D)
+            The matrix `S` of each layer.
+        delta_sum : Tensor of shape (L, D)
+            The vector `s` of each layer.
+        alpha : float
+        """
+        if self.bias is not None:
+            # As rows: a product with a column is slow.
+            by_bias = torch.bmm(self.bias.unsqueeze(1), relative.mT).squeeze(1)
+            self.bias.add_(by_bias.add_(delta_sum), alpha=alpha)
+        self.weight.add_(product(relative, self.weight), alpha=alpha)
+
+    def _track(
+        self, tracked: _Tracked, alpha: float, delta: Tensor, y: Tensor, y_weight: Tensor
+    ) -> None:
         r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
-        delta, y, y_weight, *_ = factors
         diagonal = tracked.diagonal
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.
@@ -255,8 +278,10 @@ class LinearStack(Bijection):
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
-        for k in range(self.n_layers):
-            torch.sum(y[k] * delta[k], -1, dtype=torch.float64, out=trace[k])
+        n_at_once = max(1, _BLOCK_ENTRIES // y[0].numel())
+        parts = (tensor.split(n_at_once) for tensor in (y, delta, trace))
+        for y_part, delta_part, trace_part in zip(*parts, strict=True):
+            torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
         update.mul_(alpha)
         trace.add_(1)
         self._keep(tracked.log_abs_det + _log_abs_dets(update), diagonal)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["add_product_", "affine", "linear", "mm", "product", "takes_onednn"]
+__all__ = ["add_product_", "addmm", "affine", "linear", "mm", "product", "takes_onednn"]
 
 # Fewer multiplications than these take no longer than a call.
 _LEAST_MULTIPLICATIONS = 1.5e6
@@ -73,7 +73,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def mm(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
     """Return `a @ b`, of shapes (N, K) and (K, M), in `out`, by oneDNN; see :func:`linear`."""
-    return out.copy_(linear(a, b.T))
+    return out.copy_(_product(a, b))
+
+
+def addmm(bias: Tensor, a: Tensor, b: Tensor, *, alpha: float, out: Tensor) -> Tensor:
+    """Return `bias + alpha * (a @ b)` in `out`, by oneDNN; `bias` is of shape (M,)."""
+    return torch.add(bias, _product(a, b), alpha=alpha, out=out)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -102,13 +107,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         return a @ b
     if a.ndim == 3:
         return torch.stack([_product(left, right) for left, right in zip(a, b, strict=True)])
-    return _product(a, b)
+    return _product(a, b).contiguous()
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     if not a.is_contiguous() and a.numel() > b.numel():
-        # Sooner a copy of the smaller one, and of the result.
-        return linear(b.T, a).T.contiguous()
+        return linear(b.T, a).T  # sooner a copy of the smaller one
     return linear(a, b.T)
 
 

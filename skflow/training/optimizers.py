@@ -114,11 +114,12 @@ class Optimizer(ABC):
         """
         size = 0.0
         for stack in self.stacks:
-            delta, _, y_weight, *_ = _factors(stack)
-            delta_norms, y_weight_norms = (
-                torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (delta, y_weight)
+            delta, y, y_weight, *_ = _factors(stack)
+            delta_norms, other_norms = (
+                torch.linalg.vector_norm(factor, dim=(1, 2))
+                for factor in (delta, y if y_weight is None else y_weight)
             )
-            size += float(torch.dot(delta_norms, y_weight_norms))
+            size += float(torch.dot(delta_norms, other_norms))
         gradients = [p.grad for p in self.others if p.grad is not None]
         if gradients:
             size += float(nn.utils.get_total_norm(gradients))
@@ -188,7 +189,7 @@ class NormalizedRelativeSGD(Optimizer):
         # A mean over batches is less noise and more signal than a single one, and as its
         # changes point the same way for longer, half the rate suits it.
         n_layers = sum(stack.n_layers for stack in self.stacks)
-        averaged = all(_is_averaged(stack.weight.shape[-1], n_rows) for stack in self.stacks)
+        averaged = all(stack.weight.shape[-1] <= n_rows for stack in self.stacks)
         return (0.2 if averaged else 0.4) / math.sqrt(n_layers) / sharpness
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
@@ -203,26 +204,17 @@ class NormalizedRelativeSGD(Optimizer):
         norms = []
         for stack, mean in zip(self.stacks, self._means, strict=True):
             factors = _factors(stack)
-            if self._averages(stack):
+            if factors.y_weight is None:
                 mean.update(factors, whitening if stack in self._followed else 0.0)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
         rate /= max(1.0, float(torch.cat(norms).max()))
         for stack, mean in zip(self.stacks, self._means, strict=True):
-            if self._averages(stack):
+            if _factors(stack).y_weight is None:
                 mean.step(rate)
             else:
                 stack.relative_step(rate)
-
-    @staticmethod
-    def _averages(stack: LinearStack) -> bool:
-        _, n_rows, n_features = _factors(stack).y.shape
-        return _is_averaged(n_features, n_rows)
-
-
-def _is_averaged(n_features: int, n_rows: int) -> bool:
-    return n_features <= n_rows
 
 
 class _RunningMean:
@@ -277,12 +269,8 @@ class _RunningMean:
         """Descend along the mean."""
         assert self.weight_sum is not None
         assert self.bias_sum is not None
-        scale = rate / (1 - _DECAY**self.n_batches)
-        weight, bias = self.stack.weight, self.stack.bias
-        if bias is not None:
-            by_bias = torch.bmm(self.weight_sum, bias.unsqueeze(-1)).squeeze(-1)
-            bias.sub_(by_bias.add_(self.bias_sum), alpha=scale)
-        weight.sub_(product(self.weight_sum, weight), alpha=scale)
+        alpha = -rate / (1 - _DECAY**self.n_batches)
+        self.stack.add_relative_(self.weight_sum, self.bias_sum, alpha=alpha)
 
 
 class Adam(Optimizer):
@@ -356,10 +344,9 @@ def schatten_norms(factors: Factors) -> Tensor:
     norms : Tensor of shape (L,)
         With fewer rows than columns, of :math:`\delta^\top y`, and `m` for the identity.
     """
-    delta, y, _, mass, _ = factors
-    n, d = y.shape[1:]
-    if d <= n:
-        relative = product(delta.mT, y)
+    delta, y, y_weight, mass, _ = factors
+    if y_weight is None:
+        relative = factors.relative()
         relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
         return _schatten_norms(relative)
     # In terms of N×N matrices.

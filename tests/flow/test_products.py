@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU, SplineCoupling, products
-from skflow.flow.products import add_product_, affine, product, takes_onednn
+from skflow.flow.products import add_product_, addmm, affine, mm, product, takes_onednn
 from skflow.training.optimizers import NormalizedRelativeSGD
 from skflow.training.precision import matmul_precision
 
@@ -62,6 +62,23 @@ def test_products_are_those_in_double_precision(a_is_transposed, b_is_transposed
     result = product(a, b)
     assert close(result, a.double() @ b.double())
     assert result.is_contiguous()
+
+
+@onednn
+@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("b_is_transposed", [False, True])
+def test_products_in_given_room_are_those_in_double_precision(b_is_transposed, by_columns):
+    a, b, bias = matrices((90, 30), (30, 30), (30,))
+    if b_is_transposed:
+        b = b.T
+    if by_columns:
+        a = a.T.contiguous().T
+    out = torch.empty_like(a)
+    assert close(mm(a, b, out=out), a.double() @ b.double())
+    expected = bias.double() + 0.5 * a.double() @ b.double()
+    assert close(addmm(bias, a, b, alpha=0.5, out=out), expected)
+    assert out.stride() == a.stride()
 
 
 @onednn

@@ -38,7 +38,7 @@ def deposit(accumulator, stack, base, x, **kwargs):
     return -(log_prob + log_det).mean(), grad_x, factors
 
 
-@pytest.mark.parametrize("n_rows", [12, 60])  # weights on the left of a product, and on the right
+@pytest.mark.parametrize("n_rows", [3, 12])  # fewer than columns, and more
 @pytest.mark.parametrize("accumulator", [fused_accumulator, literal_accumulator])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("base", BASES, ids=lambda b: type(b).__name__)
@@ -66,7 +66,7 @@ def test_equals_the_augmented_gradient(
     assert_close(actual_loss - stack.log_abs_det().sum(), loss)
 
 
-@pytest.mark.parametrize("n_rows", [12, 60])
+@pytest.mark.parametrize("n_rows", [3, 12])
 @pytest.mark.parametrize("activation", [LeakyTanh(), None], ids=repr)
 @pytest.mark.parametrize("bias", [True, False])
 def test_gain_is_a_factor_of_the_weights(bias, activation, n_rows, make_stack, generator):
@@ -84,7 +84,9 @@ def test_gain_is_a_factor_of_the_weights(bias, activation, n_rows, make_stack, g
         torch.testing.assert_close(grad_x, plain[1])
         torch.testing.assert_close(factors.delta, plain[2].delta)
         torch.testing.assert_close(factors.y, plain[2].y)
-        torch.testing.assert_close(8 * factors.y_weight, plain[2].y_weight)
+        expected = plain[2].weight_gradient(8 * stack.weight.detach())
+        torch.testing.assert_close(8 * factors.weight_gradient(stack.weight.detach()), expected)
+        assert (factors.y_weight is None) == (n_rows >= 5)
 
 
 def test_training_does_not_touch_automatic_differentiation(make_stack, generator):

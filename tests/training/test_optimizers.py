@@ -17,11 +17,12 @@ from skflow.flow import (
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
 
 
+@pytest.mark.parametrize("n_rows", [3, 20])  # fewer than columns, and more
 @pytest.mark.parametrize("bias", [True, False])
-def test_sgd_in_place_is_a_step_along_the_relative_gradient(bias, make_stack, generator):
+def test_sgd_in_place_is_a_step_along_the_relative_gradient(bias, n_rows, make_stack, generator):
     stack = make_stack(3, 5, activation=LeakyTanh(), bias=bias)
     flow = Flow([stack], Normal(), n_features=5)
-    x = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    x = torch.randn(n_rows, 5, generator=generator, dtype=torch.float64)
     flow.relative_gradient(x)
     weight, before = stack.weight.detach().clone(), stack.weight.data_ptr()
     expected_weight = weight - 0.05 * stack.factors.weight_gradient(weight)
