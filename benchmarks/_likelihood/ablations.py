@@ -1,15 +1,26 @@
-"""Our estimator with one thing changed at a time, through its public parameters."""
+"""Our estimator with one thing changed at a time.
 
-from skflow import LeakyTanh, SmoothLeakyReLU
+All but two changes go through its public parameters. The gradients of the two are not what it
+offers: the ordinary gradient, and the relative one with the bias rule as published, both by Adam.
+All have the default's budget of epochs and its stopping rule.
+"""
 
-from .contenders import skflow_contender
+from functools import partial
+from unittest import mock
 
-__all__ = ["DEFAULT", "VARIANTS"]
+import torch
+
+from skflow import LeakyTanh, SmoothLeakyReLU, _estimator
+from skflow.training.optimizers import Adam, _adam_step
+
+from .contenders import fit_flow, skflow_contender
+from .task import Contender
+
+__all__ = ["DEFAULT", "contenders"]
 
 DEFAULT = "default"
 
-# name: what is not the default. All have the default's budget of epochs and its stopping rule.
-# The ordinary gradient is not among them: the estimator does not offer it.
+# name: what is not the default
 VARIANTS = {
     DEFAULT: {},
     "start: orthogonal": {"init": "orthogonal"},
@@ -29,5 +40,45 @@ VARIANTS = {
 }
 
 
+class OrdinaryAdam(Adam):
+    """Adam with the ordinary gradient, which takes a solution with each W."""
+
+    def _apply(self, rate, size, whitening):
+        for stack in self.stacks:
+            delta, y, _, mass, _ = stack.factors
+            if stack.bias is not None:
+                stack.bias.grad = delta.sum(1)
+                y = y - stack.bias.unsqueeze(1)
+            relative = delta.mT @ y
+            relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
+            stack.weight.grad = torch.linalg.solve(stack.weight, relative.mT).mT.contiguous()
+        _adam_step(self._dense_adam, rate)
+
+
+class PublishedBiasAdam(Adam):
+    """Adam with the relative gradient, where that of a bias lacks its last term."""
+
+    def _apply(self, rate, size, whitening):
+        for stack in self.stacks:
+            stack.weight.grad = stack.factors.weight_gradient(stack.weight)
+            if stack.bias is not None:
+                gradient = stack.factors.bias_gradient(stack.bias)
+                stack.bias.grad = gradient.add_(stack.bias, alpha=stack.factors.mass)
+        _adam_step(self._dense_adam, rate)
+
+
+GRADIENTS = {
+    "optimiser: Adam, ordinary gradient": OrdinaryAdam,
+    "optimiser: Adam, published bias rule": PublishedBiasAdam,
+}
+
+
+def fit_with(task, adam):
+    with mock.patch.dict(_estimator._OPTIMIZERS, adam=adam):
+        return fit_flow(task, optimizer="adam")
+
+
 def contenders():
-    return {name: skflow_contender(**parameters) for name, parameters in VARIANTS.items()}
+    return {name: skflow_contender(**parameters) for name, parameters in VARIANTS.items()} | {
+        name: Contender(partial(fit_with, adam=adam), "skflow") for name, adam in GRADIENTS.items()
+    }
