@@ -43,7 +43,7 @@ class Factors(NamedTuple):
     .. math::
         \Delta W = \delta^\top (y W) - m W, \qquad \Delta b = \delta^\top (y b + 1) - m b.
 
-    No product or inverse of a D×D matrix is in it. Equations (20), (32) and (33) of the
+    No inverse of a D×D matrix is in it. Equations (20), (32) and (33) of the
     appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks. The mass `m` is how
     often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
 

@@ -134,11 +134,11 @@ class RelativeSGD(Optimizer):
     r"""Stochastic gradient descent along the relative gradient, in place.
 
     .. math::
-        W \leftarrow (1 + \eta m) W - \eta\, \delta^\top (y W),
+        W \leftarrow (1 + \eta m) W - \eta\, \delta^\top y W,
 
-    with `m` the mean weight of the rows. No D×D gradient is formed and no state is kept: the
-    memory is that of the parameters, and :math:`\log|\det W|` is tracked. Cost of a step: that
-    of :meth:`LinearStack.relative_step`.
+    with `m` the mean weight of the rows. No state is kept. Where a batch has fewer rows than
+    columns, no D×D gradient is formed either: the memory is that of the parameters, and
+    :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
     """
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
