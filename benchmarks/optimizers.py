@@ -221,8 +221,8 @@ class Memoryless(RelativeSGD):
     def _size(self):
         return max(float(schatten_norms(stack.factors).max()) for stack in self.stacks)
 
-    def _apply(self, rate, size):
-        super()._apply(rate / max(1.0, size), size)
+    def _apply(self, rate, size, whitening):
+        super()._apply(rate / max(1.0, size), size, whitening)
 
 
 class Frobenius(Memoryless):
@@ -254,7 +254,7 @@ class Dense(Memoryless):
         square = self.changed[..., :-1] @ self.changed[..., :-1].mT
         return float(torch.linalg.vector_norm(square, dim=(1, 2)).sqrt().max())
 
-    def _apply(self, rate, size):
+    def _apply(self, rate, size, whitening):
         (stack,) = self.stacks
         rate /= max(1.0, size)
         ones = torch.ones_like(stack.bias[:, :1])
