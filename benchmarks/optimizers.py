@@ -302,7 +302,8 @@ class Averaged(Memoryless):
         if self.last is not None:
             delta = torch.cat([new[0] / 1.5, self.last[0] / 3], 1)
             y = torch.cat([new[1], self.last[1]], 1)
-            stack.factors = Factors(delta, y, y @ stack.weight)
+            is_wide = y.shape[1] < y.shape[2]
+            stack.factors = Factors(delta, y, y @ stack.weight if is_wide else None)
         self.last = new
         return super().step(rate, *args)
 
