@@ -163,7 +163,7 @@ class Normal(BaseDistribution):
     """
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
-        squared_norm = torch.linalg.vector_norm(z, dim=-1).square()
+        squared_norm = torch.linalg.vecdot(z, z)
         # The scalar, less half of that.
         return torch.rsub(squared_norm, -0.5 * math.log(2 * math.pi) * z.shape[-1], alpha=0.5)
 

@@ -268,13 +268,13 @@ class LinearStack(Bijection):
         self, tracked: _Tracked, alpha: float, delta: Tensor, y: Tensor, y_weight: Tensor
     ) -> None:
         r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
-        diagonal = tracked.diagonal
+        rounded, diagonal = self._diagonal(), tracked.diagonal
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.
-            diagonal = self._diagonal().to(torch.float64, copy=True)
+            diagonal = rounded.to(torch.float64, copy=True)
         else:
             diagonal.add_(torch.linalg.vecdot(delta, y_weight, dim=1), alpha=alpha)
-            self._diagonal().copy_(diagonal)
+            rounded.copy_(diagonal)
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
@@ -443,7 +443,8 @@ class LinearStack(Bijection):
 
     def _stamp(self) -> tuple[int, int]:
         # Changes with every change of the weights, in place or by a move.
-        return self.weight.data_ptr(), self.weight._version
+        weight = self.weight  # which a module takes its time to find
+        return weight.data_ptr(), weight._version
 
     def _drop_caches(self) -> None:
         self._tracked = None
