@@ -207,8 +207,11 @@ def print_ablations(rows):
         cells = []
         for data in sets:
             pairs = paired(table.get((data, DEFAULT), {}), table.get((data, name), {}))
+            if not len(pairs):
+                cells.append(f"{'':13}")
+                continue
             gap = pairs[:, 1].mean() if name == DEFAULT else (pairs[:, 1] - pairs[:, 0]).mean()
-            cells.append(f"{gap:>13.2f}" if len(pairs) else f"{'':13}")
+            cells.append(f"{gap:>13.2f}")
         print(f"  {name:38}" + "".join(cells))
 
 
