@@ -238,7 +238,8 @@ class Spectral(Memoryless):
             # Outside the span of the rows of δ and y, S is −I, whose norm of 1 needs no finding.
             basis = torch.linalg.qr(torch.cat([delta, y], 1).mT).Q
             delta, y = delta @ basis, y @ basis
-        return float(torch.linalg.matrix_norm(minus_identity(delta.mT @ y), 2).max())
+        relative = stack.factors._replace(delta=delta, y=y).relative()
+        return float(torch.linalg.matrix_norm(relative, 2).max())
 
 
 class Dense(Memoryless):
@@ -310,12 +311,7 @@ class Averaged(Memoryless):
 
 def relative_gradient(optimizer):
     (stack,) = optimizer.stacks
-    return minus_identity(stack.factors.delta.mT @ stack.factors.y)
-
-
-def minus_identity(matrices):
-    matrices.diagonal(dim1=1, dim2=2).sub_(1)
-    return matrices
+    return stack.factors.relative()
 
 
 def constant(progress):

@@ -45,12 +45,11 @@ class OrdinaryAdam(Adam):
 
     def _apply(self, rate, size, whitening):
         for stack in self.stacks:
-            delta, y, _, mass, _ = stack.factors
+            factors = stack.factors
             if stack.bias is not None:
-                stack.bias.grad = delta.sum(1)
-                y = y - stack.bias.unsqueeze(1)
-            relative = delta.mT @ y
-            relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
+                stack.bias.grad = factors.delta.sum(1)
+                factors = factors._replace(y=factors.y - stack.bias.unsqueeze(1))
+            relative = factors.relative()
             stack.weight.grad = torch.linalg.solve(stack.weight, relative.mT).mT.contiguous()
         _adam_step(self._dense_adam, rate)
 

@@ -48,8 +48,8 @@ class Factors(NamedTuple):
     often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
 
     Where a batch has fewer rows than columns, the low rank is what makes this cheap. Else
-    :math:`\delta^\top y`, of shape (D, D), is the smaller one of the two products in
-    :math:`\delta^\top y W`, and :math:`y W` is not formed.
+    :math:`S = \delta^\top y - m I`, of shape (D, D), is smaller than :math:`y W`, which is not
+    formed: :math:`\Delta W = S W`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Factors(NamedTuple):
     y : Tensor of shape (L, N, D)
         Pre-activations, bias included.
     y_weight : Tensor of shape (L, N, D) or None, default=None
-        The product :math:`y W` of each layer; None if N is at least D.
+        The product :math:`y W` of each layer; None where N is at least D and it is not needed.
     mass : float, default=1.0
         The mean weight of the rows.
     weights : Tensor of shape (N,) or None, default=None
@@ -72,13 +72,15 @@ class Factors(NamedTuple):
     weights: Tensor | None = None
 
     def relative(self) -> Tensor:
-        r"""Return :math:`\delta^\top y`, of shape (L, D, D). Cost: O(L·N·D²)."""
-        return product(self.delta.mT, self.y)
+        r"""Return :math:`S = \delta^\top y - m I`, of shape (L, D, D). Cost: O(L·N·D²)."""
+        relative = product(self.delta.mT, self.y)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(self.mass)
+        return relative
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²)."""
         if self.y_weight is None:
-            return torch.baddbmm(weight, self.relative(), weight, beta=-self.mass)
+            return product(self.relative(), weight)
         return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
 
     def bias_gradient(self, bias: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ class Workspace:
         # What is kept of an activation until the way back is where δ will be; room for the slopes'
         # logarithms, and for the values, is where the signals will be.
         parts = (delta[:-1].split(n_at_once), slopes.split(n_at_once), rooms)
-        self.blocks = list(zip(*parts, strict=True)) if n_layers > 1 else []
+        self.blocks = list(zip(*parts, strict=True))
 
     def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
         """Whether this is the room that the same arguments would make."""
@@ -189,8 +191,7 @@ def literal_accumulator(
             gradients.append(grad_log_det)
         grad_x, *deltas = torch.autograd.grad(outputs, [start, *accumulators], gradients)
         y = torch.stack(ys)
-        is_wide = y.shape[1] < y.shape[2]
-        factors = Factors(torch.stack(deltas), y, y @ weight.detach() if is_wide else None)
+        factors = Factors(torch.stack(deltas), y, y @ weight.detach())
         return (grad_x if input_gradient else None), factors
 
     return x.detach(), log_det.detach(), pullback

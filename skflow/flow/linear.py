@@ -204,9 +204,9 @@ class LinearStack(Bijection):
         r"""Descend along the relative gradient of :attr:`factors`, in place.
 
         With :math:`\eta` the rate and `m` the mass,
-        :math:`W \leftarrow (1 + \eta m) W - \eta\, \delta^\top y W`, and b alike. The factor
-        :math:`1 + \eta m`, which would take another pass over the weights, is put off: it
-        gathers in :attr:`gain`. Where a batch has fewer rows than columns,
+        :math:`W \leftarrow (1 + \eta m) W - \eta\, \delta^\top y W`, and b alike. Where a
+        batch has fewer rows than columns, the factor :math:`1 + \eta m`, which would take another
+        pass over the weights, is put off: it gathers in :attr:`gain`. There
         :math:`\log|\det W|` is kept up to date by the determinant lemma, if it was known: with
         :math:`\alpha = -\eta / (1 + \eta m)` as the float type rounds it,
 
@@ -228,21 +228,19 @@ class LinearStack(Bijection):
         if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
+        if y_weight is None:
+            self.add_relative_(self.factors.relative(), delta.sum(1), alpha=-rate)
+            return
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
-        if y_weight is None:
-            self.add_relative_(self.factors.relative(), delta.sum(1), alpha=alpha)
-            if bias is not None:
-                bias.mul_(beta)
-        else:
-            tracked = self._known()
-            if bias is not None:
-                # As rows: a product with a column is slow.
-                row = bias.unsqueeze(1)
-                row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
-            add_product_(weight, delta.mT, y_weight, alpha=alpha)
-            if tracked is not None:
-                self._track(tracked, alpha, delta, y, y_weight)
+        tracked = self._known()
+        if bias is not None:
+            # As rows: a product with a column is slow.
+            row = bias.unsqueeze(1)
+            row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
+        add_product_(weight, delta.mT, y_weight, alpha=alpha)
+        if tracked is not None:
+            self._track(tracked, alpha, delta, y, y_weight)
         self.gain *= beta
         if self.gain > _MOST_GAIN:
             self.settle()

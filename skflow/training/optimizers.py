@@ -237,9 +237,8 @@ class _RunningMean:
         if whitening > 0:
             pull = y if weights is None else y * weights.to(y).unsqueeze(-1)
             delta = delta.add(pull, alpha=whitening / y.shape[1])
-            mass *= 1 + whitening
-        relative = product(delta.mT, y)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
+            factors = factors._replace(delta=delta, mass=mass * (1 + whitening))
+        relative = factors.relative()
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
             self.bias_sum = torch.zeros_like(delta[:, 0])
@@ -346,9 +345,7 @@ def schatten_norms(factors: Factors) -> Tensor:
     """
     delta, y, y_weight, mass, _ = factors
     if y_weight is None:
-        relative = factors.relative()
-        relative.diagonal(dim1=-2, dim2=-1).sub_(mass)
-        return _schatten_norms(relative)
+        return _schatten_norms(factors.relative())
     # In terms of N×N matrices.
     gram = torch.bmm(product(delta, delta.mT), product(y, y.mT)).double()
     return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(mass)
