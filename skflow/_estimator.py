@@ -70,7 +70,6 @@ from skflow.training.batches import Batches, Rows, noise_scales
 from skflow.training.history import History
 from skflow.training.incremental import Increment, train_once
 from skflow.training.loop import EpochReport, Stopping, mean_log_prob, retrace, train
-from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import (
     OTHERS_RATE,
     Adam,
@@ -519,7 +518,6 @@ class RelativeGradientFlow(
                 )
 
             task.begin(max_iter)
-            return_freed_memory()
             starts = [deepcopy(core) for _ in noises[1:]]
             self.input_noise_ = noises[0]
             history = attempt(core, 0, report)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from skflow.flow.products import addmm, mm, product, takes_onednn
+from skflow.flow.products import addmm, matmul, mm, product, takes_onednn
 
 if TYPE_CHECKING:
     from skflow.flow.activations import Activation
@@ -107,9 +107,9 @@ class Workspace:
     def __init__(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> None:
         n_layers, d, _ = weight.shape
         self.weight, self.bias, self.n_rows = weight, bias, n_rows
-        onednn = takes_onednn(n_rows, weight)
-        self.mm: Callable[..., Tensor] = mm if onednn else torch.mm
-        self.addmm: Callable[..., Tensor] = addmm if onednn else torch.addmm
+        self.onednn = takes_onednn(n_rows, weight)
+        self.mm: Callable[..., Tensor] = mm if self.onednn else torch.mm
+        self.addmm: Callable[..., Tensor] = addmm if self.onednn else torch.addmm
         self.weights = weight.detach().unbind()
         self.weights_transposed = weight.detach().mT.unbind()
         self.biases = None if bias is None else bias.detach().unbind()
@@ -117,14 +117,15 @@ class Workspace:
         if n_rows < d:
             # δ above y for each layer, so that the way back multiplies both at once.
             stacked = weight.new_empty((n_layers, 2, n_rows, d))
-            products = torch.empty_like(stacked)
-            delta, y, y_weight = stacked[:, 0], stacked[:, 1], products[:, 1]
+            # The results of oneDNN are arrays of their own, so that signals need no room.
+            products = weight.new_empty((n_layers, 1 if self.onednn else 2, n_rows, d))
+            delta, y, signals, y_weight = *stacked.unbind(1), products[:, 0], products[:, -1]
             slopes = weight.new_empty((n_layers - 1, n_rows, d))
             self.layers = stacked.flatten(1, 2).unbind()
             self.layer_products = products.flatten(1, 2).unbind()
-            self.signals = products[:, 0].unbind()
+            self.signals = signals.unbind()
             self.y_weights = y_weight.unbind()
-            rooms = products[1:, 0].split(n_at_once)
+            rooms = signals[1:].split(n_at_once)
         else:
             # From layer to layer, entries of a column lie side by side: rows may be too short for
             # a processor to take several entries at once.
@@ -147,6 +148,16 @@ class Workspace:
         # logarithms, and for the values, is where the signals will be.
         parts = (delta[:-1].split(n_at_once), slopes.split(n_at_once), rooms)
         self.blocks = list(zip(*parts, strict=True))
+
+    def carry_back(self, k: int) -> Tensor:
+        r"""Return :math:`\delta W` of a layer, and put :math:`y W` where it belongs."""
+        if not self.onednn:
+            torch.mm(self.layers[k], self.weights[k], out=self.layer_products[k])
+            return self.signals[k]
+        result = matmul(self.layers[k], self.weights[k])
+        if self.y_weights:  # which lie below
+            self.y_weights[k].copy_(result[self.n_rows :])
+        return result[: self.n_rows]
 
     def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
         """Whether this is the room that the same arguments would make."""
@@ -262,21 +273,16 @@ def fused_accumulator(
             column = grad_log_det.unsqueeze(-1)
             for squashed, slope, _ in space.blocks:
                 activation.log_slope_derivative(squashed, slope, out=squashed).mul_(column)
-        for k in range(len(weight) - 1, -1, -1):
-            w = space.weights[k]
-            if k == 0 and not input_gradient:
-                if space.y_weights:
-                    space.mm(space.ys[0], w, out=space.y_weights[0])
-                return None, space.factors
-            space.mm(space.layers[k], w, out=space.layer_products[k])
-            signal = space.signals[k]
-            if k == 0:
-                break
+        for k in range(len(weight) - 1, 0, -1):
             delta = space.deltas[k - 1]
             if activation is None:
-                torch.mul(signal, gain, out=delta)
+                torch.mul(space.carry_back(k), gain, out=delta)
             else:
-                delta.addcmul_(signal, space.slopes[k - 1], value=gain)
-        return signal.mul_(gain), space.factors
+                delta.addcmul_(space.carry_back(k), space.slopes[k - 1], value=gain)
+        if input_gradient:
+            return space.carry_back(0).mul_(gain), space.factors
+        if space.y_weights:
+            space.mm(space.ys[0], space.weights[0], out=space.y_weights[0])
+        return None, space.factors
 
     return x, log_det, pullback

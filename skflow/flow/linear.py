@@ -267,19 +267,25 @@ class LinearStack(Bijection):
     ) -> None:
         r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
         rounded, diagonal = self._diagonal(), tracked.diagonal
+        is_exact = diagonal is not None
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.
             diagonal = rounded.to(torch.float64, copy=True)
-        else:
-            diagonal.add_(torch.linalg.vecdot(delta, y_weight, dim=1), alpha=alpha)
-            rounded.copy_(diagonal)
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
-        n_at_once = max(1, _BLOCK_ENTRIES // y[0].numel())
-        parts = (tensor.split(n_at_once) for tensor in (y, delta, trace))
-        for y_part, delta_part, trace_part in zip(*parts, strict=True):
-            torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
+        n_layers = max(1, _BLOCK_ENTRIES // y[0].numel())
+        n_rows = max(1, _BLOCK_ENTRIES // y.shape[-1])
+        layers = (t.split(n_layers) for t in (y, delta, y_weight, trace, diagonal))
+        for *with_rows, diagonal_part in zip(*layers, strict=True):
+            rows = (t.split(n_rows, dim=1) for t in with_rows)
+            for y_part, delta_part, y_weight_part, trace_part in zip(*rows, strict=True):
+                torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
+                if is_exact:
+                    change = torch.linalg.vecdot(delta_part, y_weight_part, dim=1)
+                    diagonal_part.add_(change, alpha=alpha)
+        if is_exact:
+            rounded.copy_(diagonal)
         update.mul_(alpha)
         trace.add_(1)
         self._keep(tracked.log_abs_det + _log_abs_dets(update), diagonal)

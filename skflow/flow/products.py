@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["add_product_", "addmm", "affine", "linear", "mm", "product", "takes_onednn"]
+__all__ = [
+    "add_product_",
+    "addmm",
+    "affine",
+    "linear",
+    "matmul",
+    "mm",
+    "product",
+    "takes_onednn",
+]
 
 # Fewer multiplications than these take no longer than a call.
 _LEAST_MULTIPLICATIONS = 1.5e6
@@ -71,14 +80,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Return `a @ b`, of shapes (N, K) and (K, M), by oneDNN; see :func:`linear`.
+
+    If `a` is the larger one and stored by columns, so is the result.
+    """
+    if not a.is_contiguous() and a.numel() > b.numel():
+        return linear(b.T, a).T  # sooner a copy of the smaller one
+    return linear(a, b.T)
+
+
 def mm(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """Return `a @ b`, of shapes (N, K) and (K, M), in `out`, by oneDNN; see :func:`linear`."""
-    return out.copy_(_product(a, b))
+    """Return :func:`matmul` in `out`."""
+    return out.copy_(matmul(a, b))
 
 
 def addmm(bias: Tensor, a: Tensor, b: Tensor, *, alpha: float, out: Tensor) -> Tensor:
     """Return `bias + alpha * (a @ b)` in `out`, by oneDNN; `bias` is of shape (M,)."""
-    return torch.add(bias, _product(a, b), alpha=alpha, out=out)
+    return torch.add(bias, matmul(a, b), alpha=alpha, out=out)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -106,14 +125,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     if not takes_onednn(a.shape[-2], b) or _is_differentiated(a, b):
         return a @ b
     if a.ndim == 3:
-        return torch.stack([_product(left, right) for left, right in zip(a, b, strict=True)])
-    return _product(a, b).contiguous()
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    if not a.is_contiguous() and a.numel() > b.numel():
-        return linear(b.T, a).T  # sooner a copy of the smaller one
-    return linear(a, b.T)
+        return torch.stack([matmul(left, right) for left, right in zip(a, b, strict=True)])
+    return matmul(a, b).contiguous()
 
 
 def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:

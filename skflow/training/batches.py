@@ -248,8 +248,11 @@ class Batches:
                 1, len(x) - 1, (), generator=self.generator, device=self.generator.device
             )
         )
-        difference = x.roll(shift, 0).sub_(x.roll(shift + 1, 0))
-        return batch._replace(x=torch.addcmul(x, difference, self.noise))
+        n_columns = max(1, _BLOCK_ENTRIES // len(x))
+        for part, noise in zip(x.split(n_columns, 1), self.noise.split(n_columns), strict=True):
+            difference = part.roll(shift, 0).sub_(part.roll(shift + 1, 0))
+            part.addcmul_(difference, noise)
+        return batch
 
     def _shuffled(self) -> Iterator[Batch]:
         if self.batch_size == len(self.rows):

@@ -12,6 +12,7 @@ from torch import Tensor
 from skflow.flow.network import Flow
 from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
+from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
 from skflow.training.precision import MatmulPrecision
 from skflow.training.schedule import Budget, annealing, whitening
@@ -148,6 +149,7 @@ def train(
             flow.load_state_dict(best)
         return replace(history, n_steps=steps.n_taken, log_det_drift=end_training(flow))
 
+    return_freed_memory()
     for epoch in range(1, stopping.max_iter + 1):
         steps.begin_epoch()
         started_at = budget.progress

@@ -3,20 +3,31 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import cache
+
+import torch
 
 __all__ = ["return_freed_memory"]
 
 
 def return_freed_memory() -> None:
-    """Let the C library give what has been freed back to the system, where it would keep it.
+    """Let the libraries below give what has been freed back to the system, where they keep it.
 
-    That of Linux keeps tens of megabytes once arrays of some megabytes have come and gone.
+    The C library of Linux keeps tens of megabytes once arrays of some megabytes have come and
+    gone, and MKL what its factorisations took. Cost: some milliseconds.
     """
-    trim = _malloc_trim() if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    for function, arguments in _functions():
+        function(*arguments)
 
 
-def _malloc_trim() -> Callable[[int], int] | None:
-    # Of glibc; not every C library has it.
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+@cache
+def _functions() -> list[tuple[Callable[..., int], tuple[int, ...]]]:
+    if sys.platform != "linux":
+        return []
+    # Of this thread alone, as others may be at work. Not all builds of PyTorch have MKL, nor all C
+    # libraries a `malloc_trim`: what is missing is None.
+    found = (
+        (getattr(ctypes.CDLL(torch._C.__file__), "mkl_serv_thread_free_buffers", None), ()),
+        (getattr(ctypes.CDLL(None), "malloc_trim", None), (0,)),
+    )
+    return [(function, arguments) for function, arguments in found if function is not None]

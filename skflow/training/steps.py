@@ -12,12 +12,16 @@ from skflow.exceptions import DivergenceError
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.training.batches import Batch
+from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import Optimizer
 from skflow.training.precision import MatmulPrecision, matmul_precision
 
 __all__ = ["Steps", "end_training"]
 
 _MAX_FAILURES = 20
+
+# From so many parameters on, a step takes so long that giving its room back costs nothing.
+_MANY_PARAMETERS = 2**25
 
 
 class Steps:
@@ -60,6 +64,7 @@ class Steps:
         self.precision = precision
         self.n_taken = 0
         self._n_failures = 0
+        self._is_large = sum(p.numel() for p in flow.parameters()) >= _MANY_PARAMETERS
 
     def begin_epoch(self) -> None:
         """Record losses anew."""
@@ -96,9 +101,13 @@ class Steps:
         """
         with matmul_precision(self.precision):
             loss = self.flow.relative_gradient(*batch)
+            if self._is_large:
+                return_freed_memory()
             taken = self.optimizer.step(
                 self.rate * share, self.others_rate * share, whitening=whitening
             )
+        if self._is_large:
+            return_freed_memory()
         if taken:
             self.n_taken += 1
             self._n_failures = 0

@@ -55,6 +55,18 @@ def test_noise_differs_between_epochs(generator):
     assert not torch.equal(one.x, two.x)
 
 
+def test_noise_of_many_columns_is_added_in_parts(generator, monkeypatch):
+    data = torch.randn(50, 7, generator=generator)
+    kept = data.clone()
+    noise = torch.linspace(0.1, 0.4, 7)
+    (whole,) = Batches(Rows(data), 50, torch.Generator().manual_seed(0), noise=noise)
+    monkeypatch.setattr("skflow.training.batches._BLOCK_ENTRIES", 2 * 50)
+    (parts,) = Batches(Rows(data), 50, torch.Generator().manual_seed(0), noise=noise)
+    assert torch.equal(parts.x, whole.x)
+    assert not torch.equal(whole.x, data)
+    assert torch.equal(data, kept)
+
+
 def test_values_that_repeat_have_no_noise(generator):
     x = torch.randn(50, 3, generator=generator)
     x[:, 1] = x[:, 1].sign()

@@ -62,7 +62,9 @@ def test_sgd_calls_nothing_cubic_in_the_columns(make_stack, generator, monkeypat
     torch.testing.assert_close(tracked, expected, atol=1e-10, rtol=0)
 
 
-def test_tracked_log_determinant_stays_exact_in_float32(generator):
+@pytest.mark.parametrize("block_entries", [2**18, 5 * 64])  # all at once, or a few rows
+def test_tracked_log_determinant_stays_exact_in_float32(generator, monkeypatch, block_entries):
+    monkeypatch.setattr("skflow.flow.linear._BLOCK_ENTRIES", block_entries)
     stack = LinearStack(2, 64, activation=LeakyTanh())
     flow = Flow([stack], Normal(), n_features=64)
     mixing = torch.eye(64) + 0.05 * torch.randn(64, 64, generator=generator)
