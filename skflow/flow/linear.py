@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -274,16 +274,13 @@ class LinearStack(Bijection):
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
-        n_layers = max(1, _BLOCK_ENTRIES // y[0].numel())
-        n_rows = max(1, _BLOCK_ENTRIES // y.shape[-1])
-        layers = (t.split(n_layers) for t in (y, delta, y_weight, trace, diagonal))
-        for *with_rows, diagonal_part in zip(*layers, strict=True):
-            rows = (t.split(n_rows, dim=1) for t in with_rows)
-            for y_part, delta_part, y_weight_part, trace_part in zip(*rows, strict=True):
-                torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
-                if is_exact:
-                    change = torch.linalg.vecdot(delta_part, y_weight_part, dim=1)
-                    diagonal_part.add_(change, alpha=alpha)
+        for y_part, delta_part, y_weight_part, trace_part, diagonal_part in _in_blocks(
+            y, delta, y_weight, trace, diagonal
+        ):
+            torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
+            if is_exact:
+                change = torch.linalg.vecdot(delta_part, y_weight_part, dim=1)
+                diagonal_part.add_(change, alpha=alpha)
         if is_exact:
             rounded.copy_(diagonal)
         update.mul_(alpha)
@@ -464,6 +461,21 @@ class LinearStack(Bijection):
         kept = state.pop("_kept_log_abs_det")
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.set_extra_state(kept)
+
+
+def _in_blocks(
+    y: Tensor, delta: Tensor, y_weight: Tensor, trace: Tensor, diagonal: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield them; if they are large, some layers of them at a time, or some rows of a layer."""
+    if y.numel() <= _BLOCK_ENTRIES:
+        yield y, delta, y_weight, trace, diagonal
+        return
+    n_layers = max(1, _BLOCK_ENTRIES // y[0].numel())
+    n_rows = max(1, _BLOCK_ENTRIES // y.shape[-1])
+    layers = (tensor.split(n_layers) for tensor in (y, delta, y_weight, trace, diagonal))
+    for *with_rows, diagonal_part in zip(*layers, strict=True):
+        for parts in zip(*(tensor.split(n_rows, dim=1) for tensor in with_rows), strict=True):
+            yield *parts, diagonal_part
 
 
 def _log_abs_dets(matrices: Tensor) -> Tensor:
