@@ -1,6 +1,7 @@
 """Deep density estimation that behaves like scikit-learn."""
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
+from skflow._architecture import default_bijections
 from skflow._estimator import RelativeGradientFlow
 from skflow._outliers import FlowOutlierDetector
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
@@ -14,6 +15,7 @@ __all__ = [
     "RelativeGradientFlow",
     "SmoothLeakyReLU",
     "datasets",
+    "default_bijections",
     "exceptions",
     "inspection",
     "metrics",

@@ -12,16 +12,12 @@ import torch
 from skflow.flow import (
     Activation,
     AffineCoupling,
-    BaseDistribution,
     Bijection,
-    DistributionLike,
     ElementwiseSpline,
-    Flow,
     LeakyTanh,
     LinearStack,
     SmoothLeakyReLU,
     SplineCoupling,
-    Standardize,
 )
 
 __all__ = [
@@ -30,6 +26,7 @@ __all__ = [
     "Architecture",
     "are_few",
     "default_batch_size",
+    "default_bijections",
     "default_input_noise",
     "default_max_iter",
     "default_weight_decay",
@@ -126,10 +123,16 @@ class Architecture:
 
     Parameters
     ----------
-    n_rows, n_features : int
-    n_layers : int or "auto"
-    activation : str or Activation
-    coupling : {"auto", "affine", "spline"} or None
+    n_rows : int
+        The number N of rows.
+    n_features : int
+        The number D of columns.
+    n_layers : int or "auto", default="auto"
+        The number of dense layers.
+    activation : str or Activation, default="auto"
+        What stands between them.
+    coupling : {"auto", "affine", "spline"} or None, default="auto"
+        What stands before each activation.
     """
 
     def __init__(
@@ -137,9 +140,9 @@ class Architecture:
         n_rows: int,
         n_features: int,
         *,
-        n_layers: int | Literal["auto"],
-        activation: str | Activation,
-        coupling: str | None,
+        n_layers: int | Literal["auto"] = "auto",
+        activation: str | Activation = "auto",
+        coupling: str | None = "auto",
     ) -> None:
         self.n_rows = n_rows
         self.n_features = n_features
@@ -166,35 +169,45 @@ class Architecture:
                 n_layers = 3 if small else 6
         self.n_layers = n_layers
 
-    def build(
+    def bijections(
         self,
-        standardize: Standardize,
-        base: BaseDistribution | DistributionLike,
         *,
-        bias: bool,
-        init: Literal["orthogonal", "whiten"],
-        dtype: torch.dtype,
-    ) -> Flow:
-        """Return a flow whose first bijection is `standardize`."""
+        bias: bool = True,
+        init: Literal["orthogonal", "whiten"] = "whiten",
+        dtype: torch.dtype = torch.float32,
+    ) -> list[Bijection]:
+        """Return what stands between standardised rows and latents.
+
+        Parameters
+        ----------
+        bias : bool, default=True
+            Whether the dense layers have a bias.
+        init : {"whiten", "orthogonal"}, default="whiten"
+            How the first dense layer starts: as the symmetric whitening matrix of what flows
+            in, or as a random orthogonal matrix, as all other layers do.
+        dtype : torch.dtype, default=torch.float32
+            The precision of the parameters.
+
+        Returns
+        -------
+        bijections : list of Bijection
+        """
         dense = partial(LinearStack, n_features=self.n_features, bias=bias, dtype=dtype)
-        bijections: list[Bijection] = [standardize]
         fixed = None if self.activation == "spline" else self._fixed_activation()
         if fixed is not None and self.coupling is None:
-            bijections.append(dense(self.n_layers, activation=fixed, init=init))
-        else:
-            if fixed is None:
-                bijections.append(self._spline(first=True, dtype=dtype))
-            bijections.append(dense(1, init=init))
-            for _ in range(self.n_layers - 1):
-                if self.coupling is not None:
-                    bijections.append(self._coupling(dtype))
-                bijections.append(
-                    self._spline(first=False, dtype=dtype) if fixed is None else deepcopy(fixed)
-                )
-                bijections.append(dense(1, init="orthogonal"))
-        flow = Flow(bijections, base, n_features=self.n_features)
-        flow.base.to(dtype)
-        return flow
+            return [dense(self.n_layers, activation=fixed, init=init)]
+        bijections: list[Bijection] = []
+        if fixed is None:
+            bijections.append(self._spline(first=True, dtype=dtype))
+        bijections.append(dense(1, init=init))
+        for _ in range(self.n_layers - 1):
+            if self.coupling is not None:
+                bijections.append(self._coupling(dtype))
+            bijections.append(
+                self._spline(first=False, dtype=dtype) if fixed is None else deepcopy(fixed)
+            )
+            bijections.append(dense(1, init="orthogonal"))
+        return bijections
 
     def _fixed_activation(self) -> Activation:
         if isinstance(self.activation, Activation):
@@ -220,3 +233,56 @@ class Architecture:
             return AffineCoupling(self.n_features, n_hidden=n_hidden, dtype=dtype)
         n_bins = 8 if self.n_rows >= _MANY_ROWS else 4
         return SplineCoupling(self.n_features, n_hidden=n_hidden, n_bins=n_bins, dtype=dtype)
+
+
+def default_bijections(
+    n_rows: int,
+    n_features: int,
+    *,
+    n_layers: int | Literal["auto"] = "auto",
+    activation: str | Activation = "auto",
+    coupling: Literal["auto", "affine", "spline"] | None = "auto",
+    bias: bool = True,
+    init: Literal["orthogonal", "whiten"] = "whiten",
+    dtype: torch.dtype = torch.float32,
+) -> list[Bijection]:
+    """Return the bijections that a flow for so many rows and columns consists of by default.
+
+    They map standardised rows to latents. Pass a function that changes some of them, or other
+    arguments, as `bijections` of :class:`~skflow.RelativeGradientFlow`.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number N of rows that will be fitted.
+    n_features : int
+        The number D of columns.
+    n_layers : int or "auto", default="auto"
+        The number of dense layers.
+    activation : str or Activation, default="auto"
+        What stands between them, as for :class:`~skflow.RelativeGradientFlow`.
+    coupling : {"auto", "affine", "spline"} or None, default="auto"
+        What stands before each activation, as for :class:`~skflow.RelativeGradientFlow`.
+    bias : bool, default=True
+        Whether the dense layers have a bias.
+    init : {"whiten", "orthogonal"}, default="whiten"
+        How the first dense layer starts: as the symmetric whitening matrix of the rows, or as a
+        random orthogonal matrix, as all other layers do.
+    dtype : torch.dtype, default=torch.float32
+        The precision of the parameters.
+
+    Returns
+    -------
+    bijections : list of Bijection
+        In the order in which rows flow through them. New at each call.
+
+    Examples
+    --------
+    >>> from skflow import default_bijections
+    >>> len(default_bijections(5000, 2))  # a spline; 6 layers with couplings and splines between
+    17
+    """
+    architecture = Architecture(
+        n_rows, n_features, n_layers=n_layers, activation=activation, coupling=coupling
+    )
+    return architecture.bijections(bias=bias, init=init, dtype=dtype)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable
-from copy import copy, deepcopy
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -32,9 +33,12 @@ from skflow._architecture import (
     default_max_iter,
     default_weight_decay,
 )
+from skflow._columns import degenerate_columns
 from skflow._documentation import DocumentationLinkMixin
 from skflow._fit_task import CallbackSupportMixin, FitTask
-from skflow._progress import shown_progress
+from skflow._progress import Show, shown_progress
+from skflow._state import become, own_autograd_mode, snapshot
+from skflow._summary import SummaryMixin
 from skflow._validation import (
     HasMethods,
     Interval,
@@ -43,6 +47,7 @@ from skflow._validation import (
     array_like,
     as_numpy,
     as_tensor,
+    column_label,
     framed,
     latents,
     resolve_device,
@@ -51,20 +56,23 @@ from skflow._validation import (
     torch_generator,
     unchanged_on_error,
 )
+from skflow.exceptions import DivergenceError
 from skflow.flow import (
     Activation,
     BaseDistribution,
+    Bijection,
     DistributionLike,
     ElementwiseSpline,
     Flow,
     HyperbolicSecant,
+    LinearStack,
     Logistic,
     Normal,
     NormalMixture,
     Standardize,
     StudentT,
 )
-from skflow.flow.standardize import column_ranges
+from skflow.flow.standardize import column_ranges, constant_columns
 from skflow.flow.weighted import row_counts
 from skflow.training.batches import Batches, Rows, noise_scales
 from skflow.training.history import History
@@ -93,7 +101,7 @@ _OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
     "sgd": RelativeSGD,
     "adam": Adam,
 }
-_Report = Callable[[EpochReport], bool]
+_Report = Callable[[EpochReport], bool | None]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # What the weights start from. Of more columns than this, no covariance matrix is formed.
@@ -108,6 +116,19 @@ _MANY_ROWS = 10_000
 # attempt may take.
 _MORE_NOISE = 4.0
 _SHARE_OF_AN_ATTEMPT = 0.3
+
+# More layers, and higher rates, are mistakes.
+_MOST_LAYERS = 1000
+_MOST_RATE = 1000.0
+
+# By how many nats a validation score must rise to count as higher.
+_LEAST_RISE = 1e-4
+
+# The entries of the rows that a fit is checked with at its end, in so many rows, and by how many
+# nats it may end below its start.
+_CHECKED_ENTRIES = 2**18
+_FEWEST_CHECKED, _MOST_CHECKED = 16, 2048
+_MOST_LOST = 1.0
 
 # From how many of them the sharpness of the base distribution is estimated.
 _SHARPNESS_ROWS = 256
@@ -134,6 +155,7 @@ class _Sample(NamedTuple):
 
 
 class RelativeGradientFlow(
+    SummaryMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,
@@ -178,16 +200,11 @@ class RelativeGradientFlow(
         so does any distribution of :mod:`torch.distributions` of numbers, or of vectors with an
         entry for each column.
 
-    bias : bool, default=True
-        Whether the dense layers have a bias.
-
-    init : {"whiten", "orthogonal"}, default="whiten"
-        How the first layer starts: as the symmetric whitening matrix of the data, shrunk
-        where it is not known well, or as a random orthogonal matrix, as all other layers do.
-
-    standardize : bool, default=True
-        Whether to centre the columns and scale them to unit variance first. The scores
-        account for it: they are in the units of `X` all the same.
+    bijections : callable or None, default=None
+        Makes the network, in place of `n_layers`, `activation` and `coupling`. It is called with
+        the numbers of rows and of columns, and returns the bijections between standardised rows
+        and latents, in order. :func:`~skflow.default_bijections` makes those of the default, to
+        change or to extend; :mod:`skflow.flow` has more, and the contract for your own.
 
     optimizer : {"relative", "sgd", "adam"}, default="relative"
         What is done with the relative gradient. "relative" normalises it, so that each step is
@@ -241,9 +258,6 @@ class RelativeGradientFlow(
         again and the learning rate falls to zero over as many epochs more; then `fit` ends.
         Only used with `early_stopping`.
 
-    tol : float, default=1e-4
-        By how many nats a validation score must rise to count as higher.
-
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the GPU that `X` is on, or CUDA if it is there.
 
@@ -283,23 +297,46 @@ class RelativeGradientFlow(
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if `X` had any that are all strings.
 
+    n_layers_ : int
+        The number of dense layers of `flow_`.
+
+    batch_size_ : int
+        The number of rows in a step.
+
+    max_iter_ : int
+        The number of epochs over which the learning rate was to fall to zero.
+
+    learning_rate_ : float
+        The highest learning rate of the dense layers, lowered if steps were not finite.
+
     input_noise_ : float
-        The `input_noise` that was used; none by :meth:`partial_fit`.
+        The `input_noise` that was added. It is 0 after :meth:`partial_fit`, and where no column
+        bears noise.
 
     n_iter_ : int
-        The number of epochs, a last one that was cut short by `max_time` included. Where the flow
-        was fitted anew to all rows, this and what follows tell of the fit before.
+        The number of epochs, a last one that was cut short by `max_time` included.
+
+    n_samples_seen_ : int
+        The number of rows in :meth:`fit`, and in all calls of :meth:`partial_fit` since.
+
+    fit_time_ : float
+        The seconds that the last call of :meth:`fit` or :meth:`partial_fit` took.
 
     loss_curve_ : list of float
         Mean negative log-likelihood of the batches of each epoch, noise included, in nats.
 
     validation_scores_ : list of float
-        Mean log-likelihood of the held-out rows after each epoch, in nats. Empty without
-        `early_stopping`.
+        Mean log-likelihood of the held-out rows after each epoch, in nats. It is empty if no row
+        was held out from this fit: without `early_stopping`, and where `candidates_` chose.
 
     best_validation_score_ : float or None
-        The highest of them, that of the weights that were kept; None without
-        `early_stopping`.
+        The highest mean log-likelihood of held-out rows, in nats, which chose the weights or the
+        candidate. It is None without `early_stopping`.
+
+    candidates_ : list of dict
+        The fits that chose how fewer than 1,000 rows were fitted. Each has its `input_noise`, its
+        `loss_curve`, its `validation_scores` and its `best_validation_score`, as the attributes
+        of these names. It is empty if there were none.
 
     log_det_ : float
         The sum of :math:`\log|\det W|` over the dense layers, in nats.
@@ -326,8 +363,8 @@ class RelativeGradientFlow(
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
     ends the fit, which then keeps its best weights: see :ref:`watching`. Fewer than 1,000 rows are
-    fitted up to three times, as `input_noise` and `early_stopping` say. Callbacks and `verbose`
-    show the first.
+    fitted up to three times, as `input_noise` and `early_stopping` say. `verbose` shows all of
+    these fits, and callbacks see the first.
 
     Frames, and arrays of other libraries than NumPy, are taken and given back as
     :ref:`frames_and_arrays` says.
@@ -359,9 +396,7 @@ class RelativeGradientFlow(
         activation: str | Activation = "auto",
         coupling: Literal["auto", "affine", "spline"] | None = "auto",
         base_distribution: str | DistributionLike = "normal",
-        bias: bool = True,
-        init: Literal["orthogonal", "whiten"] = "whiten",
-        standardize: bool = True,
+        bijections: Callable[[int, int], Iterable[Bijection]] | None = None,
         optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
@@ -371,7 +406,6 @@ class RelativeGradientFlow(
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 30,
-        tol: float = 1e-4,
         device: str = "auto",
         dtype: Literal["float32", "float64"] = "float32",
         matmul_precision: MatmulPrecision = "highest",
@@ -383,9 +417,7 @@ class RelativeGradientFlow(
         self.activation = activation
         self.coupling = coupling
         self.base_distribution = base_distribution
-        self.bias = bias
-        self.init = init
-        self.standardize = standardize
+        self.bijections = bijections
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -395,7 +427,6 @@ class RelativeGradientFlow(
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.device = device
         self.dtype = dtype
         self.matmul_precision = matmul_precision
@@ -404,15 +435,13 @@ class RelativeGradientFlow(
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
         "activation": [StrOptions({"auto", *ACTIVATIONS}), Activation],
         "coupling": [StrOptions({"auto", *COUPLINGS}), None],
         "base_distribution": [StrOptions(set(_BASES)), HasMethods(["log_prob", "sample"])],
-        "bias": ["boolean"],
-        "init": [StrOptions({"orthogonal", "whiten"})],
-        "standardize": ["boolean"],
+        "bijections": [callable, None],
         "optimizer": [StrOptions(set(_OPTIMIZERS))],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "input_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -420,7 +449,6 @@ class RelativeGradientFlow(
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "device": [str],
         "dtype": [StrOptions(set(_DTYPES))],
         "matmul_precision": [StrOptions({"highest", "high", "medium"})],
@@ -457,84 +485,119 @@ class RelativeGradientFlow(
         Raises
         ------
         DivergenceError
-            If training cannot go on, however low the learning rate.
+            If training cannot go on, however low the learning rate, or if it ends with a density
+            that is not finite.
 
         Warns
         -----
         RuntimeWarning
-            If a step was not finite: it is skipped, and the learning rate is halved.
+            If steps were not finite: they are skipped, and each halves the learning rate. Also
+            if the fit ends below its start.
         UserWarning
-            If there are constant columns.
+            If columns have no density: constant ones, whole numbers that repeat, and copies.
         """
         started = time.perf_counter()
         task = FitTask(self, X, y, sample_weight)
-        with unchanged_on_error(self), shown_progress(self.verbose) as show:
-            sample = self._sample(X, sample_weight, first=True)
-            device = resolve_device(self.device, sample.data.device)
-            generator = torch_generator(self.random_state, device)
-            continued = self.warm_start and hasattr(self, "flow_")
-            flow = self._continued_flow(sample) if continued else self._new_flow(sample)
-            standardize, core = _split(flow.to(device))
-
-            n_validation = self._n_validation(sample.n_rows)
-            n_training = sample.n_rows - n_validation
-            batch_size = self._batch_size(n_training)
-            order = _random_order(sample, batch_size, generator)
-            constant = _constant_columns(sample)
-            every = self._rows(sample, order, standardize, constant, generator)
-            validation = every.subset(slice(n_validation))
-            inputs = every.subset(slice(n_validation, None))
-            sharpness = _start(core, inputs, validation, generator, continued=continued)
-            weight_unit = inputs.mean_weight
-            few = self.early_stopping and are_few(sample.n_rows, core.n_features)
-            max_iter = self._max_iter(n_training, batch_size)
-            noises = self._input_noises(n_training, core.n_features, few=few)
-
-            def attempt(core: Flow, k: int, report: _Report | None = None) -> History:
-                max_time = self.max_time
-                if few and max_time is not None:
-                    max_time *= (k + 1) * _SHARE_OF_AN_ATTEMPT
-                return train(
-                    core,
-                    **self._training(core, inputs, generator, sharpness, noises[k]),
-                    stopping=Stopping(
-                        max_iter=max_iter,
-                        max_time=max_time,
-                        started=started,
-                        n_iter_no_change=self.n_iter_no_change,
-                        tol=self.tol,
-                    ),
-                    validation=validation if self.early_stopping else None,
-                    standard_errors=1.0 if few and not continued else 0.0,
-                    offset=standardize.log_det,
-                    report=report,
-                )
-
-            def report(epoch: EpochReport) -> bool:
-                show(epoch)
-                return task.end_epoch(
-                    is_last=epoch.progress >= 1,
-                    fitted=lambda: self._if_ended(epoch, flow, core, sample, continued=continued),
-                )
-
-            task.begin(max_iter)
-            starts = [deepcopy(core) for _ in noises[1:]]
-            self.input_noise_ = noises[0]
-            history = attempt(core, 0, report)
-            if few and not history.interrupted:
-                for k, start in enumerate(starts, 1):
-                    other = attempt(start, k)
-                    if _is_better(other, history):
-                        history, self.input_noise_ = other, noises[k]
-                flow, history = self._refit(
-                    sample, every, core, history, generator, continued=continued
-                )
-            self._expose(flow, history, sample, continued=continued)
-            self._increment = Increment(
-                n_training, constant, weight_unit, sharpness, n_steps=history.n_steps
-            )
+        with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
+            fitted = snapshot(self)
+            fitted._fit(X, sample_weight, started, task, show)
+            become(self, fitted)
             task.end()
         return self
+
+    def _fit(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        started: float,
+        task: FitTask,
+        show: Show,
+    ) -> None:
+        """Do what :meth:`fit` does, in an estimator that nobody else sees yet."""
+        sample = self._sample(X, sample_weight, first=True)
+        device = resolve_device(self.device, sample.data.device)
+        generator = torch_generator(self.random_state, device)
+        continued = self.warm_start and hasattr(self, "flow_")
+        flow = self._continued_flow(sample) if continued else self._new_flow(sample)
+        standardize, core = _split(flow.to(device))
+
+        n_validation = self._n_validation(sample.n_rows)
+        n_training = sample.n_rows - n_validation
+        self.batch_size_ = self._batch_size(n_training)
+        order = _random_order(sample, self.batch_size_, generator)
+        constant = self._degenerate_columns(sample)
+        every = self._rows(sample, order, standardize, constant, generator)
+        validation = every.subset(slice(n_validation))
+        inputs = every.subset(slice(n_validation, None))
+        sharpness = _start(core, inputs, validation, generator, continued=continued)
+        checked = inputs.subset(slice(_n_checked(core.n_features)))
+        score_before = mean_log_prob(core, checked)
+        few = self.early_stopping and are_few(sample.n_rows, core.n_features)
+        self.max_iter_ = self._max_iter(n_training, self.batch_size_)
+        noises = self._input_noises(inputs, few=few)
+        n_fits = len(noises) + 1 if few else 1
+
+        def attempt(core: Flow, k: int, report: _Report) -> History:
+            max_time = self.max_time
+            if few and max_time is not None:
+                max_time *= (k + 1) * _SHARE_OF_AN_ATTEMPT
+            return train(
+                core,
+                **self._training(core, inputs, generator, sharpness, noises[k]),
+                stopping=Stopping(
+                    max_iter=self.max_iter_,
+                    max_time=max_time,
+                    started=started,
+                    n_iter_no_change=self.n_iter_no_change,
+                    tol=_LEAST_RISE,
+                ),
+                validation=validation if self.early_stopping else None,
+                standard_errors=1.0 if few and not continued else 0.0,
+                offset=standardize.log_det,
+                report=report,
+            )
+
+        def increment(history: History) -> Increment:
+            return Increment(
+                n_training, constant, inputs.mean_weight, sharpness, n_steps=history.n_steps
+            )
+
+        def report(epoch: EpochReport) -> bool:
+            show(epoch, fit=1, n_fits=n_fits)
+            return task.end_epoch(
+                is_last=epoch.progress >= 1,
+                fitted=lambda: self._if_ended(
+                    epoch, flow, core, sample, increment, started, continued=continued
+                ),
+            )
+
+        def report_of(fit: int) -> _Report:
+            return lambda epoch: show(epoch, fit=fit, n_fits=n_fits)
+
+        task.begin(self.max_iter_)
+        starts = [deepcopy(core) for _ in noises[1:]]
+        self.input_noise_ = noises[0]
+        self.candidates_: list[dict[str, Any]] = []
+        history = attempt(core, 0, report)
+        n_skipped = history.n_skipped
+        if few and not history.interrupted:
+            self.candidates_.append(_candidate(history, noises[0]))
+            for k, start in enumerate(starts, 1):
+                other = attempt(start, k, report_of(k + 1))
+                n_skipped += other.n_skipped
+                self.candidates_.append(_candidate(other, noises[k]))
+                if _is_better(other, history):
+                    history, self.input_noise_ = other, noises[k]
+            flow, history = self._refit(
+                sample, every, core, history, generator, report_of(n_fits), continued=continued
+            )
+            n_skipped += history.n_skipped
+        _, core = _split(flow)
+        _check_outcome(core, checked, score_before, history.rate)
+        if n_skipped:
+            _warn_of_skipped_steps(n_skipped, history.rate)
+        self._expose(flow, history, sample, started, continued=continued)
+        self._increment = increment(history)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -570,15 +633,16 @@ class RelativeGradientFlow(
         Raises
         ------
         DivergenceError
-            If training cannot go on, however low the learning rate.
+            If training cannot go on, however low the learning rate, or if the density is not
+            finite after the call.
 
         Warns
         -----
         RuntimeWarning
-            If a step was not finite: it is skipped, and the learning rate is halved for the rest
-            of this call.
+            If steps were not finite: they are skipped, and each halves the learning rate for the
+            rest of this call.
         UserWarning
-            If there are constant columns in the first call.
+            If columns of the first call have no density, as for :meth:`fit`.
 
         Notes
         -----
@@ -596,49 +660,60 @@ class RelativeGradientFlow(
         >>> flow.n_samples_seen_
         2500
         """
-        with unchanged_on_error(self):
-            first = not hasattr(self, "flow_")
-            sample = self._sample(X, sample_weight, first=first, method="partial_fit")
-            device = resolve_device(self.device, sample.data.device)
-            kept = None if first else self._increment.seed
-            generator = torch_generator(self.random_state if kept is None else kept, device)
-            flow = self._new_flow(sample) if first else deepcopy(self.flow_)
-            standardize, core = _split(flow.to(device))
-            if first:
-                order = _random_order(sample, sample.n_rows, generator)
-                constant = _constant_columns(sample)
-                inputs = self._rows(sample, order, standardize, constant, generator)
-                sharpness = _start(core, inputs, inputs.subset(slice(0)), generator)
-                increment = Increment(sample.n_rows, constant, inputs.mean_weight, sharpness)
-            else:
-                increment = self._increment
-                inputs = self._rows(
-                    sample, sample.which, standardize, increment.constant, generator
-                )
-
-            trained = increment.resume(core)
-            batch_size = self._batch_size(increment.n_rows)
-            n_seen = sample.n_rows + (0 if first else self.n_samples_seen_)
-            optimizer = self._optimizer(trained, n_seen)
-            rate, others_rate = self._rates(optimizer, batch_size, increment.sharpness)
-            unit = increment.weight_unit
-            batches = Batches(inputs, batch_size, generator, every_row=True, weight_unit=unit)
-            self.input_noise_ = 0.0
-            history, increment = train_once(
-                core,
-                trained,
-                batches,
-                optimizer,
-                increment,
-                rate=_LASTING_SHARE * rate,
-                others_rate=_LASTING_OTHERS_SHARE * others_rate,
-                batch_size=batch_size,
-                offset=standardize.log_det,
-                precision=self.matmul_precision,
-            )
-            self._expose(flow, history, sample, continued=not first)
-            self._increment = increment
+        started = time.perf_counter()
+        with unchanged_on_error(self), own_autograd_mode():
+            fitted = snapshot(self)
+            fitted._partial_fit(X, sample_weight, started)
+            become(self, fitted)
         return self
+
+    def _partial_fit(self, X: ArrayLike, sample_weight: ArrayLike | None, started: float) -> None:
+        """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""
+        first = not hasattr(self, "flow_")
+        sample = self._sample(X, sample_weight, first=first, method="partial_fit")
+        device = resolve_device(self.device, sample.data.device)
+        kept = None if first else self._increment.seed
+        generator = torch_generator(self.random_state if kept is None else kept, device)
+        flow = self._new_flow(sample) if first else deepcopy(self.flow_)
+        standardize, core = _split(flow.to(device))
+        if first:
+            order = _random_order(sample, sample.n_rows, generator)
+            constant = self._degenerate_columns(sample)
+            inputs = self._rows(sample, order, standardize, constant, generator)
+            sharpness = _start(core, inputs, inputs.subset(slice(0)), generator)
+            increment = Increment(sample.n_rows, constant, inputs.mean_weight, sharpness)
+        else:
+            increment = self._increment
+            inputs = self._rows(sample, sample.which, standardize, increment.constant, generator)
+
+        trained = increment.resume(core)
+        self.batch_size_ = self._batch_size(increment.n_rows)
+        self.max_iter_ = self._max_iter(increment.n_rows, self.batch_size_)
+        n_seen = sample.n_rows + (0 if first else self.n_samples_seen_)
+        optimizer = self._optimizer(trained, n_seen)
+        rate, others_rate = self._rates(optimizer, self.batch_size_, increment.sharpness)
+        unit = increment.weight_unit
+        batches = Batches(inputs, self.batch_size_, generator, every_row=True, weight_unit=unit)
+        self.input_noise_ = 0.0
+        self.candidates_ = []
+        history, increment = train_once(
+            core,
+            trained,
+            batches,
+            optimizer,
+            increment,
+            rate=_LASTING_SHARE * rate,
+            others_rate=_LASTING_OTHERS_SHARE * others_rate,
+            batch_size=self.batch_size_,
+            offset=standardize.log_det,
+            precision=self.matmul_precision,
+        )
+        checked = inputs.subset(slice(_n_checked(core.n_features)))
+        _check_outcome(core, checked, None, history.rate)
+        if history.n_skipped:
+            _warn_of_skipped_steps(history.n_skipped, history.rate)
+        self._expose(flow, history, sample, started, continued=not first)
+        self._increment = increment
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Return the log-density at each row of `X`.
@@ -653,8 +728,9 @@ class RelativeGradientFlow(
             In nats, in the units of `X`, and in its precision.
         """
         check_is_fitted(self)
-        X = rows(self, X, method="score_samples")
-        return self._map_blocks(X, Flow.log_prob, X.shape[:1])
+        fitted = snapshot(self)
+        X = rows(fitted, X, method="score_samples")
+        return fitted._map_blocks(X, Flow.log_prob, X.shape[:1])
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows of `X`.
@@ -689,8 +765,9 @@ class RelativeGradientFlow(
         Z : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        X = rows(self, X, method="transform")
-        return self._map_blocks(X, Flow.__call__, X.shape)
+        fitted = snapshot(self)
+        X = rows(fitted, X, method="transform")
+        return fitted._map_blocks(X, Flow.__call__, X.shape)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -712,8 +789,9 @@ class RelativeGradientFlow(
             If the rows could not be found to the working precision of `X`.
         """
         check_is_fitted(self)
-        Z = latents(self, X)
-        return framed(self, self._map_blocks(Z, Flow.inverse, Z.shape), like=X)
+        fitted = snapshot(self)
+        Z = latents(fitted, X)
+        return framed(fitted, fitted._map_blocks(Z, Flow.inverse, Z.shape), like=X)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -733,14 +811,15 @@ class RelativeGradientFlow(
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        like = as_tensor(self._rows_like)
+        fitted = snapshot(self)
+        like = as_tensor(fitted._rows_like)
         device = resolve_device(self.device, like.device)
-        flow, generator = self.flow_.to(device), torch_generator(random_state, device)
-        sample = like.new_empty((n_samples, self.n_features_in_))
-        with torch.no_grad():
-            for block in sample.split(_block_length(self.n_features_in_)):
+        flow, generator = fitted.flow_.to(device), torch_generator(random_state, device)
+        with own_autograd_mode():
+            sample = like.new_empty((n_samples, fitted.n_features_in_))
+            for block in sample.split(_block_length(fitted.n_features_in_)):
                 block.copy_(flow.sample(len(block), generator=generator, dtype=like.dtype))
-        return framed(self, array_like(sample, self._rows_like))
+        return framed(fitted, array_like(sample, fitted._rows_like))
 
     @property
     def _n_features_out(self) -> int:
@@ -783,28 +862,57 @@ class RelativeGradientFlow(
         return sample
 
     def _new_flow(self, sample: _Sample) -> Flow:
-        n_features = sample.data.shape[1]
-        if self.standardize:
-            standardize = Standardize.from_rows(*sample)
+        self._n_rows_built_for = sample.n_rows
+        return self._built_flow(Standardize.from_rows(*sample))
+
+    def _built_flow(self, standardize: Standardize) -> Flow:
+        """Return the flow that the parameters ask for, with weights that say nothing yet."""
+        n_rows, n_features = self._n_rows_built_for, len(standardize.shift)
+        dtype = _DTYPES[self.dtype]
+        if self.bijections is None:
+            made = Architecture(
+                n_rows,
+                n_features,
+                n_layers=self.n_layers,
+                activation=self.activation,
+                coupling=self.coupling,
+            ).bijections(dtype=dtype)
         else:
-            standardize = Standardize(torch.zeros(n_features), torch.ones(n_features))
+            made = self._given_bijections(n_rows, n_features)
         base = self.base_distribution
-        return Architecture(
-            sample.n_rows,
-            n_features,
-            n_layers=self.n_layers,
-            activation=self.activation,
-            coupling=self.coupling,
-        ).build(
-            standardize,
+        flow = Flow(
+            [standardize, *made],
             _BASES[base]() if isinstance(base, str) else deepcopy(base),
-            bias=self.bias,
-            init=self.init,
-            dtype=_DTYPES[self.dtype],
+            n_features=n_features,
         )
+        flow.base.to(dtype)
+        return flow
+
+    def _given_bijections(self, n_rows: int, n_features: int) -> list[Bijection]:
+        assert self.bijections is not None
+        for name in ("n_layers", "activation", "coupling"):
+            if getattr(self, name) != "auto":
+                raise ValueError(
+                    f"bijections makes the network, so that {name}={getattr(self, name)!r} would "
+                    f"have no effect. Set {name}='auto', or bijections=None."
+                )
+        result: Any = self.bijections(n_rows, n_features)
+        made = list(result) if isinstance(result, Iterable) else [result]
+        for bijection in made:
+            if not isinstance(bijection, Bijection):
+                raise TypeError(
+                    "bijections must return instances of skflow.flow.Bijection, got "
+                    f"{bijection!r}."
+                )
+        return [bijection.to(_DTYPES[self.dtype]) for bijection in made]
 
     def _continued_flow(self, sample: _Sample) -> Flow:
-        asked = self._new_flow(sample)
+        """Return a copy of the flow that is there, if it is what the parameters ask for.
+
+        What is "auto" stays what it was, whatever the number of rows is now.
+        """
+        n_features = sample.data.shape[1]
+        asked = self._built_flow(Standardize(torch.zeros(n_features), torch.ones(n_features)))
         if repr(asked) != repr(self.flow_):
             raise ValueError(
                 "With warm_start=True, fit goes on with the flow that is there, but the data and "
@@ -812,6 +920,21 @@ class RelativeGradientFlow(
                 "Set the parameters back, or set warm_start=False."
             )
         return deepcopy(self.flow_)
+
+    def _degenerate_columns(self, sample: _Sample) -> torch.Tensor:
+        """Return the indices of the constant columns, and warn of all that have no density."""
+        ends = column_ranges(sample.data, sample.which)
+        constant = constant_columns(*ends).nonzero().flatten()
+        faults = degenerate_columns(
+            sample.data, constant, sample.which, label=lambda j: column_label(self, j)
+        )
+        if faults:
+            warnings.warn(
+                "Columns of X have no density, so that log-likelihoods mean little. " + faults,
+                UserWarning,
+                stacklevel=4,
+            )
+        return constant
 
     def _training(
         self,
@@ -847,20 +970,23 @@ class RelativeGradientFlow(
         fitted: Flow,
         history: History,
         generator: torch.Generator,
+        report: _Report,
         *,
         continued: bool,
     ) -> tuple[Flow, History]:
         """Fit to every row, in the way that was best for those that were held out."""
         flow = self._continued_flow(sample) if continued else self._new_flow(sample)
-        _, core = _split(flow.to(generator.device))
+        standardize, core = _split(flow.to(generator.device))
         first, chosen = core.bijections[0], fitted.bijections[0]
         if isinstance(first, ElementwiseSpline) and isinstance(chosen, ElementwiseSpline):
             first.init = chosen.init
         nothing = every.subset(slice(0))
         sharpness = _start(core, every, nothing, generator, continued=continued)
         training = self._training(core, every, generator, sharpness, self.input_noise_)
-        of_all = retrace(core, path=history.path, **training)
-        return flow, replace(history, n_steps=of_all.n_steps, log_det_drift=of_all.log_det_drift)
+        of_all = retrace(
+            core, path=history.path, offset=standardize.log_det, report=report, **training
+        )
+        return flow, replace(of_all, best_score=history.best_score)
 
     def _n_validation(self, n_rows: int) -> int:
         if not self.early_stopping:
@@ -873,10 +999,14 @@ class RelativeGradientFlow(
     def _max_iter(self, n_rows: int, batch_size: int) -> int:
         return default_max_iter(n_rows, batch_size) if self.max_iter == "auto" else self.max_iter
 
-    def _input_noises(self, n_rows: int, n_features: int, *, few: bool) -> list[float]:
+    def _input_noises(self, inputs: Rows, *, few: bool) -> list[float]:
         """Return the noise to try, from which the held-out rows choose."""
+        n_rows, n_features = inputs.shape
+        scales = noise_scales(inputs, 1.0)
+        if scales is None or not scales.any():  # values repeat in every column: none is added
+            return [0.0]
         if self.input_noise != "auto":
-            return [self.input_noise]
+            return [float(self.input_noise)]
         noise = default_input_noise(n_rows, n_features)
         return [noise, _MORE_NOISE * noise] if few else [noise]
 
@@ -922,8 +1052,12 @@ class RelativeGradientFlow(
         rows.move_if_it_fits()
         return rows
 
-    def _expose(self, flow: Flow, history: History, sample: _Sample, *, continued: bool) -> None:
+    def _expose(
+        self, flow: Flow, history: History, sample: _Sample, started: float, *, continued: bool
+    ) -> None:
         self.flow_ = flow
+        self.n_layers_ = sum(m.n_layers for m in flow.modules() if isinstance(m, LinearStack))
+        self.learning_rate_ = history.rate
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
         self.validation_scores_ = (
             self.validation_scores_ if continued else []
@@ -934,14 +1068,25 @@ class RelativeGradientFlow(
         with torch.no_grad():
             self.log_det_ = float(flow.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
+        self.fit_time_ = time.perf_counter() - started
 
     def _if_ended(
-        self, report: EpochReport, flow: Flow, core: Flow, sample: _Sample, *, continued: bool
+        self,
+        report: EpochReport,
+        flow: Flow,
+        core: Flow,
+        sample: _Sample,
+        increment: Callable[[History], Increment],
+        started: float,
+        *,
+        continued: bool,
     ) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
         flow, core = deepcopy((flow, core))  # at once, so that they go on sharing parameters
-        twin = copy(self)
-        twin._expose(flow, report.finish(core), sample, continued=continued)
+        history = report.finish(core)
+        twin = snapshot(self)
+        twin._expose(flow, history, sample, started, continued=continued)
+        twin._increment = increment(history)
         return twin.__dict__
 
     def _map_blocks(
@@ -954,9 +1099,9 @@ class RelativeGradientFlow(
         data = as_tensor(X)
         device = resolve_device(self.device, data.device)
         flow = self.flow_.to(device)
-        mapped = data.new_empty(shape)
         n_rows = _block_length(data.shape[1])
-        with torch.no_grad():
+        with own_autograd_mode():
+            mapped = data.new_empty(shape)
             for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
                 target.copy_(function(flow, block.to(device)))
         return array_like(mapped, X)
@@ -966,6 +1111,48 @@ def _is_better(history: History, than: History) -> bool:
     assert history.best_score is not None
     assert than.best_score is not None
     return history.best_score > than.best_score
+
+
+def _candidate(history: History, input_noise: float) -> dict[str, Any]:
+    return {
+        "input_noise": input_noise,
+        "loss_curve": history.losses,
+        "validation_scores": history.validation_scores,
+        "best_validation_score": history.best_score,
+    }
+
+
+def _n_checked(n_features: int) -> int:
+    return max(_FEWEST_CHECKED, min(_MOST_CHECKED, _CHECKED_ENTRIES // n_features))
+
+
+def _check_outcome(flow: Flow, rows: Rows, score_before: float | None, rate: float) -> None:
+    """Refuse a density that is not finite, and warn of one that is worse than at the start."""
+    score = mean_log_prob(flow, rows)
+    weights_are_finite = all(bool(torch.isfinite(p).all()) for p in flow.parameters())
+    if not (math.isfinite(score) and weights_are_finite):
+        raise DivergenceError(
+            f"The fit ended with a mean log-likelihood of {score} nats on its own rows, with "
+            f"learning_rate={rate:.3g}. Set learning_rate lower, and look for entries of X or of "
+            "sample_weight that are out of all proportion."
+        )
+    if score_before is not None and score < score_before - _MOST_LOST:
+        warnings.warn(
+            f"The fit ended below its start: at {score - score_before:.4g} nats from it, on its "
+            f"own rows, with learning_rate={rate:.3g}. Set learning_rate lower, or set "
+            "early_stopping=True to keep the best weights.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_skipped_steps(n_skipped: int, rate: float) -> None:
+    warnings.warn(
+        f"{n_skipped} step(s) were not finite and were not applied. Each of them halved the "
+        f"learning rate, which ended at {rate:.3g}. Set learning_rate={rate:.3g} or less.",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def _block_length(n_features: int) -> int:
@@ -994,21 +1181,6 @@ def _random_order(sample: _Sample, batch_size: int, generator: torch.Generator) 
     if n_drawn > sample.n_rows:
         order = order[order < sample.n_rows]
     return order if sample.which is None else sample.which[order]
-
-
-def _constant_columns(sample: _Sample) -> torch.Tensor:
-    """Return the indices of the constant columns, and warn of them."""
-    low, high = column_ranges(sample.data, sample.which)
-    constant = (low == high).nonzero().flatten()
-    if len(constant):
-        warnings.warn(
-            f"The columns {constant.tolist()} of X are constant and have "
-            "no density; they are modelled as normal with unit variance. Drop them, for "
-            "example with sklearn.feature_selection.VarianceThreshold.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return constant
 
 
 def _start(

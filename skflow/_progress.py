@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from skflow.training.loop import EpochReport
 
@@ -23,8 +23,15 @@ __all__ = ["shown_progress"]
 _WIDE = 80
 
 
+class Show(Protocol):
+    """Shows an epoch."""
+
+    def __call__(self, report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
+        """Show what there is to say after an epoch of one of several fits, counted from 1."""
+
+
 @contextmanager
-def shown_progress(verbose: bool | int) -> Iterator[Callable[[EpochReport], None]]:
+def shown_progress(verbose: bool | int) -> Iterator[Show]:
     """Give what shows a fit's epochs, one after the other, while the block runs.
 
     Parameters
@@ -35,11 +42,12 @@ def shown_progress(verbose: bool | int) -> Iterator[Callable[[EpochReport], None
     Yields
     ------
     show : callable
-        To be called after each epoch. A bar stays where it is when the block ends, and vanishes
-        if it fails.
+        To be called after each epoch. If several fits are to follow each other, its arguments
+        `fit` and `n_fits` say which one the epoch belongs to, and the share that is done is that
+        of all of them. A bar stays where it is when the block ends, and vanishes if it fails.
     """
     if not verbose:
-        yield lambda report: None
+        yield lambda report, *, fit=1, n_fits=1: None
         return
     bar = _started_bar()
     if bar is None:
@@ -49,12 +57,12 @@ def shown_progress(verbose: bool | int) -> Iterator[Callable[[EpochReport], None
     try:
         task = bar.add_task("epoch 0", total=1.0, nats="", pace="")
 
-        def show(report: EpochReport) -> None:
+        def show(report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
             bar.update(
                 task,
-                description=f"epoch {report.epoch}",
-                completed=report.progress,
-                nats=_nats(report, "#.5g"),
+                description=f"{_which(fit, n_fits)}epoch {report.epoch}",
+                completed=_done(report, fit, n_fits),
+                nats=_nats(report, "#.4g"),
                 pace=_pace(report),
             )
 
@@ -108,17 +116,28 @@ def _can_be_live(console: Console) -> bool:
     return console.is_interactive and console.file.isatty()
 
 
-def _write_line(report: EpochReport) -> None:
+def _write_line(report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
+    which, done = _which(fit, n_fits), _done(report, fit, n_fits)
     nats = _nats(report, ".4f")
-    sys.stdout.write(f"epoch {report.epoch:4d}  {report.progress:4.0%}  {nats}  {_pace(report)}\n")
+    sys.stdout.write(f"{which}epoch {report.epoch:4d}  {done:4.0%}  {nats}  {_pace(report)}\n")
     sys.stdout.flush()
 
 
+def _which(fit: int, n_fits: int) -> str:
+    return f"fit {fit} of {n_fits}  " if n_fits > 1 else ""
+
+
+def _done(report: EpochReport, fit: int, n_fits: int) -> float:
+    """Return the share of all fits that is done."""
+    return (fit - 1 + report.progress) / n_fits
+
+
 def _nats(report: EpochReport, form: str) -> str:
-    loss = f"loss {report.loss:{form}}"
+    """Show both log-likelihoods with the same sign: higher is better."""
+    training = f"training {-report.loss:{form}}"
     if report.validation_score is None:
-        return loss
-    return f"{loss}  validation {report.validation_score:{form}}"
+        return training
+    return f"{training}  held out {report.validation_score:{form}}"
 
 
 def _pace(report: EpochReport) -> str:

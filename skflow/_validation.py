@@ -349,11 +349,10 @@ def resolve_device(device: str, near: torch.device | None = None) -> torch.devic
 
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Give an estimator its attributes back if the block fails."""
+    """Give an estimator its attributes back, all at once, if the block fails."""
     before = vars(estimator).copy()
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        estimator.__dict__ = before
         raise

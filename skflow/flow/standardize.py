@@ -7,9 +7,12 @@ from torch import Tensor
 
 from skflow.flow.bijection import Bijection
 
-__all__ = ["Standardize", "column_ranges"]
+__all__ = ["Standardize", "column_ranges", "constant_columns"]
 
 _BLOCK_ENTRIES = 2**16
+
+# A column is constant up to rounding if its range is so many units in the last place.
+_ULPS = 8
 
 
 def column_ranges(x: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -25,6 +28,23 @@ def column_ranges(x: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tenso
     for block, _ in _blocks(x, None, which):
         low, high = torch.minimum(low, block.amin(0)), torch.maximum(high, block.amax(0))
     return low, high
+
+
+def constant_columns(low: Tensor, high: Tensor) -> Tensor:
+    """Say which columns are constant up to rounding, by their least and greatest entries.
+
+    Parameters
+    ----------
+    low, high : Tensor of shape (D,)
+        In the precision of the data.
+
+    Returns
+    -------
+    constant : Tensor of shape (D,), of bools
+    """
+    size = torch.maximum(low.abs(), high.abs())
+    # Halves, since a range may overflow.
+    return high / 2 - low / 2 <= _ULPS / 2 * torch.finfo(low.dtype).eps * size
 
 
 class Standardize(Bijection):
@@ -78,9 +98,11 @@ class Standardize(Bijection):
         ValueError
             If a mean or a standard deviation overflows.
         """
-        low, high = (end.double() for end in column_ranges(x, which))
+        low, high = column_ranges(x, which)
+        varies = ~constant_columns(low, high)
+        low, high = low.double(), high.double()
         # In units of the spread no square over- or underflows; block by block, no copy is made.
-        spread = torch.where(high > low, high - low, 1)
+        spread = torch.where(varies, high - low, 1)
         mean, variance = torch.zeros_like(low), torch.zeros_like(low)
         if weights is None:
             total: float = len(x if which is None else which)
@@ -91,7 +113,7 @@ class Standardize(Bijection):
         for block, some in _blocks(x, weights, which):
             variance += _sum(((block - low) / spread - mean).square(), some) / total
         shift = low + mean * spread
-        scale = torch.where(high > low, variance.sqrt() * spread, 1)
+        scale = torch.where(varies, variance.sqrt() * spread, 1)
         bad = ~(torch.isfinite(shift) & torch.isfinite(scale) & (scale > 0))
         if bad.any():
             raise ValueError(

@@ -75,6 +75,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.order)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of rows and of columns."""
+        return len(self.order), self.data.shape[1]
+
     def subset(self, which: slice) -> Rows:
         """Return some of the rows."""
         subset = Rows(

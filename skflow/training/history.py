@@ -24,6 +24,12 @@ class History:
     n_steps: int = 0
     """How many steps were applied."""
 
+    n_skipped: int = 0
+    """How many steps were not finite. Each of them halved the learning rates."""
+
+    rate: float = 0.0
+    """The highest learning rate of the dense layers when the fit ended."""
+
     log_det_drift: float | None = None
     """By how much the tracked log-determinants were above the exact ones at the end of the fit;
     what comes after it uses the exact ones. None where there was nothing to compare."""

@@ -116,11 +116,6 @@ def train_once(
     ------
     DivergenceError
         As :func:`train`.
-
-    Warns
-    -----
-    RuntimeWarning
-        As :func:`train`.
     """
     n_warm, kind = 0.0, type(optimizer).__name__
     if increment.optimizer == kind:
@@ -137,7 +132,12 @@ def train_once(
         n_warm += share
         if average is not None:
             average.update(share)
-    history = History(losses=[steps.end_epoch() - offset], n_steps=steps.n_taken)
+    history = History(
+        losses=[steps.end_epoch() - offset],
+        n_steps=steps.n_taken,
+        n_skipped=steps.n_skipped,
+        rate=steps.rate,
+    )
     end_training(trained)
     generator = batches.generator
     seed = torch.randint(2**31 - 1, (), generator=generator, device=generator.device)

@@ -126,10 +126,10 @@ def train(
     DivergenceError
         If steps stay non-finite although the learning rate was lowered.
 
-    Warns
+    Notes
     -----
-    RuntimeWarning
-        If a step was non-finite: it is skipped, and the learning rate is halved.
+    A step that is not finite is skipped, and the learning rates are halved. The history counts
+    these steps.
     """
     history = History()
     budget = Budget(stopping.max_iter * len(batches), stopping.max_time, stopping.started)
@@ -147,7 +147,13 @@ def train(
     def finish(flow: Flow) -> History:
         if best is not None:
             flow.load_state_dict(best)
-        return replace(history, n_steps=steps.n_taken, log_det_drift=end_training(flow))
+        return replace(
+            history,
+            n_steps=steps.n_taken,
+            n_skipped=steps.n_skipped,
+            rate=steps.rate,
+            log_det_drift=end_training(flow),
+        )
 
     return_freed_memory()
     for epoch in range(1, stopping.max_iter + 1):
@@ -216,40 +222,66 @@ def retrace(
     path: list[tuple[float, float]],
     rate: float,
     others_rate: float = OTHERS_RATE,
+    offset: float = 0.0,
     precision: MatmulPrecision = "highest",
+    report: Callable[[EpochReport], bool | None] | None = None,
 ) -> History:
     """Fit a flow in the epochs that led another one to its best weights, with no row held out.
 
     Parameters
     ----------
-    flow, batches, optimizer, rate, others_rate, precision
+    flow, batches, optimizer, rate, others_rate, offset, precision
         As for :func:`train`.
     path : list of (float, float)
         The :attr:`History.path` of the other.
+    report : callable or None, default=None
+        Called after each epoch. What it returns is not looked at.
 
     Returns
     -------
     history : History
-        Of the steps and the drift alone.
+        It has no validation scores.
 
     Raises
     ------
     DivergenceError
         As :func:`train`.
-
-    Warns
-    -----
-    RuntimeWarning
-        As :func:`train`.
     """
+    history = History(path=path)
+    budget = Budget(max(1, len(path) * len(batches)), None, time.perf_counter())
     steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
-    steps.begin_epoch()
+
+    def finish(flow: Flow) -> History:
+        return replace(
+            history,
+            n_steps=steps.n_taken,
+            n_skipped=steps.n_skipped,
+            rate=steps.rate,
+            log_det_drift=end_training(flow),
+        )
+
     pull = whitening(len(path) * len(batches))
-    for before, after in path:
+    for epoch, (before, after) in enumerate(path, 1):
+        steps.begin_epoch()
         for k, batch in enumerate(batches):
             progress = before + (after - before) * k / len(batches)
             steps.take(batch, annealing(progress), whitening=pull)
-    return History(n_steps=steps.n_taken, log_det_drift=end_training(flow))
+        history.losses.append(steps.end_epoch() - offset)
+        budget.steps_done += len(batches)
+        if report is not None:
+            report(
+                EpochReport(
+                    epoch=epoch,
+                    loss=history.losses[-1],
+                    validation_score=None,
+                    rate=steps.rate * annealing(after),
+                    progress=budget.progress,
+                    seconds=budget.seconds,
+                    seconds_left=budget.seconds_left,
+                    finish=finish,
+                )
+            )
+    return finish(flow)
 
 
 def mean_log_prob(flow: Flow, rows: Rows) -> float:

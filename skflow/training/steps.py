@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -46,6 +45,8 @@ class Steps:
         What is left of them.
     n_taken : int
         How many steps were applied.
+    n_skipped : int
+        How many were not finite and were therefore not applied.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Steps:
         self.rate = rate
         self.others_rate = others_rate
         self.precision = precision
-        self.n_taken = 0
+        self.n_taken = self.n_skipped = 0
         self._n_failures = 0
         self._is_large = sum(p.numel() for p in flow.parameters()) >= _MANY_PARAMETERS
 
@@ -93,11 +94,6 @@ class Steps:
         ------
         DivergenceError
             If steps stay non-finite although the learning rate was lowered.
-
-        Warns
-        -----
-        RuntimeWarning
-            If the step is not finite.
         """
         with matmul_precision(self.precision):
             loss = self.flow.relative_gradient(*batch)
@@ -115,6 +111,7 @@ class Steps:
             self._masses.append(batch.mass)
             self._sizes.append(len(batch.x))
             return True
+        self.n_skipped += 1
         self._n_failures += 1
         if self._n_failures > _MAX_FAILURES:
             raise DivergenceError(
@@ -124,13 +121,6 @@ class Steps:
             )
         self.rate *= 0.5
         self.others_rate *= 0.5
-        warnings.warn(
-            "A step was non-finite and was not applied; learning_rate was lowered to "
-            f"{self.rate:.3g} for the rest of this fit. Set learning_rate={self.rate:.3g} or "
-            "less.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
         return False
 
     def end_epoch(self) -> float:
