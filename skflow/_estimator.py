@@ -531,7 +531,8 @@ class RelativeGradientFlow(
         inputs = every.subset(slice(n_validation, None))
         sharpness = _start(core, inputs, validation, generator, continued=continued)
         checked = inputs.subset(slice(_n_checked(core.n_features)))
-        score_before = mean_log_prob(core, checked)
+        # Held-out rows keep the best weights, those of the start among them.
+        score_before = None if self.early_stopping else mean_log_prob(core, checked)
         few = self.early_stopping and are_few(sample.n_rows, core.n_features)
         self.max_iter_ = self._max_iter(n_training, self.batch_size_)
         noises = self._input_noises(inputs, few=few)
@@ -633,8 +634,8 @@ class RelativeGradientFlow(
         Raises
         ------
         DivergenceError
-            If training cannot go on, however low the learning rate, or if the density is not
-            finite after the call.
+            If training cannot go on, however low the learning rate, or if weights are not finite
+            after the call.
 
         Warns
         -----
@@ -708,8 +709,7 @@ class RelativeGradientFlow(
             offset=standardize.log_det,
             precision=self.matmul_precision,
         )
-        checked = inputs.subset(slice(_n_checked(core.n_features)))
-        _check_outcome(core, checked, None, history.rate)
+        _check_weights(core, history.rate)
         if history.n_skipped:
             _warn_of_skipped_steps(history.n_skipped, history.rate)
         self._expose(flow, history, sample, started, continued=not first)
@@ -1128,9 +1128,9 @@ def _n_checked(n_features: int) -> int:
 
 def _check_outcome(flow: Flow, rows: Rows, score_before: float | None, rate: float) -> None:
     """Refuse a density that is not finite, and warn of one that is worse than at the start."""
+    _check_weights(flow, rate)
     score = mean_log_prob(flow, rows)
-    weights_are_finite = all(bool(torch.isfinite(p).all()) for p in flow.parameters())
-    if not (math.isfinite(score) and weights_are_finite):
+    if not math.isfinite(score):
         raise DivergenceError(
             f"The fit ended with a mean log-likelihood of {score} nats on its own rows, with "
             f"learning_rate={rate:.3g}. Set learning_rate lower, and look for entries of X or of "
@@ -1138,11 +1138,20 @@ def _check_outcome(flow: Flow, rows: Rows, score_before: float | None, rate: flo
         )
     if score_before is not None and score < score_before - _MOST_LOST:
         warnings.warn(
-            f"The fit ended below its start: at {score - score_before:.4g} nats from it, on its "
-            f"own rows, with learning_rate={rate:.3g}. Set learning_rate lower, or set "
+            f"The fit ended at {score:.4g} nats on its own rows, below its start, which was at "
+            f"{score_before:.4g}. Set learning_rate lower than {rate:.3g}, or set "
             "early_stopping=True to keep the best weights.",
             RuntimeWarning,
             stacklevel=5,
+        )
+
+
+def _check_weights(flow: Flow, rate: float) -> None:
+    if not all(bool(torch.isfinite(p).all()) for p in flow.parameters()):
+        raise DivergenceError(
+            f"Training ended with weights that are not finite, with learning_rate={rate:.3g}. Set "
+            "learning_rate lower, and look for entries of X or of sample_weight that are out of "
+            "all proportion."
         )
 
 

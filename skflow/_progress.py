@@ -67,6 +67,7 @@ def shown_progress(verbose: bool | int) -> Iterator[Show]:
             )
 
         yield show
+        bar.update(task, completed=1.0)
         bar.live.transient = False
         bar.refresh()
     finally:

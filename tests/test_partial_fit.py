@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 
 import joblib
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skflow import RelativeGradientFlow
+from skflow import RelativeGradientFlow, default_bijections
 from skflow.datasets import half_moons
 from skflow.exceptions import DivergenceError
 from skflow.flow import LinearStack
@@ -60,8 +61,8 @@ def test_it_goes_on_after_a_fit(X, held_out):
     n_scores = len(flow.validation_scores_)
     passes(flow, X, 4)
     assert flow.score(held_out) > before - 0.03
-    assert flow.loss_curve_[:15] == curve
-    assert flow.n_iter_ == 19
+    assert flow.loss_curve_[:-4] == curve
+    assert flow.n_iter_ == len(curve) + 4
     assert len(flow.validation_scores_) == n_scores
     assert flow.best_validation_score_ is None
     assert flow.n_samples_seen_ == 5 * len(X)
@@ -136,7 +137,7 @@ def test_the_first_call_needs_two_rows(X):
 def test_columns_that_were_constant_stay_so(X):
     X = np.c_[X, np.full(len(X), 3.0)]
     flow = RelativeGradientFlow(2, random_state=0)
-    with pytest.warns(UserWarning, match=r"columns \[2\] of X are constant"):
+    with pytest.warns(UserWarning, match="Constant, .*: column 2. Drop"):
         flow.partial_fit(X)
     for _ in range(3):
         flow.partial_fit(X[:1])  # where all columns are, and where a warning would be an error
@@ -173,7 +174,7 @@ def test_a_failed_call_leaves_the_estimator_as_it_was(X, monkeypatch):
 def test_a_step_that_is_not_finite_is_skipped(X):
     flow = passes(RelativeGradientFlow(2, random_state=0), X, 2)
     before = flow.score_samples(X)
-    with pytest.warns(RuntimeWarning, match="A step was non-finite"):
+    with pytest.warns(RuntimeWarning, match="1 step.s. were not finite"):
         flow.partial_fit(np.full((1, 2), 1e200))
     assert np.isfinite(flow.score_samples(X)).all()
     np.testing.assert_allclose(flow.score_samples(X), before, atol=0.05)
@@ -212,9 +213,10 @@ def test_beyond_what_has_determinants_the_flow_is_what_is_trained(X, monkeypatch
 
 def test_weights_are_relative_to_those_of_the_first_call(X):
     def scores(*weights):
-        flow = RelativeGradientFlow(
-            2, activation="leaky_tanh", init="orthogonal", optimizer="sgd", random_state=0
+        bijections = partial(
+            default_bijections, n_layers=2, activation="leaky_tanh", init="orthogonal"
         )
+        flow = RelativeGradientFlow(bijections=bijections, optimizer="sgd", random_state=0)
         for weight in weights:
             some = None if weight is None else np.full(len(X), weight)
             flow.partial_fit(X, sample_weight=some)

@@ -11,7 +11,7 @@ from skflow import RelativeGradientFlow
 from skflow.datasets import half_moons
 
 LINE = (
-    r"epoch +\d+ +\d+%  loss -?\d+\.\d{4}  validation -?\d+\.\d{4}"
+    r"fit [123] of 3  epoch +\d+ +\d+%  training -?\d+\.\d{4}(  held out -?\d+\.\d{4})?"
     r"  \d+\.\d (epochs/s|s/epoch)  \d:\d\d:\d\d( left)?"
 )
 
@@ -59,11 +59,15 @@ def test_a_log_gets_a_line_an_epoch(X, flow, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on servers for continuous integration
     flow.fit(X)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
     assert all(re.fullmatch(LINE, line) for line in lines)
-    assert all(len(line) <= 80 for line in lines)
-    assert [line.split()[1:3] for line in lines] == [["1", "33%"], ["2", "67%"], ["3", "100%"]]
-    assert [line.endswith("left") for line in lines] == [True, True, False]
+    assert all(len(line) <= 99 for line in lines)
+    # The third fit takes as many epochs as were best.
+    assert [line[:10] for line in lines[:6]] == 3 * ["fit 1 of 3"] + 3 * ["fit 2 of 3"]
+    assert all(line.startswith("fit 3 of 3") for line in lines[6:])
+    assert len(lines) == 6 + flow.n_iter_
+    done = [re.search(r"(\d+)%", line)[1] for line in lines[:6]]
+    assert done == ["11", "22", "33", "44", "56", "67"]
+    assert [line.endswith("left") for line in lines[:3]] == [True, True, False]
 
 
 def test_a_terminal_gets_a_bar(X, flow, open_terminal):
@@ -75,20 +79,21 @@ def test_a_terminal_gets_a_bar(X, flow, open_terminal):
     line = terminal.last_line
     assert len(line) == 80
     assert "…" not in line
-    assert re.match(r"epoch 3 ━+ 100% loss \S+  validation \S+ \S+ epochs/s  0:00:\d\d", line)
+    assert re.match(r"fit \d of 3  epoch \d ━+ 100% training .* epochs/s  0:00:\d\d", line)
 
 
 def test_a_narrow_terminal_gets_what_matters(X, flow, open_terminal):
     terminal = open_terminal(width=60)
     flow.fit(X)
-    assert re.fullmatch(r"epoch 3 ━+ 100% loss \S+  validation \S+", terminal.last_line)
+    line = terminal.last_line
+    assert re.fullmatch(r"fit \d of 3  epoch \d ━+ 100% training \S+(  held out \S+)?", line)
 
 
 def test_the_bar_has_no_validation_score_where_there_is_none(X, flow, open_terminal):
     terminal = open_terminal()
     flow.set_params(early_stopping=False).fit(X)
-    assert "validation" not in terminal.getvalue()
-    assert "loss" in terminal.last_line
+    assert "held out" not in terminal.getvalue()
+    assert "training" in terminal.last_line
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -118,7 +123,7 @@ def test_only_one_fit_draws(X, flow, open_terminal):
     thread.start()
     thread.join()
     assert "\x1b" not in terminal.getvalue()
-    assert len(re.findall(LINE, terminal.getvalue())) == 3
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
 
 
 @pytest.mark.parametrize("case", ["dumb terminal", "no rich", "notebook without widgets"])
@@ -132,7 +137,7 @@ def test_lines_where_nothing_can_be_drawn(X, flow, open_terminal, monkeypatch, c
     monkeypatch.setattr("skflow._progress.find_spec", lambda name: None)
     flow.fit(X)
     assert "\x1b" not in terminal.getvalue()
-    assert len(re.findall(LINE, terminal.getvalue())) == 3
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
 
 
 def test_another_live_display_is_left_alone(X, flow, open_terminal, monkeypatch):
@@ -144,7 +149,7 @@ def test_another_live_display_is_left_alone(X, flow, open_terminal, monkeypatch)
 
     monkeypatch.setattr("rich.console.Console.set_live", fail)  # as before rich 14.1
     flow.fit(X)
-    assert len(re.findall(LINE, terminal.getvalue())) == 3
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
 
 
 def test_nothing_is_shown_unless_asked_for(X, flow, open_terminal, monkeypatch):

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["mean", "quantiles", "row_counts", "var_mean"]
 
+# Nothing that is estimated from more rows is any more certain in float32.
+_MOST_ROWS = 1e9
+
 
 def row_counts(weights: Tensor) -> Tensor:
     r"""Return how many rows each row stands for.
@@ -17,7 +20,7 @@ def row_counts(weights: Tensor) -> Tensor:
     These are the weights themselves, unless they add up to less than
     :math:`(\sum_i w_i)^2 / \sum_i w_i^2`, the number of rows without weights whose mean is as
     certain (Kish, 1965). They are scaled to that number then, so that small weights are not
-    taken for few rows.
+    taken for few rows. Weights that add up to more than a billion are scaled to a billion.
 
     Parameters
     ----------
@@ -33,7 +36,9 @@ def row_counts(weights: Tensor) -> Tensor:
     >>> row_counts(torch.tensor([0.25, 0.25, 0.25]))
     tensor([1., 1., 1.])
     """
-    return weights * (weights.sum() / weights.square().sum()).clamp_min(1)
+    total = weights.sum()
+    shares = weights / total
+    return shares * (total.clamp_min(1 / shares.square().sum())).clamp_max(_MOST_ROWS)
 
 
 def mean(x: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -124,7 +124,7 @@ class TrainingCurveDisplay:
             found = np.flatnonzero(scores == best_score)
             if len(found):
                 best_epoch = int(found[0]) + 1
-            elif not estimator.warm_start:
+            elif len(scores) and not estimator.warm_start:
                 best_epoch = 0
         display = cls(
             training_scores=-np.asarray(estimator.loss_curve_),
