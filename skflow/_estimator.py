@@ -271,8 +271,9 @@ class RelativeGradientFlow(
         a CPU with registers for whole matrices (AMX), which takes about half the time for many
         columns, and to TF32 on a GPU; "high" rounds to TF32. Weights, sums and scores keep
         their precision.
-        PyTorch knows this setting for a whole process only, so that it holds for other threads,
-        too, until `fit` ends.
+        PyTorch has one such setting for the whole process, so that it holds for other threads,
+        too, while rows are trained on. Where fits of several threads ask for different ones, the
+        highest of them holds for all.
 
     warm_start : bool, default=False
         Whether `fit` goes on from the flow that is there, standardisation included.

@@ -13,7 +13,7 @@ from skflow.training.averaging import Average
 from skflow.training.batches import Batches
 from skflow.training.history import History
 from skflow.training.optimizers import Optimizer
-from skflow.training.precision import MatmulPrecision
+from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.schedule import warming, whitening
 from skflow.training.steps import Steps, end_training
 
@@ -122,16 +122,17 @@ def train_once(
         optimizer.load_state_dict(increment.state)
         n_warm = increment.n_warm
     average = None if trained is flow else Average(flow, trained, increment.n_steps)
-    steps = Steps(trained, optimizer, rate=rate, others_rate=others_rate, precision=precision)
+    steps = Steps(trained, optimizer, rate=rate, others_rate=others_rate)
     n_before = n_warm
     steps.begin_epoch()
-    for batch in batches:
-        share = len(batch.x) / batch_size
-        pull = whitening(increment.n_steps + n_warm - n_before)
-        steps.take(batch, share * warming(n_warm), whitening=pull)
-        n_warm += share
-        if average is not None:
-            average.update(share)
+    with matmul_precision(precision):
+        for batch in batches:
+            share = len(batch.x) / batch_size
+            pull = whitening(increment.n_steps + n_warm - n_before)
+            steps.take(batch, share * warming(n_warm), whitening=pull)
+            n_warm += share
+            if average is not None:
+                average.update(share)
     history = History(
         losses=[steps.end_epoch() - offset],
         n_steps=steps.n_taken,

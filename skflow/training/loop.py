@@ -14,7 +14,7 @@ from skflow.training.batches import Batches, Rows
 from skflow.training.history import History
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
-from skflow.training.precision import MatmulPrecision
+from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.schedule import Budget, annealing, whitening
 from skflow.training.steps import Steps, end_training
 
@@ -142,7 +142,7 @@ def train(
         budget.reserve(time.perf_counter() - clock)
         best = _copy_of_state(flow)
     last_rise = 0
-    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
+    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate)
 
     def finish(flow: Flow) -> History:
         if best is not None:
@@ -159,15 +159,16 @@ def train(
     for epoch in range(1, stopping.max_iter + 1):
         steps.begin_epoch()
         started_at = budget.progress
-        for batch in batches:
-            pull = whitening(budget.n_steps_expected)
-            taken = steps.take(batch, annealing(budget.progress), whitening=pull)
-            if best is not None and not taken:
-                flow.load_state_dict(best)
-                path = history.path.copy()
-            budget.steps_done += 1
-            if budget.progress >= 1:
-                break
+        with matmul_precision(precision):
+            for batch in batches:
+                pull = whitening(budget.n_steps_expected)
+                taken = steps.take(batch, annealing(budget.progress), whitening=pull)
+                if best is not None and not taken:
+                    flow.load_state_dict(best)
+                    path = history.path.copy()
+                budget.steps_done += 1
+                if budget.progress >= 1:
+                    break
         history.losses.append(steps.end_epoch() - offset)
         path.append((started_at, budget.progress))
         score = None
@@ -249,7 +250,7 @@ def retrace(
     """
     history = History(path=path)
     budget = Budget(max(1, len(path) * len(batches)), None, time.perf_counter())
-    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate, precision=precision)
+    steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate)
 
     def finish(flow: Flow) -> History:
         return replace(
@@ -263,9 +264,10 @@ def retrace(
     pull = whitening(len(path) * len(batches))
     for epoch, (before, after) in enumerate(path, 1):
         steps.begin_epoch()
-        for k, batch in enumerate(batches):
-            progress = before + (after - before) * k / len(batches)
-            steps.take(batch, annealing(progress), whitening=pull)
+        with matmul_precision(precision):
+            for k, batch in enumerate(batches):
+                progress = before + (after - before) * k / len(batches)
+                steps.take(batch, annealing(progress), whitening=pull)
         history.losses.append(steps.end_epoch() - offset)
         budget.steps_done += len(batches)
         if report is not None:

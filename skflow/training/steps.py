@@ -13,7 +13,6 @@ from skflow.flow.network import Flow
 from skflow.training.batches import Batch
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import Optimizer
-from skflow.training.precision import MatmulPrecision, matmul_precision
 
 __all__ = ["Steps", "end_training"]
 
@@ -36,8 +35,6 @@ class Steps:
         The highest learning rate of the dense layers.
     others_rate : float
         That of all other parameters.
-    precision : {"highest", "high", "medium"}
-        That of the products of matrices.
 
     Attributes
     ----------
@@ -56,13 +53,11 @@ class Steps:
         *,
         rate: float,
         others_rate: float,
-        precision: MatmulPrecision,
     ) -> None:
         self.flow = flow
         self.optimizer = optimizer
         self.rate = rate
         self.others_rate = others_rate
-        self.precision = precision
         self.n_taken = self.n_skipped = 0
         self._n_failures = 0
         self._is_large = sum(p.numel() for p in flow.parameters()) >= _MANY_PARAMETERS
@@ -95,13 +90,12 @@ class Steps:
         DivergenceError
             If steps stay non-finite although the learning rate was lowered.
         """
-        with matmul_precision(self.precision):
-            loss = self.flow.relative_gradient(*batch)
-            if self._is_large:
-                return_freed_memory()
-            taken = self.optimizer.step(
-                self.rate * share, self.others_rate * share, whitening=whitening
-            )
+        loss = self.flow.relative_gradient(*batch)
+        if self._is_large:
+            return_freed_memory()
+        taken = self.optimizer.step(
+            self.rate * share, self.others_rate * share, whitening=whitening
+        )
         if self._is_large:
             return_freed_memory()
         if taken:

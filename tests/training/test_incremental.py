@@ -97,7 +97,7 @@ def test_the_average_settles_what_a_step_put_off(make_flow, generator):
 
 def test_losses_of_an_epoch_are_weighted(make_flow, generator):
     flow = make_flow()
-    steps = Steps(flow, RelativeSGD(flow), rate=1e-30, others_rate=0.0, precision="highest")
+    steps = Steps(flow, RelativeSGD(flow), rate=1e-30, others_rate=0.0)
     x = torch.randn(30, 4, generator=generator)
     weights = torch.rand(30, generator=generator, dtype=torch.float64)
     steps.begin_epoch()
@@ -110,7 +110,7 @@ def test_losses_of_an_epoch_are_weighted(make_flow, generator):
 
 def test_an_epoch_without_steps_has_no_loss(make_flow):
     flow = make_flow()
-    steps = Steps(flow, RelativeSGD(flow), rate=0.1, others_rate=0.0, precision="highest")
+    steps = Steps(flow, RelativeSGD(flow), rate=0.1, others_rate=0.0)
     steps.begin_epoch()
     with pytest.warns(RuntimeWarning, match="non-finite"):
         assert not steps.take(Batch(torch.full((5, 4), float("inf"))), 1.0)
