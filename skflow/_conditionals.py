@@ -16,8 +16,6 @@ _N_QUANTILES = 17
 _N_ROUNDS = 4
 _N_BETWEEN = 4
 
-_BLOCK_ENTRIES = 2**20
-
 
 def numbers_in(column: NDArray[Any]) -> NDArray[np.float64]:
     """Return the entries of a column as float64, and NaN for each that is not a number."""
@@ -64,6 +62,8 @@ def excess_surprise(
     log_density: Callable[[NDArray[Any], NDArray[np.intp]], NDArray[np.float64]],
     X: NDArray[np.float64],
     grid: NDArray[np.float64],
+    *,
+    block_entries: int = 2**20,
 ) -> NDArray[np.float64]:
     r"""Return by how much each entry's conditional surprise exceeds what is expected of it.
 
@@ -81,6 +81,8 @@ def excess_surprise(
         Finite numbers.
     grid : array of shape (n_features, n_nodes)
         Sorted values of each column.
+    block_entries : int, default=2**20
+        How many numbers `log_density` is given at once, about.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def excess_surprise(
     of_rows = log_density(X, np.arange(n_samples))
     expected = np.empty(X.size)
     n_values = grid.shape[1] + 1
-    size = max(1, _BLOCK_ENTRIES // (n_values * n_features))
+    size = max(1, block_entries // (n_values * n_features))
     for start in range(0, X.size, size):
         index, column = np.divmod(np.arange(start, min(start + size, X.size)), n_features)
 
