@@ -121,8 +121,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
     See Also
     --------
-    sklearn.ensemble.IsolationForest : Much faster. It splits one column at a time,
-        and sees how columns depend on each other less sharply.
+    sklearn.ensemble.IsolationForest : Much faster. It splits one column at a time, so
+        that it sees less of how columns depend on each other.
     sklearn.neighbors.LocalOutlierFactor : Compares distances to neighbours.
 
     Notes

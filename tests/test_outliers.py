@@ -238,7 +238,8 @@ def test_labels_of_a_table_after_csv_and_in_float32():
     labels = detector.predict(X.astype(np.float64))
     np.testing.assert_array_equal(detector.predict(X), labels)
     np.testing.assert_array_equal(detector.predict(in_csv(X)), labels)
-    np.testing.assert_array_equal(np.concatenate([detector.predict(x[None]) for x in X]), labels)
+    one_by_one = [detector.predict(x[None])[0] for x in X[::4]]
+    np.testing.assert_array_equal(one_by_one, labels[::4])
 
 
 def test_copies_do_not_vouch_for_each_other(rng):
@@ -480,8 +481,8 @@ def test_fits_in_parallel_are_the_same(rng):
 
 def test_the_default_is_a_flow(rng):
     X = rng.standard_normal((40, 2))
-    detector = FlowOutlierDetector(cv=3, random_state=0).fit(X)
-    assert [type(estimator) for estimator in detector.estimators_] == [RelativeGradientFlow] * 3
+    detector = FlowOutlierDetector(cv=ONE_SPLIT, random_state=0).fit(X)
+    assert [type(estimator) for estimator in detector.estimators_] == [RelativeGradientFlow]
     np.testing.assert_array_equal(detector.predict([[0.0, 0.0], [50.0, -50.0]]), [1, -1])
 
 
