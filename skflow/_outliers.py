@@ -32,7 +32,7 @@ from skflow._validation import (
     check_columns,
     column_label,
     columns,
-    framed_like,
+    in_kind_of,
     indexable,
     n_samples,
     params_of_rows,
@@ -70,16 +70,16 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         ``RelativeGradientFlow()``.
 
     contamination : float, default=0.1
-        The share of the rows in :meth:`fit` that are outliers, in (0, 0.5]; likewise the share
-        of new rows like them that :meth:`predict` takes for outliers. It may be set anew at any
-        time, without another :meth:`fit`.
+        The share of the rows that :meth:`fit_predict` takes for outliers, in (0, 0.5]; likewise
+        the share of new rows like them that :meth:`predict` takes for outliers, at most. It may
+        be set anew at any time, without another :meth:`fit`.
 
     cv : int, cross-validation splitter or iterable, default=5
         How rows are held out.
 
         An int is a number of fits, at least 3. The rows are cut at random into as many parts,
         and each fit goes without two of them. So each row has scores from two estimators that
-        have not seen it, and a poor fit decides about none. Equal rows, and rows of a group if
+        have not seen it. Equal rows, and rows of a group if
         :meth:`fit` is given `groups`, come into the same part, so that they do not vouch for
         each other.
 
@@ -128,7 +128,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     Notes
     -----
     Several estimators score a row by their mixture, :math:`\log \frac1K \sum_k p_k(x)`. This is a
-    density again, and low only where all of them are low. For an ordinary new row it is a little
+    density again, and low only where all of them are low: one estimator that is far too wide
+    raises it for rows far out. For an ordinary new row it is a little
     higher than the scores of the two estimators that judge a fitted row, so that thresholds err
     on the side of fewer false alarms. Where values repeat they err further: a new row may equal
     rows that some estimators have seen, while each fitted row is judged by estimators that have
@@ -503,7 +504,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         else:
             judges = self._judges[self._positions(fitted_rows, len(numbers))]
         return excess_surprise(
-            lambda hybrids, of_row: self._log_density(framed_like(hybrids, X), judges[of_row]),
+            lambda hybrids, of_row: self._log_density(in_kind_of(X, hybrids), judges[of_row]),
             numbers,
             self._grid,
         )

@@ -42,7 +42,7 @@ __all__ = [
     "column_label",
     "columns",
     "framed",
-    "framed_like",
+    "in_kind_of",
     "indexable",
     "latents",
     "n_samples",
@@ -408,13 +408,13 @@ def columns(X: Any) -> Iterator[NDArray[Any]]:
         yield from X.T
 
 
-def framed_like(X: NDArray[Any], like: Any) -> Any:
-    """Return an array as a frame of the kind and the names of `like`, if this is a frame."""
+def in_kind_of(like: Any, X: NDArray[Any]) -> Any:
+    """Return rows as a frame with the names of `like`, or as an array of its namespace."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(like).__mro__}
     for library, adapter in ADAPTERS_MANAGER.adapters.items():
         if library in libraries:
             return adapter.create_container(X, None, columns=like.columns)
-    return X
+    return array_like(X, like) if hasattr(like, "__dlpack__") else X
 
 
 def routed_params(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import binom
 from sklearn import config_context
@@ -560,6 +561,23 @@ def test_sparse_rows_and_lists(rng):
         np.testing.assert_allclose(other.score_fitted_rows(), detector.score_fitted_rows())
         np.testing.assert_allclose(other.score_samples(kind(X)), detector.score_samples(X))
         np.testing.assert_allclose(other.explain(kind(X[:3])), detector.explain(X[:3]))
+
+
+@pytest.mark.usefixtures("array_api")
+def test_tensors(rng):
+    X = rng.standard_normal((40, 2))
+    flow = RelativeGradientFlow(n_layers=1, max_iter=1, random_state=0, device="cpu")
+    of_arrays, of_tensors = (
+        FlowOutlierDetector(flow, cv=KFold(3)).fit(rows) for rows in (X, torch.from_numpy(X))
+    )
+    new = rng.standard_normal((5, 2))
+    for method in ("score_samples", "predict", "p_values", "explain"):
+        given, expected = (
+            getattr(of_tensors, method)(torch.from_numpy(new)),
+            getattr(of_arrays, method)(new),
+        )
+        assert isinstance(given, np.ndarray)
+        np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_names_and_pickles(rng):
