@@ -196,7 +196,6 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     __metadata_request__fit: ClassVar[dict[str, str]] = {"groups": UNUSED}
 
     estimators_: list[Any]
-    _calibrates: NDArray[np.bool_]
     calibration_scores_: NDArray[np.float64]
 
     # A parameter may be an estimator, which checks its own.
@@ -226,7 +225,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         Raises
         ------
         ValueError
-            If `cv` is an int, and fewer rows than that differ from each other.
+            If `cv` is an int, and fewer rows than that differ from each other; or if it holds no
+            row out.
 
         Warns
         -----
@@ -238,7 +238,14 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             split_params, fit_params = routed_params(self, groups, fit_params)
             random_state = check_random_state(self.random_state)
             splits = self._splits(X, y, split_params, random_state)
-            n_rows = n_samples(X)
+            held_out = np.zeros((n_samples(X), len(splits)), dtype=bool)
+            for k, (_, test) in enumerate(splits):
+                held_out[test, k] = True
+            if not held_out.any():
+                raise ValueError(
+                    "cv must hold rows out to calibrate with, got splits that hold out none. Pass "
+                    "an int, or splits whose second part has rows."
+                )
             estimators = Parallel(n_jobs=self.n_jobs)(
                 delayed(_fit)(
                     estimator,
@@ -250,17 +257,15 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
                     self._clones(len(splits), random_state), splits, strict=True
                 )
             )
-            held_out = np.zeros((n_rows, len(splits)), dtype=bool)
-            for k, (_, test) in enumerate(splits):
-                held_out[test, k] = True
-            check_columns(self, X, fitting=True)
-            self.estimators_ = estimators
             calibrates: NDArray[np.bool_] = np.asarray(held_out.any(axis=1))
-            self._calibrates = calibrates
-            self._judges = held_out | ~calibrates[:, None]
-            self._fitted_scores = self._log_density(X, self._judges)
-            self._grid = grid_of(columns(X))
-            self.calibration_scores_ = self._fitted_scores[calibrates]
+            judges = held_out | ~calibrates[:, None]
+            scores = _log_density(estimators, X, judges)
+            grid = grid_of(columns(X))
+            # At the end, so that other threads may go on scoring by the former fit.
+            check_columns(self, X, fitting=True)
+            self.estimators_, self._judges, self._grid = estimators, judges, grid
+            self._fitted_scores, self._calibrates = scores, calibrates
+            self.calibration_scores_ = scores[calibrates]
             _ = self.offset_  # warns if the rows are too few
         return self
 
@@ -307,7 +312,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             In nats, in the units that the estimators score in.
         """
         self._check(X)
-        return self._log_density(X, np.ones((n_samples(X), len(self.estimators_)), dtype=bool))
+        return _log_density(self.estimators_, X)
 
     def score_fitted_rows(self) -> NDArray[np.float64]:
         """Return the log-density at each row that was passed to `fit`, by estimators without it.
@@ -499,15 +504,17 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         check_is_fitted(self)
         self._check(X)
         numbers = self._numbers(X)
-        if fitted_rows is None:
-            judges = np.ones((len(numbers), len(self.estimators_)), dtype=bool)
-        else:
+        judges = None
+        if fitted_rows is not None:
             judges = self._judges[self._positions(fitted_rows, len(numbers))]
-        return excess_surprise(
-            lambda hybrids, of_row: self._log_density(in_kind_of(X, hybrids), judges[of_row]),
-            numbers,
-            self._grid,
-        )
+
+        def log_density(hybrids: NDArray[Any], of_row: NDArray[np.intp]) -> NDArray[np.float64]:
+            hybrids = in_kind_of(X, hybrids)
+            return _log_density(
+                self.estimators_, hybrids, None if judges is None else judges[of_row]
+            )
+
+        return excess_surprise(log_density, numbers, self._grid)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Say that the parameters of :meth:`fit` go to `estimator`, and `groups` to the splitter.
@@ -605,20 +612,27 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     def _share_as_unlikely(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         return (1 + self._n_as_unlikely(scores)) / (1 + len(self.calibration_scores_))
 
-    def _log_density(self, X: Any, judges: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Score each row by the mixture of its judges, of shape (n_samples, n_estimators)."""
-        scores = np.full(judges.shape, -np.inf)
-        for k, estimator in enumerate(self.estimators_):
-            mine = np.flatnonzero(judges[:, k])
-            if len(mine):
-                scores[mine, k] = as_numpy(
-                    estimator.score_samples(X if len(mine) == len(judges) else take_rows(X, mine))
-                )
-        scores = np.nan_to_num(
-            scores, copy=False, nan=-np.inf, posinf=np.finfo(np.float64).max, neginf=-np.inf
-        )
-        mixture: NDArray[np.float64] = np.logaddexp.reduce(scores, axis=1)
-        return mixture - np.log(judges.sum(axis=1))
+
+def _log_density(
+    estimators: list[Any], X: Any, judges: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Score each row by the mixture of its judges, of shape (n_samples, n_estimators), or of all.
+
+    Scores that are not a number count as minus infinity.
+    """
+    if judges is None:
+        judges = np.ones((n_samples(X), len(estimators)), dtype=bool)
+    scores = np.full(judges.shape, -np.inf)
+    for k, estimator in enumerate(estimators):
+        mine = np.flatnonzero(judges[:, k])
+        if len(mine):
+            of_mine = X if len(mine) == len(judges) else take_rows(X, mine)
+            scores[mine, k] = as_numpy(estimator.score_samples(of_mine))
+    scores = np.nan_to_num(
+        scores, copy=False, nan=-np.inf, posinf=np.finfo(np.float64).max, neginf=-np.inf
+    )
+    mixture: NDArray[np.float64] = np.logaddexp.reduce(scores, axis=1)
+    return mixture - np.log(judges.sum(axis=1))
 
 
 def _fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:

@@ -598,6 +598,7 @@ def test_errors_leave_the_detector_as_it_was(rng):
         ({"estimator": StandardScaler()}, "'estimator' parameter .* 'score_samples'"),
         ({"contamination": 0.0}, "'contamination' parameter .* Got 0.0"),
         ({"cv": 2}, "'cv' parameter"),
+        ({"cv": [(np.arange(50), [])]}, "cv must hold rows out to calibrate with"),
         ({"cv": 51}, r"cv=51 .* and X has 50 "),
         ({"estimator": KernelDensity(bandwidth=-1.0)}, "'bandwidth' parameter"),
     ]:
