@@ -51,7 +51,7 @@ MOST_FITTED, MOST_NEW = 1000, 3000
 
 
 def detector_scores(X, estimator=None):
-    return FlowOutlierDetector(estimator, random_state=0).fit(X).score_samples(X)
+    return FlowOutlierDetector(estimator, random_state=0).fit(X).score_fitted_rows()
 
 
 def student_t(X):

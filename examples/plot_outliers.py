@@ -32,16 +32,21 @@ threshold = np.quantile(flow.score_samples(X_train), 0.05)
 print(f"{np.mean(flow.score_samples(X_test) < threshold):.0%} of the held-out digits are below")
 
 # %%
-# The detector fits several flows, each without a part of the rows, and scores a row by flows that
-# have not seen it. Its threshold holds for new rows. Digits upside down are exactly as bright as
+# The detector fits several flows, each without a part of the rows, and sets its threshold by rows
+# that a flow has not seen. So it holds for new rows. Digits upside down are exactly as bright as
 # the others, and yet many more of them are taken for outliers. Most are not: many digits upside
 # down look like digits.
 
-detector = FlowOutlierDetector(contamination=0.05, random_state=0).fit(X_train)
+detector = FlowOutlierDetector(contamination=0.05, random_state=0)
 upside_down = X_test.reshape(-1, 8, 8)[:, ::-1].reshape(-1, 64)
 
-for name, rows in [("fitted", X_train), ("held out", X_test), ("upside down", upside_down)]:
-    print(f"{name:12}{np.mean(detector.predict(rows) == -1):>5.0%} outliers")
+labels = {
+    "fitted": detector.fit_predict(X_train),  # each by flows that have not seen it
+    "held out": detector.predict(X_test),
+    "upside down": detector.predict(upside_down),
+}
+for name, label in labels.items():
+    print(f"{name:12}{np.mean(label == -1):>5.0%} outliers")
 
 # %%
 # The likeliest of the held-out digits are plain and narrow, many of them ones. The unlikeliest are

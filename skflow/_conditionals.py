@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["excess_surprise", "grid_of"]
+__all__ = ["excess_surprise", "grid_of", "numbers_in"]
 
 # The values of a column at which conditional densities are looked at first: so many quantiles, and
 # as many at equal distances. Each round then divides the two intervals beside the likeliest.
@@ -16,20 +16,54 @@ _N_QUANTILES = 17
 _N_ROUNDS = 4
 _N_BETWEEN = 4
 
-_BLOCK_ENTRIES = 2**20
+
+def numbers_in(column: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the entries of a column as float64, and NaN for each that is not a number."""
+    if column.dtype.kind in "biuf":
+        return column.astype(np.float64)
+    return np.array([_number(entry) for entry in column], dtype=np.float64)
 
 
-def grid_of(X: NDArray[Any]) -> NDArray[np.float64]:
-    """Return sorted values between the extremes of each column, shape (n_features, n_nodes)."""
-    quantiles = np.quantile(X, np.linspace(0, 1, _N_QUANTILES), axis=0)
-    between = np.linspace(quantiles[0], quantiles[-1], _N_QUANTILES + 1, endpoint=False)[1:]
-    return np.sort(np.vstack([quantiles, between]), axis=0).T.astype(np.float64)
+def _number(entry: Any) -> float:
+    if isinstance(entry, str | bytes | np.datetime64 | np.timedelta64):
+        return np.nan
+    try:
+        return float(entry)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def grid_of(columns: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return sorted values between the extremes of each column.
+
+    Parameters
+    ----------
+    columns : iterable of arrays of shape (n_samples,)
+        Entries that are not finite numbers are left out.
+
+    Returns
+    -------
+    grid : array of shape (n_features, n_nodes)
+        NaN in the row of a column that has no finite number.
+    """
+    grid = []
+    for column in columns:
+        numbers = numbers_in(column)
+        finite = numbers[np.isfinite(numbers)]
+        if not len(finite):
+            finite = np.array([np.nan])
+        quantiles = np.quantile(finite, np.linspace(0, 1, _N_QUANTILES))
+        between = np.linspace(quantiles[0], quantiles[-1], _N_QUANTILES + 1, endpoint=False)[1:]
+        grid.append(np.sort(np.concatenate([quantiles, between])))
+    return np.array(grid)
 
 
 def excess_surprise(
     log_density: Callable[[NDArray[Any], NDArray[np.intp]], NDArray[np.float64]],
-    X: NDArray[Any],
+    X: NDArray[np.float64],
     grid: NDArray[np.float64],
+    *,
+    block_entries: int = 2**20,
 ) -> NDArray[np.float64]:
     r"""Return by how much each entry's conditional surprise exceeds what is expected of it.
 
@@ -44,8 +78,11 @@ def excess_surprise(
     log_density : callable
         Takes rows and, for each of them, the index of the row of `X` that it was made from.
     X : array of shape (n_samples, n_features)
+        Finite numbers.
     grid : array of shape (n_features, n_nodes)
         Sorted values of each column.
+    block_entries : int, default=2**20
+        How many numbers `log_density` is given at once, about.
 
     Returns
     -------
@@ -56,7 +93,7 @@ def excess_surprise(
     of_rows = log_density(X, np.arange(n_samples))
     expected = np.empty(X.size)
     n_values = grid.shape[1] + 1
-    size = max(1, _BLOCK_ENTRIES // (n_values * n_features))
+    size = max(1, block_entries // (n_values * n_features))
     for start in range(0, X.size, size):
         index, column = np.divmod(np.arange(start, min(start + size, X.size)), n_features)
 
@@ -80,7 +117,7 @@ def excess_surprise(
 def _expected_log_density(
     along: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     grid: NDArray[np.float64],
-    value: NDArray[Any],
+    value: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Integrate over lines: `along` takes values, of shape (n_lines, n_values)."""
     inside = np.clip(value, grid[:, 0], grid[:, -1])  # the peak of an ordinary entry is near

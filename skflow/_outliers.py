@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
-from collections.abc import Iterable
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
-from sklearn.model_selection import KFold, check_cv
-from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, check_random_state, get_tags
+from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
-from skflow._conditionals import excess_surprise, grid_of
+from skflow._conditionals import excess_surprise, grid_of, numbers_in
 from skflow._documentation import DocumentationLinkMixin
 from skflow._estimator import RelativeGradientFlow
+from skflow._folds import equal_rows, paired_folds, together
 from skflow._validation import (
     HasMethods,
     Interval,
     _fit_context,
     as_numpy,
+    check_columns,
+    column_label,
+    columns,
+    in_kind_of,
+    indexable,
+    n_samples,
     params_of_rows,
-    routed_fit_params,
-    rows,
+    routed_params,
+    take_rows,
     unchanged_on_error,
 )
 
@@ -38,11 +47,18 @@ __all__ = ["FlowOutlierDetector"]
 class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMixin, BaseEstimator):
     r"""Outliers by their density, with thresholds and p-values that hold for new rows.
 
-    A density estimator is fitted several times, each time without a part of the rows. Every row
-    is scored by estimators that have not seen it, since a flexible one makes the rows that it
-    was fitted to likelier than others: a fitted row by those that it was held out from, a new
-    one by all. So outliers may be among the rows in :meth:`fit`, of which each is judged by what
-    others say; all rows serve to calibrate, and all to fit.
+    A density estimator is fitted several times, each time without a part of the rows. A flexible
+    one makes the rows that it was fitted to likelier than others, so the threshold comes from
+    rows that were held out. There are two questions, and methods for each:
+
+    - Is a new row an outlier? :meth:`predict`, :meth:`score_samples`, :meth:`decision_function`
+      and :meth:`p_values` use all estimators. They are functions of the row alone.
+    - Which of the rows in :meth:`fit` are outliers? :meth:`fit_predict`,
+      :meth:`score_fitted_rows` and :meth:`p_values_of_fitted_rows` judge each of these rows by
+      the estimators that have not seen it.
+
+    `X` may be of any kind that `estimator` takes: the detector hands it on as it is. So a
+    pipeline may select columns by name, fill holes and encode categories.
 
     Read more in the :ref:`User Guide <outliers>`.
 
@@ -54,22 +70,35 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         ``RelativeGradientFlow()``.
 
     contamination : float, default=0.1
-        The share of the rows in :meth:`fit` that are outliers, in (0, 0.5]; likewise the share
-        of new rows like them that :meth:`predict` takes for outliers. It may be set anew at any
-        time, without another :meth:`fit`.
+        The share of the rows that :meth:`fit_predict` takes for outliers, in (0, 0.5]; likewise
+        the share of new rows like them that :meth:`predict` takes for outliers, at most. It may
+        be set anew at any time, without another :meth:`fit`.
 
     cv : int, cross-validation splitter or iterable, default=5
-        How rows are held out. An int is a number of fits, at least 3: the rows are cut at random
-        into as many parts, and each fit goes without two of them. So each row has two scores
-        from estimators that have not seen it, and a poor fit decides about none.
-        ``ShuffleSplit(n_splits=1, test_size=0.2)`` fits only once, calibrates with a fifth of
-        the rows, and scores the others by the estimator that was fitted to them.
+        How rows are held out.
+
+        An int is a number of fits, at least 3. The rows are cut at random into as many parts,
+        and each fit goes without two of them. So each row has scores from two estimators that
+        have not seen it. Equal rows, and rows of a group if
+        :meth:`fit` is given `groups`, come into the same part, so that they do not vouch for
+        each other.
+
+        A splitter, such as ``GroupKFold(3)``, or an iterable of splits, is taken at its word: it
+        is asked as scikit-learn's searches ask it, and equal rows may come into different parts.
+        ``ShuffleSplit(n_splits=1, test_size=0.2)`` fits only once and calibrates with a fifth of
+        the rows.
 
     n_jobs : int or None, default=None
         How many fits run at once, in processes of their own; None is 1, and -1 all processors.
 
+    verbose : bool or int, default=False
+        Whether to write a line as each fit begins, such as "fit 2 of 5". If fits run one after
+        the other, an `estimator` whose own ``verbose`` is off, or the last step of a pipeline,
+        shows its progress as well.
+
     random_state : int, RandomState instance or None, default=None
         Determines the parts, and the seeds of `estimator` where its ``random_state`` is None.
+        Pass an int for the same result each time.
 
     Attributes
     ----------
@@ -81,8 +110,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         seen it, in nats, in the order of the rows.
 
     offset_ : float
-        The log-density below which a row is taken for an outlier, in nats: the
-        `contamination`-quantile of the calibration scores.
+        The log-density below which a new row is taken for an outlier, in nats: between the two
+        calibration scores whose p-values are just at most, and just above, `contamination`.
 
     n_features_in_ : int
         The number of columns seen in :meth:`fit`.
@@ -92,17 +121,22 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
     See Also
     --------
-    sklearn.ensemble.IsolationForest : Much faster, and blind to how columns depend on each other.
+    sklearn.ensemble.IsolationForest : Much faster. It splits one column at a time, so
+        that it sees less of how columns depend on each other.
     sklearn.neighbors.LocalOutlierFactor : Compares distances to neighbours.
 
     Notes
     -----
-    A fitted row is recognised by its values, which must be the same to the last bit. What is kept
-    of each row is a hash of 8 bytes.
+    Several estimators score a row by their mixture, :math:`\log \frac1K \sum_k p_k(x)`. This is a
+    density again, and low only where all of them are low: one estimator that is far too wide
+    raises it for rows far out. For an ordinary new row it is a little
+    higher than the scores of the two estimators that judge a fitted row, so that thresholds err
+    on the side of fewer false alarms. Where values repeat they err further: a new row may equal
+    rows that some estimators have seen, while each fitted row is judged by estimators that have
+    seen no copy of it.
 
-    Several estimators score a row by their mixture, :math:`\log \frac1K \sum_k p_k(x)`: a density
-    again, low where all of them say so. That of all, which scores new rows, is a little higher
-    than that of the two that score a fitted row; thresholds err on the side of fewer false alarms.
+    :meth:`predict` knows nothing of whether a row was fitted. An outlier among the fitted rows
+    raises the density at its place, so ask :meth:`fit_predict` about these rows.
 
     Scores that are not a number, as of numbers that overflow, count as :math:`-\infty`.
 
@@ -110,19 +144,22 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    Three thermometers hang side by side.
+
+    >>> import numpy as np
     >>> from skflow import FlowOutlierDetector, RelativeGradientFlow
-    >>> X = load_iris().data
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(20, 5, size=(500, 1)) + rng.normal(0, 0.5, size=(500, 3))
     >>> detector = FlowOutlierDetector(RelativeGradientFlow(max_iter=5), random_state=0)
     >>> int((detector.fit_predict(X) == -1).sum())
-    15
-    >>> odd = [[5.0, 3.4, 1.5, 2.3]]  # the petals of a setosa are less wide
+    50
+    >>> odd = [[15.0, 15.0, 25.0]]  # no reading is odd by itself
     >>> detector.predict(odd)
     array([-1])
     >>> bool(detector.p_values(odd)[0] < 0.01)
     True
     >>> int(detector.explain(odd).argmax())
-    3
+    2
     """
 
     def __init__(
@@ -132,12 +169,14 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         contamination: float = 0.1,
         cv: Any = 5,
         n_jobs: int | None = None,
+        verbose: bool | int = False,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
         self.contamination = contamination
         self.cv = cv
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -149,32 +188,45 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             Iterable,
         ],
         "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    # The detector routes `groups` and asks for none itself.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"groups": UNUSED}
 
     estimators_: list[Any]
     calibration_scores_: NDArray[np.float64]
 
     # A parameter may be an estimator, which checks its own.
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: None = None, **fit_params: Any) -> Self:
+    def fit(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> Self:
         """Fit the estimator without each part of the rows in turn, and score this part.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Outliers may be among them.
-        y : None
-            Ignored; here by convention.
+            Rows, outliers among them or not, of any kind that `estimator` takes.
+        y : array-like of shape (n_samples,) or None, default=None
+            Handed to the splitter and to `estimator`, if it is not None.
+        groups : array-like of shape (n_samples,) or None, default=None
+            The group of each row. Rows of a group are held out together if `cv` is an int; else
+            they go to the splitter.
         **fit_params : dict
             Passed to ``fit`` of the estimator, those with one value for each row, such as
             ``sample_weight``, without the values of rows that are held out. With metadata
-            routing, what the estimator requests.
+            routing, the estimator and the splitter get what they request.
 
         Returns
         -------
         self : FlowOutlierDetector
             The fitted detector. If `fit` fails, it stays as it was.
+
+        Raises
+        ------
+        ValueError
+            If `cv` is an int, and fewer rows than that differ from each other; or if it holds no
+            row out.
 
         Warns
         -----
@@ -182,28 +234,38 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             If so few rows are held out that none of them can be as rare as `contamination` asks.
         """
         with unchanged_on_error(self):
-            X = as_numpy(rows(self, X, fitting=True, least=2))
-            fit_params = routed_fit_params(self, fit_params)
+            X, y, groups = indexable(X, y, groups)
+            split_params, fit_params = routed_params(self, groups, fit_params)
             random_state = check_random_state(self.random_state)
-            splits = self._splits(X, random_state)
-            self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit)(
-                    _seeded_clone(self._density_estimator(), random_state),
-                    X[train],
-                    params_of_rows(X, fit_params, train),
-                )
-                for train, _ in splits
-            )
-            held_out = np.zeros((len(X), len(splits)), dtype=bool)
+            splits = self._splits(X, y, split_params, random_state)
+            held_out = np.zeros((n_samples(X), len(splits)), dtype=bool)
             for k, (_, test) in enumerate(splits):
                 held_out[test, k] = True
-            calibrates = held_out.any(axis=1)
-            X, held_out = X[calibrates], held_out[calibrates]
-            self._fingerprints, of_row = np.unique(_fingerprints(X), return_inverse=True)
-            self._held_out = np.zeros((len(self._fingerprints), len(splits)), dtype=bool)
-            np.logical_or.at(self._held_out, of_row, held_out)  # rows may be equal
-            self._grid = grid_of(X)
-            self.calibration_scores_ = self._log_density(X, self._held_out[of_row])
+            if not held_out.any():
+                raise ValueError(
+                    "cv must hold rows out to calibrate with, got splits that hold out none. Pass "
+                    "an int, or splits whose second part has rows."
+                )
+            estimators = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fit)(
+                    estimator,
+                    take_rows(X, train),
+                    None if y is None else take_rows(y, train),
+                    params_of_rows(X, fit_params, train),
+                )
+                for estimator, (train, _) in zip(
+                    self._clones(len(splits), random_state), splits, strict=True
+                )
+            )
+            calibrates: NDArray[np.bool_] = np.asarray(held_out.any(axis=1))
+            judges = held_out | ~calibrates[:, None]
+            scores = _log_density(estimators, X, judges)
+            grid = grid_of(columns(X))
+            # At the end, so that other threads may go on scoring by the former fit.
+            check_columns(self, X, fitting=True)
+            self.estimators_, self._judges, self._grid = estimators, judges, grid
+            self._fitted_scores, self._calibrates = scores, calibrates
+            self.calibration_scores_ = scores[calibrates]
             _ = self.offset_  # warns if the rows are too few
         return self
 
@@ -220,7 +282,10 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             max_val=0.5,
             include_boundaries="right",
         )
-        if contamination * (n + 1) < 1:
+        # The least likely rows, so many that none has a p-value above `contamination`.
+        rank = int(np.count_nonzero(np.arange(1, n + 1) / (n + 1) <= contamination))
+        if not rank:
+            rank = 1
             warnings.warn(
                 f"contamination={contamination} calls for {math.ceil(1 / contamination) - 1} rows "
                 f"to calibrate with, and {n} were held out: of new rows like them, up to one in "
@@ -229,32 +294,45 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
                 stacklevel=2,
             )
         # Between two rows, so that rounding decides about neither.
-        rank = math.ceil(contamination * (n - 1))
-        below, above = np.sort(self.calibration_scores_)[[max(rank - 1, 0), rank]]
+        below, above = np.sort(self.calibration_scores_)[[max(rank - 2, 0), rank - 1]]
         return float(below / 2 + above / 2 if below > -np.inf else above)
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the log-density at each row of `X`, by estimators that have not seen it.
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-density at each row of `X`, by all estimators.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to score. Each score depends on its row alone, whether or not :meth:`fit` saw it:
+            see :meth:`score_fitted_rows` for those that it saw.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
             In nats, in the units that the estimators score in.
         """
-        check_is_fitted(self)
-        X = as_numpy(rows(self, X))
-        return self._log_density(X, self._judges(X))
+        self._check(X)
+        return _log_density(self.estimators_, X)
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+    def score_fitted_rows(self) -> NDArray[np.float64]:
+        """Return the log-density at each row that was passed to `fit`, by estimators without it.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_fitted,)
+            In nats, in the order of the rows. Each is by the estimators that the row was held out
+            from. A row that no split held out, as with ``ShuffleSplit``, is scored by all.
+        """
+        check_is_fitted(self)
+        return self._fitted_scores.copy()
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return by how many nats the log-density of each row lies above the threshold.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to judge, each by itself.
 
         Returns
         -------
@@ -265,45 +343,58 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         with np.errstate(invalid="ignore"):
             return np.where(scores == offset, 0.0, scores - offset)  # both may be infinite
 
-    def predict(self, X: ArrayLike) -> NDArray[np.intp]:
-        """Say which rows of `X` are outliers.
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Say which rows of `X` are outliers, as new rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to judge, each by itself.
 
         Returns
         -------
         label : ndarray of shape (n_samples,)
-            -1 for outliers and 1 for all others.
+            -1 for outliers and 1 for all others. Outliers have a log-density below `offset_`, and
+            so a p-value of at most `contamination`.
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def fit_predict(self, X: ArrayLike, y: None = None, **fit_params: Any) -> NDArray[np.intp]:
+    def fit_predict(
+        self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any
+    ) -> NDArray[np.intp]:
         """Fit to the rows of `X`, and say which of them are outliers.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        y : None
-            Ignored; here by convention.
+            Rows, as :meth:`fit` takes them.
+        y : array-like of shape (n_samples,) or None, default=None
+            As :meth:`fit` takes it.
+        groups : array-like of shape (n_samples,) or None, default=None
+            As :meth:`fit` takes them.
         **fit_params : dict
             As :meth:`fit` takes them.
 
         Returns
         -------
         label : ndarray of shape (n_samples,)
-            -1 for outliers, a share `contamination` of the rows, and 1 for all others; the same
-            as ``fit(X).predict(X)``.
+            -1 for outliers and 1 for all others. Outliers are the rows whose p-value among the
+            others, see :meth:`p_values_of_fitted_rows`, is at most `contamination`: that share of
+            the rows, or less if many are equally likely; at least the one least likely row.
+            It differs from ``fit(X).predict(X)``, which takes the rows for new ones and scores
+            them by estimators that have seen them.
         """
-        return self.fit(X, **fit_params).predict(X)
+        p = self.fit(X, y, groups, **fit_params).p_values_of_fitted_rows()
+        least = 1 / len(self.calibration_scores_)
+        return np.where(p <= max(self.contamination, least), -1, 1)
 
-    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
-        r"""Return how rare it is for a row to be as unlikely as each row of `X`.
+    def p_values(self, X: Any) -> NDArray[np.float64]:
+        r"""Return how rare it is for a new row to be as unlikely as each row of `X`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to judge, each by itself.
 
         Returns
         -------
@@ -316,10 +407,10 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         -----
         These are conformal p-values [1]_: if a new row comes from the same distribution as the
         rows in :meth:`fit`, the probability that :math:`p \le \alpha` is no higher than
-        :math:`\alpha`, whatever the distribution, and however badly the estimator fits it. This
-        is exact with a `cv` of one split, for rows that were not fitted. With several fits it
-        has no proof, as in [2]_: the scores of new rows are a little higher than those that they
-        are compared with, so that p-values are rather too large than too small. The
+        :math:`\alpha`, whatever the distribution, ties included, and however badly the estimator
+        fits it. This is exact with a `cv` of one split. With several fits it has no proof, as in
+        [2]_: the scores of new rows are a little higher than those that they are compared with,
+        so that p-values are rather too large than too small. The
         :ref:`benchmarks <outliers_benchmark>` say by how much.
 
         Outliers among the fitted rows raise the p-values of others. For a list of rows that
@@ -333,16 +424,38 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         .. [2] Vladimir Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
            Intelligence 74, 2015.
         """
-        scores = self.score_samples(X)
-        n_as_low = np.searchsorted(np.sort(self.calibration_scores_), scores, side="right")
-        return (1 + n_as_low) / (1 + len(self.calibration_scores_))
+        return self._share_as_unlikely(self.score_samples(X))
 
-    def explain(self, X: ArrayLike) -> NDArray[np.float64]:
+    def p_values_of_fitted_rows(self) -> NDArray[np.float64]:
+        r"""Return how rare it is to be as unlikely as each row that was passed to `fit`.
+
+        Returns
+        -------
+        p : ndarray of shape (n_fitted,)
+            In the order of the rows. A row :math:`i` is compared with the other rows that were
+            held out, and counts once itself: :math:`\#\{j : s_j \le s_i\} / n`, where
+            :math:`s_1, \dots, s_n` are the calibration scores. A row that no split held out is
+            compared as :meth:`p_values` compares a new one.
+        """
+        check_is_fitted(self)
+        calibrates = self._calibrates
+        p = np.empty(len(calibrates))
+        p[~calibrates] = self._share_as_unlikely(self._fitted_scores[~calibrates])
+        p[calibrates] = self._n_as_unlikely(self.calibration_scores_) / calibrates.sum()
+        return p
+
+    def explain(self, X: Any, fitted_rows: ArrayLike | None = None) -> NDArray[np.float64]:
         r"""Return how surprising each entry is, given the other entries of its row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows of finite numbers. A frame stays a frame with the same names, so that pipelines
+            may select columns by them; its numbers become float64.
+        fitted_rows : array-like of int, of shape (n_samples,), or None, default=None
+            The positions of these rows among those passed to :meth:`fit`. Each is then judged by
+            the estimators that it was held out from, as in :meth:`score_fitted_rows`. If None,
+            all rows are judged by all estimators, as in :meth:`score_samples`.
 
         Returns
         -------
@@ -357,6 +470,12 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
             It is :math:`(r^2 - 1) / 2` if the entry is normal given the others and lies
             :math:`r` standard deviations from its mean.
+
+        Raises
+        ------
+        ValueError
+            If a column holds text, categories, holes or infinities, or `fitted_rows` are not
+            positions of rows in :meth:`fit`.
 
         Notes
         -----
@@ -383,64 +502,148 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
            1975.
         """
         check_is_fitted(self)
-        X = as_numpy(rows(self, X))
-        judges = self._judges(X)
-        return excess_surprise(
-            lambda hybrids, of_row: self._log_density(hybrids, judges[of_row]),
-            X.astype(np.float64, copy=False),
-            self._grid,
-        )
+        self._check(X)
+        numbers = self._numbers(X)
+        judges = None
+        if fitted_rows is not None:
+            judges = self._judges[self._positions(fitted_rows, len(numbers))]
+
+        def log_density(hybrids: NDArray[Any], of_row: NDArray[np.intp]) -> NDArray[np.float64]:
+            hybrids = in_kind_of(X, hybrids)
+            return _log_density(
+                self.estimators_, hybrids, None if judges is None else judges[of_row]
+            )
+
+        return excess_surprise(log_density, numbers, self._grid)
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Say that the parameters of :meth:`fit` go to `estimator`.
+        """Say that the parameters of :meth:`fit` go to `estimator`, and `groups` to the splitter.
 
         Returns
         -------
         routing : MetadataRouter
+            What each of them requests.
         """
-        return MetadataRouter(owner=type(self).__name__).add(
-            estimator=self._density_estimator(),
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        splitter = GroupKFold(self.cv) if isinstance(self.cv, Integral) else self.cv
+        return (
+            MetadataRouter(owner=type(self).__name__)
+            .add(
+                estimator=self._density_estimator(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+            .add(
+                splitter=splitter,
+                method_mapping=MethodMapping().add(caller="fit", callee="split"),
+            )
         )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = deepcopy(get_tags(self._density_estimator()).input_tags)
+        return tags
 
     def _density_estimator(self) -> Any:
         return RelativeGradientFlow() if self.estimator is None else self.estimator
 
     def _splits(
-        self, X: NDArray[Any], random_state: np.random.RandomState
+        self, X: Any, y: Any, params: dict[str, Any], random_state: np.random.RandomState
     ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         if not isinstance(self.cv, Integral):
-            return list(check_cv(self.cv).split(X))
-        folds = KFold(self.cv, shuffle=True, random_state=random_state).split(X)
-        parts = [part for _, part in folds]
-        splits = []
-        for k in range(self.cv):
-            held_out = np.union1d(parts[k - 1], parts[k])
-            splits.append((np.setdiff1d(np.arange(len(X)), held_out), held_out))
-        return splits
+            return list(check_cv(self.cv, y).split(X, y, **params))
+        n_folds = int(self.cv)
+        labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
+        n_labels = len(np.unique(labels))
+        if n_labels < n_folds:
+            raise ValueError(
+                f"cv={self.cv} asks for as many parts of rows that differ in value and in group, "
+                f"and X has {n_labels} (n_samples={n_samples(X)}). Pass more rows, or a splitter, "
+                "which may put equal rows into different parts."
+            )
+        return paired_folds(labels, n_folds, random_state)
 
-    def _judges(self, X: NDArray[Any]) -> NDArray[np.bool_]:
-        """Say which estimators score each row, in an array of shape (n_samples, n_estimators)."""
-        wanted = _fingerprints(X)
-        place = np.searchsorted(self._fingerprints, wanted).clip(max=len(self._fingerprints) - 1)
-        known = self._fingerprints[place] == wanted
-        return self._held_out[place] | ~known[:, None]
+    def _clones(self, n: int, random_state: np.random.RandomState) -> Iterator[Any]:
+        """Give estimators to fit, and announce each when it is asked for."""
+        for k in range(n):
+            estimator = _seeded_clone(self._density_estimator(), random_state)
+            if self.verbose:
+                sys.stdout.write(f"{type(self).__name__}: fit {k + 1} of {n}\n")
+                sys.stdout.flush()
+                if self.n_jobs in (None, 1):
+                    _let_speak(estimator, self.verbose)
+            yield estimator
 
-    def _log_density(self, X: NDArray[Any], judges: NDArray[np.bool_]) -> NDArray[np.float64]:
-        scores = np.full(judges.shape, -np.inf)
-        for k, estimator in enumerate(self.estimators_):
-            mine = judges[:, k]
-            if mine.any():
-                scores[mine, k] = estimator.score_samples(X if mine.all() else X[mine])
-        scores = np.nan_to_num(
-            scores, copy=False, nan=-np.inf, posinf=np.finfo(np.float64).max, neginf=-np.inf
+    def _check(self, X: Any) -> None:
+        check_is_fitted(self)
+        check_columns(self, X)
+
+    def _numbers(self, X: Any) -> NDArray[np.float64]:
+        """Return `X` as an array of finite numbers, or say which columns have something else."""
+        numbers = np.column_stack([numbers_in(column) for column in columns(X)])
+        lacking = np.flatnonzero(
+            ~np.isfinite(numbers).all(axis=0) | np.isnan(self._grid).any(axis=1)
         )
-        mixture: NDArray[np.float64] = np.logaddexp.reduce(scores, axis=1)
-        return mixture - np.log(judges.sum(axis=1))
+        if len(lacking):
+            where = ", ".join(column_label(self, int(j)) for j in lacking)
+            raise ValueError(
+                "explain needs finite numbers, and there are text, categories, holes or "
+                f"infinities in {where}. Leave out rows with holes; encode or fill columns before "
+                "the detector, not inside it."
+            )
+        return numbers
+
+    def _positions(self, fitted_rows: ArrayLike, n: int) -> NDArray[np.intp]:
+        positions = np.asarray(fitted_rows)
+        n_fitted = len(self._judges)
+        if (
+            positions.shape != (n,)
+            or positions.dtype.kind not in "iu"
+            or (positions < 0).any()
+            or (positions >= n_fitted).any()
+        ):
+            raise ValueError(
+                f"fitted_rows must be one position for each of the {n} rows of X, whole numbers "
+                f"from 0 to {n_fitted - 1}, which were passed to fit, got {fitted_rows!r}."
+            )
+        return positions
+
+    def _n_as_unlikely(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.searchsorted(np.sort(self.calibration_scores_), scores, side="right")
+
+    def _share_as_unlikely(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (1 + self._n_as_unlikely(scores)) / (1 + len(self.calibration_scores_))
 
 
-def _fit(estimator: Any, X: NDArray[Any], fit_params: dict[str, Any]) -> Any:
-    return estimator.fit(X, **fit_params)
+def _log_density(
+    estimators: list[Any], X: Any, judges: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Score each row by the mixture of its judges, of shape (n_samples, n_estimators), or of all.
+
+    Scores that are not a number count as minus infinity.
+    """
+    if judges is None:
+        judges = np.ones((n_samples(X), len(estimators)), dtype=bool)
+    scores = np.full(judges.shape, -np.inf)
+    for k, estimator in enumerate(estimators):
+        mine = np.flatnonzero(judges[:, k])
+        if len(mine):
+            of_mine = X if len(mine) == len(judges) else take_rows(X, mine)
+            scores[mine, k] = as_numpy(estimator.score_samples(of_mine))
+    scores = np.nan_to_num(
+        scores, copy=False, nan=-np.inf, posinf=np.finfo(np.float64).max, neginf=-np.inf
+    )
+    mixture: NDArray[np.float64] = np.logaddexp.reduce(scores, axis=1)
+    return mixture - np.log(judges.sum(axis=1))
+
+
+def _fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
+    return estimator.fit(X, **fit_params) if y is None else estimator.fit(X, y, **fit_params)
+
+
+def _let_speak(estimator: Any, verbose: bool | int) -> None:
+    """Turn on the progress of an estimator, or of a pipeline's last step, if it is off."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if hasattr(last, "verbose") and not last.verbose:
+        last.verbose = verbose
 
 
 def _seeded_clone(estimator: Any, random_state: np.random.RandomState) -> Any:
@@ -453,12 +656,4 @@ def _seeded_clone(estimator: Any, random_state: np.random.RandomState) -> Any:
     ]
     return twin.set_params(
         **{name: random_state.randint(np.iinfo(np.int32).max) for name in unset}
-    )
-
-
-def _fingerprints(X: NDArray[Any]) -> NDArray[np.uint64]:
-    """Hash the values of each row: of n rows, two agree by chance in n² / 2⁶⁵ of cases."""
-    float64 = (np.add(row, 0.0, dtype=np.float64) for row in X)  # without negative zeros
-    return np.frombuffer(
-        b"".join(blake2b(row, digest_size=8).digest() for row in float64), dtype=np.uint64
     )

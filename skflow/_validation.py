@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import _fit_context
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_container_adapter
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import (
     _check_feature_names_in,
     _check_method_params,
     _check_sample_weight,
     _get_feature_names,
+    _num_samples,
     validate_data,
 )
 
@@ -36,18 +38,24 @@ __all__ = [
     "array_like",
     "as_numpy",
     "as_tensor",
+    "check_columns",
     "column_label",
+    "columns",
     "framed",
+    "in_kind_of",
+    "indexable",
     "latents",
+    "n_samples",
     "namespace",
     "numpy_dtype",
     "params_of_rows",
     "power_scale",
     "resolve_device",
-    "routed_fit_params",
+    "routed_params",
     "row_weights",
     "rows",
     "rows_back",
+    "take_rows",
     "torch_generator",
     "two_samples",
     "unchanged_on_error",
@@ -219,14 +227,6 @@ def framed(estimator: Any, X: Any, like: Any = None) -> Any:
     return adapter.create_container(as_numpy(X), like, columns=_check_feature_names_in(estimator))
 
 
-def routed_fit_params(meta_estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Return what is for ``fit`` of `estimator`: what it requests, or without routing all."""
-    if not _routing_enabled():
-        return params
-    routed: dict[str, Any] = process_routing(meta_estimator, "fit", **params)["estimator"]["fit"]
-    return routed
-
-
 def params_of_rows(X: Any, params: dict[str, Any], indices: Any) -> dict[str, Any]:
     """Take the values of some rows of `X` from parameters that have one for each row."""
     taken: dict[str, Any] = _check_method_params(X, params, indices)
@@ -356,3 +356,88 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
     except BaseException:
         estimator.__dict__ = before
         raise
+
+
+def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
+    """Record how many columns `X` has and their names, or compare; look at nothing else of it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set when `fitting`, else compared.
+    X : array-like of shape (n_samples, n_features)
+        Of any kind that scikit-learn's estimators take.
+    fitting : bool, default=False
+        Whether to set them.
+    """
+    _refuse_but_two_dimensions(X)
+    validate_data(estimator, X, reset=fitting, skip_check_array=True)
+
+
+def _refuse_but_two_dimensions(X: Any) -> None:
+    n_dimensions = getattr(X, "ndim", 2)  # some frames have none, and lists
+    if n_dimensions != 2:
+        raise ValueError(
+            f"X must be an array of two dimensions, got {n_dimensions}. Reshape your data: to "
+            "X.reshape(-1, 1) if it is a column, and to X.reshape(1, -1) if it is a row."
+        )
+
+
+def n_samples(X: Any) -> int:
+    """Return the number of rows of an array, a frame, a list or a sparse matrix."""
+    n: int = _num_samples(X)
+    return n
+
+
+def take_rows(X: Any, indices: NDArray[np.intp]) -> Any:
+    """Return some rows of an array, a frame, a list or a sparse matrix, in the same kind."""
+    return _safe_indexing(X, indices)
+
+
+def columns(X: Any) -> Iterator[NDArray[Any]]:
+    """Give the columns of an array, a frame, a list or a sparse matrix as arrays of NumPy."""
+    if issparse(X):
+        X = X.tocsc()
+        yield from (X[:, [j]].toarray()[:, 0] for j in range(X.shape[1]))
+    elif hasattr(X, "shape") and not hasattr(X, "dtype"):  # a frame
+        yield from (as_numpy(_safe_indexing(X, j, axis=1)) for j in range(X.shape[1]))
+    else:
+        X = as_numpy(X)
+        _refuse_but_two_dimensions(X)
+        yield from X.T
+
+
+def in_kind_of(like: Any, X: NDArray[Any]) -> Any:
+    """Return rows as a frame with the names of `like`, or as an array of its namespace."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(like).__mro__}
+    for library, adapter in ADAPTERS_MANAGER.adapters.items():
+        if library in libraries:
+            return adapter.create_container(X, None, columns=like.columns)
+    return array_like(X, like) if hasattr(like, "__dlpack__") else X
+
+
+def routed_params(
+    meta_estimator: Any, groups: Any, params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell what is for ``split`` of the splitter and what for ``fit`` of the estimator.
+
+    Parameters
+    ----------
+    meta_estimator : estimator
+        One whose routing knows an ``estimator`` and a ``splitter``.
+    groups : array-like of shape (n_samples,) or None
+        For the splitter, unless metadata routing is on.
+    params : dict
+        For the estimator, unless metadata routing is on: then each gets what it requests.
+
+    Returns
+    -------
+    split_params, fit_params : dicts
+        Both may be empty.
+    """
+    if not _routing_enabled():
+        return {"groups": groups}, params
+    if groups is not None:
+        params = {**params, "groups": groups}
+    routed = process_routing(meta_estimator, "fit", **params)
+    return routed["splitter"]["split"], routed["estimator"]["fit"]

@@ -1,0 +1,95 @@
+"""Which rows are held out together: those of a group, and equal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupKFold
+
+__all__ = ["equal_rows", "paired_folds", "together"]
+
+
+def equal_rows(columns: Iterable[NDArray[Any]], n_rows: int) -> NDArray[np.intp]:
+    """Give each row a number that it shares with the rows that equal it, and with no others.
+
+    Parameters
+    ----------
+    columns : iterable of arrays of shape (n_rows,)
+        Numbers, text or anything else. What is missing equals what is missing.
+    n_rows : int
+        The number of rows.
+
+    Returns
+    -------
+    of_row : array of shape (n_rows,)
+        Numbers from 0 on. Cost: a sort of each column, up to the one by which all rows differ.
+    """
+    of_row = None
+    for column in columns:
+        if column.dtype.kind == "O":  # of which some cannot be sorted
+            column = np.array([repr(value) for value in column])
+        values, of_value = np.unique(column, return_inverse=True)
+        if of_row is not None:
+            of_value = of_row * len(values) + of_value
+        distinct, of_row = np.unique(of_value, return_inverse=True)
+        if len(distinct) == n_rows:
+            break
+    return np.arange(n_rows) if of_row is None else of_row
+
+
+def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
+    """Give each row a number that it shares with equal rows, and with those of its group.
+
+    Parameters
+    ----------
+    equal : array of shape (n_rows,)
+        As :func:`equal_rows` returns it.
+    groups : array-like of shape (n_rows,) or None, default=None
+        The group of each row.
+
+    Returns
+    -------
+    of_row : array of shape (n_rows,)
+        Two rows have the same number if a chain of equal rows and common groups links them.
+    """
+    if groups is None:
+        return equal
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    n_equal = equal.max() + 1
+    n_nodes = n_equal + group.max() + 1
+    links = coo_matrix((np.ones(len(equal)), (equal, n_equal + group)), shape=(n_nodes, n_nodes))
+    _, component = connected_components(links, directed=False)
+    return component[equal].astype(np.intp)
+
+
+def paired_folds(
+    labels: NDArray[np.intp], n_folds: int, random_state: np.random.RandomState
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Cut rows at random into folds of about the same size, and hold out two at a time.
+
+    Parameters
+    ----------
+    labels : array of shape (n_rows,)
+        Rows of the same label, from 0 on, come into the same fold.
+    n_folds : int
+        The number of folds, and of splits.
+    random_state : RandomState
+        Determines the folds.
+
+    Returns
+    -------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out. Each row is held out twice.
+    """
+    shuffled = random_state.permutation(labels.max() + 1)[labels]  # no order among equal sizes
+    parts = [part for _, part in GroupKFold(n_folds).split(labels, groups=shuffled)]
+    splits = []
+    for k in range(n_folds):
+        held_out = np.union1d(parts[k - 1], parts[k])
+        splits.append((np.setdiff1d(np.arange(len(labels)), held_out), held_out))
+    return splits
