@@ -76,7 +76,7 @@ class Flow(nn.Module):
         log_prob : Tensor of shape (N,)
             In nats, in the units of `x`.
         """
-        log_det = x.new_zeros(len(x))
+        log_det = x.new_zeros(x.shape[0])
         for bijection in self.bijections:
             x, term = bijection.forward_and_log_det(x)
             log_det = log_det + term

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import quantiles
 
 __all__ = [
@@ -257,12 +258,16 @@ def _positions(table: Tensor, values: Tensor, *, plane: int) -> Tensor:
     position = position.to(table.device)
     position = position.expand(values.shape).contiguous()
     flat, values = table.detach().reshape(-1), values.detach()
+    in_place = not is_traced(flat, values)
     beyond = torch.empty_like(position)
     step = (n_knots - 1) // 2
     while step:
         probe = torch.add(position, plane * n_columns * n_knots + step).view(-1)
         knot = flat.index_select(0, probe).view(values.shape)
-        position.add_(torch.ge(values, knot, out=beyond), alpha=step)
+        if in_place:
+            position.add_(torch.ge(values, knot, out=beyond), alpha=step)
+        else:
+            position = torch.where(values >= knot, position + step, position)
         step //= 2
     return position
 
