@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skflow.flow.parametrized import Parametrized
 from skflow.flow.weighted import mean
 
 __all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "StudentT"]
@@ -19,7 +20,7 @@ _START_DF = (2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 _LEAST_INVERSE = 1e-4
 
 
-class BaseDistribution(nn.Module, ABC):
+class BaseDistribution(Parametrized, nn.Module, ABC):
     r"""A distribution on :math:`\mathbb{R}^D`.
 
     A subclass states :meth:`log_prob` and :meth:`sample`, and computes in the precision of the
