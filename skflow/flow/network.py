@@ -10,6 +10,7 @@ from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, Normal
 from skflow.flow.bijection import Bijection
 from skflow.flow.linear import LinearStack
+from skflow.flow.pickling import StablePickle
 
 __all__ = ["Flow"]
 
@@ -17,7 +18,7 @@ __all__ = ["Flow"]
 _BLOCK_ENTRIES = 2**18
 
 
-class Flow(nn.Module):
+class Flow(StablePickle, nn.Module):
     r"""The density of :math:`x = f^{-1}(z)`, where `z` follows a base distribution.
 
     .. math::
