@@ -215,10 +215,8 @@ class _Implicit(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         x = x.detach().requires_grad_()
         with torch.enable_grad():
-            z = ctx.flow(x)
-        jacobian = torch.stack(
-            [torch.autograd.grad(column.sum(), x, retain_graph=True)[0] for column in z.unbind(-1)],
-            dim=1,
-        )
+            totals = ctx.flow(x).sum(0).unbind()
+        rows = [torch.autograd.grad(total, x, retain_graph=True)[0] for total in totals]
+        jacobian = torch.stack(rows, dim=1)
         by_z = torch.linalg.solve(jacobian.mT, grad.unsqueeze(-1)).squeeze(-1)
         return -by_z, None, None

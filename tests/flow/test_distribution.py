@@ -43,7 +43,8 @@ def test_shapes_and_densities(flow, distribution, generator):
     assert distribution.event_shape == (3,)
     assert distribution.batch_shape == ()
     assert distribution.support is distributions.constraints.real_vector
-    for shape in ((), (5,), (4, 0), (2, 5)):
+    assert distribution.sample((4, 0)).shape == (4, 0, 3)
+    for shape in ((), (5,), (2, 5)):
         assert distribution.sample(shape).shape == (*shape, 3)
         x = torch.randn(*shape, 3, generator=generator, dtype=torch.float64)
         expected = flow.log_prob(x.reshape(-1, 3)).reshape(shape)
