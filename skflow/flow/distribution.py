@@ -190,7 +190,9 @@ def _kind() -> type[FlowDistribution]:
 
 @cache
 def _kind_for_pyro(mixin: type) -> type[FlowDistribution]:
-    return cast(type[FlowDistribution], type(mixin)("FlowDistribution", (FlowDistribution, mixin), {}))
+    return cast(
+        type[FlowDistribution], type(mixin)("FlowDistribution", (FlowDistribution, mixin), {})
+    )
 
 
 def _remade(

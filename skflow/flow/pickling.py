@@ -102,7 +102,9 @@ def _tensor(
     is_parameter: bool,
 ) -> Tensor:
     # A bytearray, as a tensor can be written to; there are none without entries.
-    flat = torch.frombuffer(bytearray(entries), dtype=dtype) if entries else torch.empty(0).to(dtype)
+    flat = (
+        torch.frombuffer(bytearray(entries), dtype=dtype) if entries else torch.empty(0).to(dtype)
+    )
     tensor = flat.reshape(shape).to(device)
     if is_parameter:
         return nn.Parameter(tensor, requires_grad)

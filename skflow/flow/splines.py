@@ -46,6 +46,9 @@ _HALF_BOX = 4.0
 
 _MOST_SORTED = 2**22
 
+# How many numbers of the parameters' precision lie within a bin of a constant column.
+_LEAST_STEPS = 4
+
 # How many rows of a sample lie beyond either end of the box that is made for it.
 _ROWS_BEYOND = 10
 
@@ -416,7 +419,10 @@ class ElementwiseSpline(Bijection):
         parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
         knots = torch.cat([quantiles(part.double(), levels, weights) for part in parts], 1)
         knots = knots.mT.contiguous()
-        size = (knots[:, -1:] - knots[:, :1]).clamp_min(1e-6)
+        # Bins of a constant column are as wide as the parameters' precision can tell apart.
+        resolution = torch.finfo(self.slopes.dtype).eps * knots[:, :1].abs()
+        least = (_LEAST_STEPS * n_bins * resolution).clamp_min(1e-6)
+        size = torch.maximum(knots[:, -1:] - knots[:, :1], least)
         shares = (knots.diff(dim=-1) / size).clamp_min(2 * _LEAST_SHARE)
         shares /= shares.sum(-1, keepdim=True)
         free = (shares - _LEAST_SHARE).clamp_min(1e-6).log()

@@ -77,8 +77,6 @@ def flow(request, generator, x):
     return flow.eval()
 
 
-
-
 def flows(slow=""):
     """Run a test for all flows; those with `slow` in their names are marked as slow."""
     parameters = [
