@@ -92,8 +92,11 @@ class FlowDistribution(Distribution):
         -------
         distribution : FlowDistribution
         """
-        shape = torch.broadcast_shapes(self.batch_shape, torch.Size(batch_shape))
-        if shape != torch.Size(batch_shape):
+        shape, old = torch.Size(batch_shape), self.batch_shape
+        padded = (1,) * (len(shape) - len(old)) + tuple(old)
+        if len(padded) > len(shape) or any(
+            a not in (1, b) for a, b in zip(padded, shape, strict=True)
+        ):
             raise ValueError(
                 f"A distribution with batch_shape={tuple(self.batch_shape)} cannot be expanded to "
                 f"{tuple(batch_shape)}: pass a shape that it broadcasts to."
@@ -121,7 +124,7 @@ class FlowDistribution(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Draw vectors.
+        r"""Draw vectors.
 
         Parameters
         ----------
@@ -130,13 +133,13 @@ class FlowDistribution(Distribution):
 
         Returns
         -------
-        x : Tensor of shape (\\*sample_shape, \\*batch_shape, D)
+        x : Tensor of shape (\*sample_shape, \*batch_shape, D)
         """
         shape = self._extended_shape(torch.Size(sample_shape))
         return self.flow.sample(math.prod(shape[:-1]), dtype=self.dtype).reshape(shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Draw vectors that carry gradients to the parameters of the bijections.
+        r"""Draw vectors that carry gradients to the parameters of the bijections.
 
         Parameters
         ----------
@@ -145,7 +148,7 @@ class FlowDistribution(Distribution):
 
         Returns
         -------
-        x : Tensor of shape (\\*sample_shape, \\*batch_shape, D)
+        x : Tensor of shape (\*sample_shape, \*batch_shape, D)
 
         Raises
         ------
