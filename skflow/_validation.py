@@ -99,9 +99,10 @@ def rows(
         ensure_min_samples=least,
     )
     if fitting:
-        estimator._rows_like = xp.empty(
-            (0, checked.shape[1]), dtype=checked.dtype, device=getattr(checked, "device", None)
-        )
+        # A slice has the strides that it has after a pickle as well, and so the same hash.
+        estimator._rows_like = xp.zeros(
+            (1, checked.shape[1]), dtype=checked.dtype, device=getattr(checked, "device", None)
+        )[:0, :]
     return checked
 
 

@@ -6,6 +6,8 @@ from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal, StudentT
 from skflow.flow.bijection import Bijection
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
+from skflow.flow.distribution import FlowDistribution
+from skflow.flow.export import LogDensity
 from skflow.flow.linear import LinearStack
 from skflow.flow.mixture import NormalMixture
 from skflow.flow.network import Flow
@@ -23,9 +25,11 @@ __all__ = [
     "ElementwiseSpline",
     "Factors",
     "Flow",
+    "FlowDistribution",
     "HyperbolicSecant",
     "LeakyTanh",
     "LinearStack",
+    "LogDensity",
     "Logistic",
     "Normal",
     "NormalMixture",

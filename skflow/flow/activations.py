@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skflow.flow.bijection import Bijection
+from skflow.flow.parametrized import Parametrized
 from skflow.flow.root_finding import bracketed_newton
 
 __all__ = ["Activation", "LeakyTanh", "SmoothLeakyReLU"]
 
 
-class Activation(Bijection):
+class Activation(Parametrized, Bijection):
     r"""An increasing function :math:`\sigma: \mathbb{R} \to \mathbb{R}`, elementwise.
 
     A subclass states a bounded function :math:`s`, and the function and its derivatives in

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skflow.flow.parametrized import Parametrized
 from skflow.flow.weighted import mean
 
 __all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "StudentT"]
@@ -19,7 +20,7 @@ _START_DF = (2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 _LEAST_INVERSE = 1e-4
 
 
-class BaseDistribution(nn.Module, ABC):
+class BaseDistribution(Parametrized, nn.Module, ABC):
     r"""A distribution on :math:`\mathbb{R}^D`.
 
     A subclass states :meth:`log_prob` and :meth:`sample`, and computes in the precision of the
@@ -322,12 +323,17 @@ class StudentT(BaseDistribution):
         weights : Tensor of shape (N,) or None, default=None
         """
         inverses = [1 / (df - 2) for df in _START_DF]
-        scores = [mean(_t_log_prob(z, z.new_full((), inv)), weights) for inv in inverses]
+        candidates = [z.new_full((), inverse) for inverse in inverses]
+        scores = [mean(_t_log_prob(z, inv, _t_log_norm(inv)), weights) for inv in candidates]
         likeliest = z.new_tensor(inverses)[torch.stack(scores).argmax(0)]
         self._log_inverse().copy_((likeliest - _LEAST_INVERSE).log())
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
-        return _t_log_prob(z, self._inverse()).sum(-1)
+        return _t_log_prob(z, self._inverse(), self.log_norm()).sum(-1)
+
+    def log_norm(self) -> Tensor:
+        """Return the log-density of each component at zero, of shape (D,), float64, in nats."""
+        return _t_log_norm(self._inverse())
 
     def sample(  # noqa: D102
         self,
@@ -351,16 +357,21 @@ class StudentT(BaseDistribution):
         return self._log_inverse().double().exp() + _LEAST_INVERSE
 
 
-def _t_log_prob(z: Tensor, inverse: Tensor) -> Tensor:
-    """Return the log-density of each component, where ν = 2 + 1 / `inverse`."""
+def _t_log_norm(inverse: Tensor) -> Tensor:
+    """Return the log-density at zero, where ν = 2 + 1 / `inverse`."""
     df = 2 + 1 / inverse.double()
-    constant = (
+    return (
         torch.lgamma(0.5 * (df + 1))
         - torch.lgamma(0.5 * df)
         + 0.5 * (inverse.double().log() - math.log(math.pi))
     )
+
+
+def _t_log_prob(z: Tensor, inverse: Tensor, log_norm: Tensor) -> Tensor:
+    """Return the log-density of each component, where `log_norm` is that at zero."""
+    df = 2 + 1 / inverse.double()
     tail = torch.log1p(z.square() * inverse.to(z.dtype)) * (-0.5 * (df + 1)).to(z.dtype)
-    return tail + constant.to(z.dtype)
+    return tail + log_norm.to(z.dtype)
 
 
 def _uniform(shape: tuple[int, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -54,12 +54,12 @@ class Conditioner(nn.Module):
     @property
     def weights(self) -> tuple[nn.Parameter, ...]:
         """Those of the layers, each of shape (outputs, inputs)."""
-        return tuple(self.get_parameter(f"weight_{k}") for k in range(3))
+        return tuple(getattr(self, f"weight_{k}") for k in range(3))
 
     @property
     def biases(self) -> tuple[nn.Parameter, ...]:
         """Those of the layers."""
-        return tuple(self.get_parameter(f"bias_{k}") for k in range(3))
+        return tuple(getattr(self, f"bias_{k}") for k in range(3))
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:

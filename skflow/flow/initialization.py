@@ -80,6 +80,11 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     log_det : Tensor of shape ()
         Its log-determinant, before rounding, in nats.
 
+    Raises
+    ------
+    ValueError
+        If the covariance is not finite.
+
     Notes
     -----
     Cost: one eigendecomposition, O(D³), and O(N·D²). With fewer rows than columns, that of an
@@ -125,6 +130,11 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     else:
         for block in row_blocks():
             moments.addmm_(block.mT, block, alpha=1 / n)
+    if not bool(torch.isfinite(moments).all()):
+        raise ValueError(
+            "The covariance of the rows that flow into a dense layer is not finite: they are too "
+            "large, or not all finite. Set standardize=True, or centre and scale the columns."
+        )
     eigenvalues, eigenvectors = torch.linalg.eigh(moments)
     del moments
     eigenvalues = eigenvalues.clamp_min_(0)

@@ -15,6 +15,7 @@ from skflow.flow.activations import Activation
 from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 from skflow.flow.products import add_product_, affine, product
+from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["LinearStack"]
@@ -141,7 +142,7 @@ class LinearStack(Bijection):
         return x
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        log_det = self.log_abs_det().sum().to(x).expand(len(x))
+        log_det = self.log_abs_det().sum().to(x).expand(x.shape[0])
         for k in range(self.n_layers):
             if k > 0 and self.activation is not None:
                 x, layer_log_det = self.activation.forward_and_log_det(x)
@@ -157,7 +158,7 @@ class LinearStack(Bijection):
         return y
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        log_det = -self.log_abs_det().sum().to(y).expand(len(y))
+        log_det = -self.log_abs_det().sum().to(y).expand(y.shape[0])
         for k in range(self.n_layers - 1, -1, -1):
             y = self._invert_layer(k, y)
             if k > 0 and self.activation is not None:
@@ -380,7 +381,8 @@ class LinearStack(Bijection):
         It is computed once, in float64, and kept until the weights change; with gradients
         enabled it is computed anew, so that they flow. Cost: O(L·D³), and room for one layer.
         """
-        if torch.is_grad_enabled() and self.weight.requires_grad:
+        is_differentiated = torch.is_grad_enabled() and self.weight.requires_grad
+        if is_differentiated or is_traced(self.weight):
             return _log_abs_dets(self.weight.double())
         self.settle()
         known = self._known()

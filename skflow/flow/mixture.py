@@ -142,7 +142,18 @@ class NormalMixture(BaseDistribution):
         generator : torch.Generator
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
+
+        Raises
+        ------
+        ValueError
+            If the variances of the sample are not finite.
         """
+        if not bool(torch.isfinite(var_mean(z.double())[0]).all()):
+            raise ValueError(
+                "The variances of the latents that a mixture starts from are not finite: the rows "
+                "are too large, or not all finite. Set standardize=True, or centre and scale the "
+                "columns."
+            )
         log_weights, means, factors = _expectation_maximization(
             z, self.n_components, generator, weights
         )

@@ -1,15 +1,22 @@
 """A flow: bijections from data to latents, and the distribution of the latents."""
 
+from __future__ import annotations
+
+import itertools
 from collections.abc import Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, Normal
 from skflow.flow.bijection import Bijection
+from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.linear import LinearStack
+from skflow.flow.pickling import StablePickle
+from skflow.flow.tracing import is_traced
 
 __all__ = ["Flow"]
 
@@ -17,7 +24,7 @@ __all__ = ["Flow"]
 _BLOCK_ENTRIES = 2**18
 
 
-class Flow(nn.Module):
+class Flow(StablePickle, nn.Module):
     r"""The density of :math:`x = f^{-1}(z)`, where `z` follows a base distribution.
 
     .. math::
@@ -74,13 +81,25 @@ class Flow(nn.Module):
         Returns
         -------
         log_prob : Tensor of shape (N,)
-            In nats, in the units of `x`.
+            In nats, in the units of `x`. Where a row is so far out that its latents overflow, it
+            is -inf; it is NaN where the row or a parameter is.
+
+        Notes
+        -----
+        While it is exported or transformed, values that overflow are left as they come, which
+        may be NaN.
         """
-        log_det = x.new_zeros(len(x))
+        z, log_det = x, x.new_zeros(x.shape[0])
         for bijection in self.bijections:
-            x, term = bijection.forward_and_log_det(x)
+            z, term = bijection.forward_and_log_det(z)
             log_det = log_det + term
-        return self.base.log_prob(x) + log_det
+        log_prob = self.base.log_prob(z) + log_det
+        if is_traced(log_prob) or not bool(log_prob.isnan().any()):
+            return log_prob
+        # Infinities of both signs met: what remains to be told is whose fault that is.
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values()):
+            return log_prob
+        return log_prob.masked_fill(log_prob.isnan() & torch.isfinite(x).all(-1), -torch.inf)
 
     @torch.no_grad()
     def relative_gradient(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -139,17 +158,26 @@ class Flow(nn.Module):
         Raises
         ------
         InversionError
-            If a bijection could not be inverted to working precision.
+            If a bijection could not be inverted to working precision, or if the image of finite
+            latents overflows.
         """
+        x = z
         for bijection in reversed(self.bijections):
-            z = bijection.inverse(z)
-        return z
+            x = bijection.inverse(x)
+        if not is_traced(x) and not bool(torch.isfinite(x).all()):
+            overflown = (torch.isfinite(z) & ~torch.isfinite(x)).any(-1)
+            if bool(overflown.any()):
+                raise InversionError(
+                    f"What {int(overflown.sum())} row(s) of latents stand for is not finite in "
+                    f"{x.dtype}. Pass latents that are nearer to zero, or of a higher precision."
+                )
+        return x
 
     def sample(
         self,
         n_samples: int,
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
         """Draw from the density, in one pass.
@@ -157,8 +185,10 @@ class Flow(nn.Module):
         Parameters
         ----------
         n_samples : int
-        generator : torch.Generator
-            Where the randomness comes from; on the device of the flow.
+            The number of rows to draw.
+        generator : torch.Generator or None, default=None
+            Where the randomness comes from; on the device of the flow. None makes a new one, which
+            PyTorch's global generator seeds: :func:`torch.manual_seed` reproduces it.
         dtype : torch.dtype, default=torch.float64
             The precision of the computation and of the result.
 
@@ -166,8 +196,30 @@ class Flow(nn.Module):
         -------
         x : Tensor of shape (n_samples, D)
         """
+        if generator is None:
+            seed = int(torch.randint(2**62, ()))
+            generator = torch.Generator(self._device()).manual_seed(seed)
         shape = (n_samples, self.n_features)
         return self.inverse(self.base.sample(shape, generator=generator, dtype=dtype))
+
+    def as_distribution(self, *, dtype: torch.dtype | None = None) -> FlowDistribution:
+        """Return the flow as a distribution of :mod:`torch.distributions`.
+
+        Parameters
+        ----------
+        dtype : torch.dtype or None, default=None
+            The precision of its samples. None is PyTorch's default, as for other distributions.
+
+        Returns
+        -------
+        distribution : FlowDistribution
+            Of vectors of shape (D,). It has this flow, not a copy.
+        """
+        return as_distribution(self, dtype=dtype)
+
+    def _device(self) -> torch.device:
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     @torch.no_grad()
     def initialize(

@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from skflow.flow.tracing import is_traced
 
 __all__ = [
     "add_product_",
@@ -109,7 +112,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     weight : Tensor of shape (M, K)
     bias : Tensor of shape (M,) or None, default=None
     """
-    if takes_onednn(len(x), weight) and not _is_differentiated(x, weight, bias):
+    if _calls_onednn(x, weight, bias):
         return linear(x, weight, bias)
     return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
 
@@ -122,7 +125,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     a : Tensor of shape (N, K) or (L, N, K)
     b : Tensor of shape (K, M) or (L, K, M)
     """
-    if not takes_onednn(a.shape[-2], b) or _is_differentiated(a, b):
+    if not _calls_onednn(a, b):
         return a @ b
     if a.ndim == 3:
         return torch.stack([matmul(left, right) for left, right in zip(a, b, strict=True)])
@@ -150,5 +153,16 @@ def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
             part.add_(linear(rows, right.T), alpha=alpha)
 
 
+def _calls_onednn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether a product is one of oneDNN, which knows neither derivatives nor transforms."""
+    # While the operations are recorded, the number of rows may be a symbol.
+    if torch.compiler.is_compiling() or not takes_onednn(a.shape[-2], b):
+        return False
+    return not (_is_differentiated(a, b, bias) or is_traced(a, b, bias))
+
+
 def _is_differentiated(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    given = [tensor for tensor in tensors if tensor is not None]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        return True
+    return any(unpack_dual(tensor).tangent is not None for tensor in given)

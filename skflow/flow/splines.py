@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import quantiles
 
 __all__ = [
@@ -44,6 +45,9 @@ _LEAST_SLOPE = 1e-3
 _HALF_BOX = 4.0
 
 _MOST_SORTED = 2**22
+
+# How many numbers of the parameters' precision lie within a bin of a constant column.
+_LEAST_STEPS = 4
 
 # How many rows of a sample lie beyond either end of the box that is made for it.
 _ROWS_BEYOND = 10
@@ -257,12 +261,16 @@ def _positions(table: Tensor, values: Tensor, *, plane: int) -> Tensor:
     position = position.to(table.device)
     position = position.expand(values.shape).contiguous()
     flat, values = table.detach().reshape(-1), values.detach()
+    in_place = not is_traced(flat, values)
     beyond = torch.empty_like(position)
     step = (n_knots - 1) // 2
     while step:
         probe = torch.add(position, plane * n_columns * n_knots + step).view(-1)
         knot = flat.index_select(0, probe).view(values.shape)
-        position.add_(torch.ge(values, knot, out=beyond), alpha=step)
+        if in_place:
+            position.add_(torch.ge(values, knot, out=beyond), alpha=step)
+        else:
+            position = torch.where(values >= knot, position + step, position)
         step //= 2
     return position
 
@@ -411,7 +419,10 @@ class ElementwiseSpline(Bijection):
         parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
         knots = torch.cat([quantiles(part.double(), levels, weights) for part in parts], 1)
         knots = knots.mT.contiguous()
-        size = (knots[:, -1:] - knots[:, :1]).clamp_min(1e-6)
+        # Bins of a constant column are as wide as the parameters' precision can tell apart.
+        resolution = torch.finfo(self.slopes.dtype).eps * knots[:, :1].abs()
+        least = (_LEAST_STEPS * n_bins * resolution).clamp_min(1e-6)
+        size = torch.maximum(knots[:, -1:] - knots[:, :1], least)
         shares = (knots.diff(dim=-1) / size).clamp_min(2 * _LEAST_SHARE)
         shares /= shares.sum(-1, keepdim=True)
         free = (shares - _LEAST_SHARE).clamp_min(1e-6).log()

@@ -125,15 +125,18 @@ class Standardize(Bijection):
     @property
     def log_det(self) -> float:
         """The log-determinant, the same for all rows, in nats."""
-        return -float(self.scale.log().sum())
+        return float(self._log_det())
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y = (x.double() - self.shift).div_(self.scale).to(x.dtype)
-        return y, x.new_full((len(x),), self.log_det)
+        return y, self._log_det().to(x.dtype).expand(x.shape[0])
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         x = (y.double() * self.scale + self.shift).to(y.dtype)
-        return x, y.new_full((len(y),), -self.log_det)
+        return x, -self._log_det().to(y.dtype).expand(y.shape[0])
+
+    def _log_det(self) -> Tensor:
+        return -self.scale.log().sum()
 
 
 def _blocks(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from skflow.flow.network import Flow
+from skflow.flow.pickling import StablePickle
 from skflow.training.averaging import Average
 from skflow.training.batches import Batches
 from skflow.training.history import History
@@ -24,7 +25,7 @@ _MOST_AVERAGED_COLUMNS = 8192
 
 
 @dataclass(frozen=True)
-class Increment:
+class Increment(StablePickle):
     """What a pass goes on with; never changed, but replaced."""
 
     n_rows: int

@@ -57,3 +57,9 @@ def test_halley_steps_take_fewer_evaluations():
         )
         torch.testing.assert_close(x, target.log())
     assert calls[3] < calls[2]
+
+
+def test_nothing_to_solve_for():
+    empty = torch.empty(0, 3)
+    x = bracketed_newton(lambda x: (x, x), empty, start=lambda t: t, bracket=lambda t: (t, t))
+    assert x.shape == (0, 3)
