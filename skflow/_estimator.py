@@ -835,7 +835,6 @@ class RelativeGradientFlow(
     def __getstate__(self) -> dict[str, Any]:
         # A model fitted on a GPU opens on a machine without one.
         state: dict[str, Any] = super().__getstate__()
-        state.pop("_callback_fit_ctx", None)  # scikit-learn's, while a fit goes on
         if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
             state["flow_"] = deepcopy(state["flow_"]).cpu()
             state["_increment"] = state["_increment"].cpu()
@@ -1089,7 +1088,7 @@ class RelativeGradientFlow(
         twin = snapshot(self)
         twin._expose(flow, history, sample, started, continued=continued)
         twin._increment = increment(history)
-        return twin.__getstate__()
+        return twin.__dict__
 
     def _map_blocks(
         self,

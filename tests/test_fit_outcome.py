@@ -26,6 +26,26 @@ def flow():
     return RelativeGradientFlow(n_layers=2, max_iter=2, random_state=0)
 
 
+class Keeping:
+    """A callback that keeps pickles of what the estimator is after each epoch."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.kept.append(pickle.dumps(fitted_estimator))
+
+
 class TestFiniteOrRaised:
     def test_a_fit_that_ends_below_its_start_says_so(self, X):
         flow = RelativeGradientFlow(
@@ -156,24 +176,10 @@ class TestWhatIsExposed:
         assert "1 dense layer," in repr(RelativeGradientFlow(1, max_iter=1).fit(X))
 
     def test_what_callbacks_get_can_be_used(self, X, flow):
-        callback = pytest.importorskip("sklearn.callback")
-
-        class Keeping(callback.ScoringMonitor):
-            def __init__(self):
-                super().__init__(scoring=lambda flow, X, y: 0.0)
-                self.fitted = []
-
-            def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-                if context.task_name == "epoch":
-                    self.fitted.append(fitted_estimator)
-
-        keeping = Keeping()
-        if not hasattr(flow, "set_callbacks"):
-            pytest.skip("scikit-learn before 1.9 has no callbacks")
-        flow.set_callbacks(keeping).fit(X)
-        first, last = (
-            pickle.loads(pickle.dumps(fitted.set_callbacks())) for fitted in keeping.fitted
-        )
+        pytest.importorskip("sklearn.callback")
+        kept = []
+        flow.set_callbacks(Keeping(kept)).fit(X)
+        first, last = map(pickle.loads, kept)
         assert np.array_equal(last.score_samples(X), flow.score_samples(X))
         expected = flow.partial_fit(X).score_samples(X)
         assert np.array_equal(last.partial_fit(X).score_samples(X), expected)
