@@ -53,7 +53,7 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(sample, configuration, bad)
     before, scores = dict(vars(flow)), flow.score_samples(X)
     broken = np.c_[X, X]
     broken[0, 0] = bad
-    with pytest.raises(ValueError, match="NaN|infinity"):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
         flow.fit(broken, sample_weight=weights)
     assert vars(flow) == before
     assert np.array_equal(flow.score_samples(X), scores)
