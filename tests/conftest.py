@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from hypothesis import settings
 from sklearn.utils import check_array
 
 from skflow.flow import LinearStack
+
+# The same examples in each run; a fit has no deadline.
+settings.register_profile(
+    "skflow", derandomize=True, deadline=None, max_examples=15, database=None
+)
+settings.load_profile("skflow")
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def bracketed_newton(
     tensor([ 2., -3.], dtype=torch.float64)
     """
     x = torch.empty_like(target, memory_format=torch.contiguous_format)
-    if not target.numel():
+    if target.numel() == 0:
         return x
     blocks = zip(
         x.view(-1).split(_BLOCK_ENTRIES), target.reshape(-1).split(_BLOCK_ENTRIES), strict=True

@@ -182,11 +182,12 @@ def test_retracing_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
         torch.Generator().manual_seed(0),
         batch_size=60,  # one batch, whose order does not matter
         rate=0.1,
-        stopping={"max_iter": 200, "n_iter_no_change": patience},
+        # No score rises by as much: a fit that is patient for less than its epochs lands.
+        stopping={"max_iter": 100, "n_iter_no_change": patience, "tol": 100.0},
         validation=validation,
     )
     assert history.stopped_early == (patience == 8)
-    assert 0 < len(history.path) <= history.n_epochs - patience * history.stopped_early
+    assert 0 < len(history.path) <= history.n_epochs
     batches = Batches(Rows(x), 60, torch.Generator())
     again = retrace(start, batches, RelativeSGD(start), path=history.path, rate=0.1)
     assert again.n_steps == len(history.path)
