@@ -165,7 +165,10 @@ class FlowDistribution(Distribution):
             return x
         rows = x.reshape(-1, x.shape[-1])
         z = self.flow(rows)
-        return _Implicit.apply(z, rows, self.flow).reshape(x.shape) if z.requires_grad else x
+        if not z.requires_grad:
+            return x
+        differentiable: Tensor = _Implicit.apply(z, rows, self.flow)  # type: ignore[no-untyped-call]
+        return differentiable.reshape(x.shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.flow!r})"

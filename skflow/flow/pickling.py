@@ -38,13 +38,17 @@ class StablePickle:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         buffer = io.BytesIO()
-        _Pickler(buffer).dump(_interned(self.__getstate__()))
+        _Pickler(buffer).dump(_interned(self._state()))
         return _restored, (type(self), buffer.getvalue())
+
+    def _state(self) -> dict[str, Any]:
+        state: Any = self.__getstate__()
+        return dict(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        _set_state(twin, deepcopy(self.__getstate__(), memo))
+        _set_state(twin, deepcopy(self._state(), memo))
         return twin
 
 
@@ -112,7 +116,7 @@ def _tensor(
 
 
 def _restored(kind: type, state: bytes) -> Any:
-    restored = kind.__new__(kind)
+    restored: Any = object.__new__(kind)
     _set_state(restored, pickle.loads(state))
     return restored
 
