@@ -47,7 +47,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from zuko.flows import MAF, NSF
 
-from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU
+from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 from skflow.flow import Flow, LinearStack, Normal
 from skflow.flow.products import add_product_, affine, product
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
@@ -336,7 +336,7 @@ def probe_fit(optimizer, init, n_features, n_rows, epochs):
     model = RelativeGradientFlow(
         n_layers=STEP_LAYERS,
         activation=FIXED,
-        init=init,
+        bijections=partial(default_bijections, init=init),
         optimizer=optimizer,
         batch_size=BATCH,
         max_iter=epochs,

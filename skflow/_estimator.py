@@ -26,9 +26,9 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from skflow._architecture import (
     ACTIVATIONS,
     COUPLINGS,
-    Architecture,
     are_few,
     default_batch_size,
+    default_bijections,
     default_input_noise,
     default_max_iter,
     default_weight_decay,
@@ -201,10 +201,11 @@ class RelativeGradientFlow(
         entry for each column.
 
     bijections : callable or None, default=None
-        Makes the network, in place of `n_layers`, `activation` and `coupling`. It is called with
-        the numbers of rows and of columns, and returns the bijections between standardised rows
-        and latents, in order. :func:`~skflow.default_bijections` makes those of the default, to
-        change or to extend; :mod:`skflow.flow` has more, and the contract for your own.
+        Makes the network: the bijections between standardised rows and latents, in order. It is
+        called as ``bijections(n_rows, n_features, n_layers=..., activation=..., coupling=...,
+        dtype=...)``, with these parameters as they are set here, and returns a list of
+        :class:`~skflow.flow.Bijection`. None is :func:`~skflow.default_bijections`. A function of
+        your own may change what that returns, or put bijections of your own in.
 
     optimizer : {"relative", "sgd", "adam"}, default="relative"
         What is done with the relative gradient. "relative" normalises it, so that each step is
@@ -397,7 +398,7 @@ class RelativeGradientFlow(
         activation: str | Activation = "auto",
         coupling: Literal["auto", "affine", "spline"] | None = "auto",
         base_distribution: str | DistributionLike = "normal",
-        bijections: Callable[[int, int], Iterable[Bijection]] | None = None,
+        bijections: Callable[..., Iterable[Bijection]] | None = None,
         optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
@@ -870,16 +871,22 @@ class RelativeGradientFlow(
         """Return the flow that the parameters ask for, with weights that say nothing yet."""
         n_rows, n_features = self._n_rows_built_for, len(standardize.shift)
         dtype = _DTYPES[self.dtype]
-        if self.bijections is None:
-            made = Architecture(
-                n_rows,
-                n_features,
-                n_layers=self.n_layers,
-                activation=self.activation,
-                coupling=self.coupling,
-            ).bijections(dtype=dtype)
-        else:
-            made = self._given_bijections(n_rows, n_features)
+        make = default_bijections if self.bijections is None else self.bijections
+        made: Any = make(
+            n_rows,
+            n_features,
+            n_layers=self.n_layers,
+            activation=self.activation,
+            coupling=self.coupling,
+            dtype=dtype,
+        )
+        made = list(made) if isinstance(made, Iterable) else [made]
+        for bijection in made:
+            if not isinstance(bijection, Bijection):
+                raise TypeError(
+                    "bijections must return instances of skflow.flow.Bijection, got "
+                    f"{bijection!r}."
+                )
         base = self.base_distribution
         flow = Flow(
             [standardize, *made],
@@ -888,24 +895,6 @@ class RelativeGradientFlow(
         )
         flow.base.to(dtype)
         return flow
-
-    def _given_bijections(self, n_rows: int, n_features: int) -> list[Bijection]:
-        assert self.bijections is not None
-        for name in ("n_layers", "activation", "coupling"):
-            if getattr(self, name) != "auto":
-                raise ValueError(
-                    f"bijections makes the network, so that {name}={getattr(self, name)!r} would "
-                    f"have no effect. Set {name}='auto', or bijections=None."
-                )
-        result: Any = self.bijections(n_rows, n_features)
-        made = list(result) if isinstance(result, Iterable) else [result]
-        for bijection in made:
-            if not isinstance(bijection, Bijection):
-                raise TypeError(
-                    "bijections must return instances of skflow.flow.Bijection, got "
-                    f"{bijection!r}."
-                )
-        return [bijection.to(_DTYPES[self.dtype]) for bijection in made]
 
     def _continued_flow(self, sample: _Sample) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.

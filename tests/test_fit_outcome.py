@@ -70,12 +70,12 @@ class TestFiniteOrRaised:
                 self.extra.data.fill_(torch.inf)
                 return super().forward_and_pullback(x, input_gradient=input_gradient)
 
-        def bijections(n_rows, n_features):
-            return [*default_bijections(n_rows, n_features, n_layers=1), Runaway()]
+        def bijections(*args, **kwargs):
+            return [*default_bijections(*args, **kwargs), Runaway()]
 
         flow.fit(X)
         before = flow.score_samples(X)
-        flow.set_params(bijections=bijections, n_layers="auto", early_stopping=False)
+        flow.set_params(bijections=bijections, n_layers=1, early_stopping=False)
         with pytest.raises(DivergenceError, match="weights that are not finite"):
             flow.fit(X)
         flow.set_params(bijections=None)
@@ -98,7 +98,7 @@ class TestFiniteOrRaised:
         assert np.isfinite(scores).all()
 
     def test_skipped_steps_give_one_warning(self, X, flow):
-        def bijections(n_rows, n_features):
+        def bijections(n_rows, n_features, **settings):
             class Overflowing(ElementwiseSpline):
                 n_calls = 0
 
@@ -107,9 +107,10 @@ class TestFiniteOrRaised:
                     x = x * torch.inf if self.n_calls in {3, 5, 6} else x
                     return super().forward_and_pullback(x, input_gradient=input_gradient)
 
-            return [Overflowing(n_features), *default_bijections(n_rows, n_features, n_layers=1)]
+            usual = default_bijections(n_rows, n_features, **settings)
+            return [Overflowing(n_features), *usual]
 
-        flow.set_params(bijections=bijections, n_layers="auto", early_stopping=False)
+        flow.set_params(bijections=bijections, n_layers=1, early_stopping=False)
         with pytest.warns(RuntimeWarning, match=r"3 step\(s\) were not finite") as record:
             flow.fit(X)
         assert len(record) == 1
@@ -123,13 +124,13 @@ class TestAllAtOnce:
         scores, sample = flow.score_samples(X), flow.sample(3, random_state=0)
         seen = []
 
-        def bijections(n_rows, n_features):
+        def bijections(*args, **kwargs):
             # In the middle of a fit to other columns, and after what was checked of them.
             seen.append((flow.score_samples(X), flow.sample(3, random_state=0), flow.transform(X)))
-            return default_bijections(n_rows, n_features, n_layers=2)
+            return default_bijections(*args, **kwargs)
 
         before = flow.transform(X)
-        flow.set_params(bijections=bijections, n_layers="auto").fit(wide)
+        flow.set_params(bijections=bijections).fit(wide)
         assert flow.n_features_in_ == 4
         assert len(seen) == 1
         for value, expected in zip(seen[0], (scores, sample, before), strict=True):
@@ -246,31 +247,36 @@ class TestColumnsWithoutADensity:
 
 class TestBijections:
     def test_those_of_the_default_are_the_default(self, X, flow):
-        flow.set_params(n_layers="auto")
         expected = clone(flow).fit(X).score_samples(X)
         flow.set_params(bijections=default_bijections)
         assert np.array_equal(flow.fit(X).score_samples(X), expected)
         twin = pickle.loads(pickle.dumps(clone(flow)))
         assert np.array_equal(twin.fit(X).score_samples(X), expected)
 
-    def test_they_are_given_the_sizes_and_the_precision(self, X, flow):
+    def test_they_are_told_what_is_asked_for(self, X, flow):
         asked = []
 
-        def bijections(n_rows, n_features):
-            asked.append((n_rows, n_features))
-            return default_bijections(n_rows, n_features, n_layers=1)
+        def bijections(*sizes, **settings):
+            asked.append((sizes, settings))
+            return default_bijections(*sizes, **settings)
 
-        flow.set_params(bijections=bijections, n_layers="auto", dtype="float64").fit(X)
-        assert asked == [(1200, 2)]
+        flow.set_params(bijections=bijections, dtype="float64", coupling="affine").fit(X)
+        dtype = torch.float64
+        settings = {"n_layers": 2, "activation": "auto", "coupling": "affine", "dtype": dtype}
+        assert asked == [((1200, 2), settings)]
         assert {p.dtype for p in flow.flow_.parameters()} == {torch.float64}
 
+    def test_they_may_be_of_ones_own(self, X, flow):
+        def bijections(n_rows, n_features, **settings):
+            return [ElementwiseSpline(n_features)]
+
+        flow.set_params(bijections=bijections).fit(X)
+        assert flow.n_layers_ == 0
+        assert repr(flow).count("0 dense layers, splines of 16 bins")
+        np.testing.assert_allclose(flow.inverse_transform(flow.transform(X)), X, atol=1e-8)
+
     def test_errors_say_what_is_wrong(self, X, flow):
-        flow.set_params(bijections=default_bijections)
-        with pytest.raises(
-            ValueError, match=r"n_layers=2 would have no effect. Set n_layers='auto'"
-        ):
-            flow.fit(X)
-        flow.set_params(n_layers="auto", bijections=lambda n, d: [torch.nn.Identity()])
+        flow.set_params(bijections=lambda *_, **__: [torch.nn.Identity()])
         with pytest.raises(TypeError, match=r"skflow.flow.Bijection, got Identity\(\)"):
             flow.fit(X)
         flow.set_params(bijections="spline")

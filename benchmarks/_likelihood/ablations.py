@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 
-from skflow import LeakyTanh, SmoothLeakyReLU, _estimator
+from skflow import LeakyTanh, SmoothLeakyReLU, _estimator, default_bijections
 from skflow.training.optimizers import Adam, _adam_step
 
 from .contenders import fit_flow, skflow_contender
@@ -23,7 +23,7 @@ DEFAULT = "default"
 # name: what is not the default
 VARIANTS = {
     DEFAULT: {},
-    "start: orthogonal": {"init": "orthogonal"},
+    "start: orthogonal": {"bijections": partial(default_bijections, init="orthogonal")},
     "optimiser: Adam": {"optimizer": "adam"},
     "optimiser: plain descent": {"optimizer": "sgd"},
     "activation: leaky tanh, 0.1": {"activation": LeakyTanh(alpha=1.0, beta=0.1)},
@@ -34,7 +34,7 @@ VARIANTS = {
     "base: mixture": {"base_distribution": "mixture"},
     "base: Student's t": {"base_distribution": "student_t"},
     "base: hyperbolic secant": {"base_distribution": "hyperbolic_secant"},
-    "bias: none": {"bias": False},
+    "bias: none": {"bijections": partial(default_bijections, bias=False)},
     "layers: 2": {"n_layers": 2},
     "layers: 10": {"n_layers": 10},
 }

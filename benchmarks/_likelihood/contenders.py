@@ -8,7 +8,7 @@ from _common import StandardizedDensity
 from _data import redraw_mnist
 from sklearn.mixture import GaussianMixture
 
-from skflow import RelativeGradientFlow, SmoothLeakyReLU
+from skflow import RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 
 from .classical import GaussianMixtureBIC, SearchedKernelDensity, Vine
 from .neural import GLOW, RQ_NSF, ZUKO_GF, ZUKO_MAF, ZUKO_NSF, NeuralFlow
@@ -91,7 +91,7 @@ PUBLISHED = {
     "activation": SmoothLeakyReLU(alpha=0.3),
     "optimizer": "adam",
     "learning_rate": 0.001,
-    "init": "orthogonal",
+    "bijections": partial(default_bijections, init="orthogonal"),
     "batch_size": 100,
     "max_iter": NO_LIMIT,
 }

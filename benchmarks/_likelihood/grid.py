@@ -3,12 +3,13 @@
 import time
 import warnings
 from datetime import date
+from functools import partial
 
 import numpy as np
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, PredefinedSplit
 
-from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU
+from skflow import LeakyTanh, RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 
 from .rows import Rows
 from .task import NO_LIMIT
@@ -28,6 +29,9 @@ TABLE_3 = {
     "batch_size": [10, 50, 100],
     "base_distribution": ["normal", "hyperbolic_secant"],
     "bias": [True, False],
+}
+BIJECTIONS = {
+    bias: partial(default_bijections, bias=bias, init="orthogonal") for bias in TABLE_3["bias"]
 }
 
 FIELDS = (
@@ -62,8 +66,9 @@ def search(path, data, parts, *, grid=TABLE_3, seed=0, n_threads=1, max_time=Non
     table = Rows(path, FIELDS)
     train, validation, test = parts
     missing = [
-        {name: [value] for name, value in point.items()}
+        {name: [value] for name, value in point.items() if name != "bias"}
         | {"activation": [ACTIVATIONS[point["activation"]]]}
+        | {"bijections": [BIJECTIONS[point["bias"]]]}
         for point in ParameterGrid(grid)
         if not table.find(data=data, seed=seed, **point)
     ]
@@ -100,7 +105,6 @@ def search(path, data, parts, *, grid=TABLE_3, seed=0, n_threads=1, max_time=Non
 
     if missing:
         flow = RelativeGradientFlow(
-            init="orthogonal",
             optimizer="adam",
             max_iter=NO_LIMIT if max_iter is None else max_iter,
             n_iter_no_change=125,
@@ -128,5 +132,6 @@ def search(path, data, parts, *, grid=TABLE_3, seed=0, n_threads=1, max_time=Non
 def settings(flow):
     """Return the searched parameters as the file has them."""
     names = {repr(activation): name for name, activation in ACTIVATIONS.items()}
-    parameters = {name: getattr(flow, name) for name in TABLE_3}
-    return {**parameters, "activation": names[repr(flow.activation)]}
+    parameters = {name: getattr(flow, name) for name in TABLE_3 if name != "bias"}
+    bias = flow.bijections.keywords["bias"]
+    return {**parameters, "activation": names[repr(flow.activation)], "bias": bias}

@@ -1,13 +1,14 @@
 """What the likelihood benchmark writes down, and that it does not fit twice."""
 
 import csv
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.neighbors import KernelDensity
 
-from skflow import LeakyTanh, RelativeGradientFlow
+from skflow import LeakyTanh, RelativeGradientFlow, default_bijections
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_grid_search_goes_on_where_it_was(tmp_path, rows, capsys):
         optimizer="adam",
         learning_rate=0.001,
         batch_size=10,
-        init="orthogonal",
+        bijections=partial(default_bijections, init="orthogonal"),
         max_iter=2,
         random_state=0,
     ).fit(rows[:40])
