@@ -124,11 +124,11 @@ _MOST_RATE = 1000.0
 # By how many nats a validation score must rise to count as higher.
 _LEAST_RISE = 1e-4
 
-# The entries of the rows that a fit is checked with at its end, in so many rows, and by how many
-# nats it may end below its start.
+# The entries of the rows that a fit is checked with at its end, in so many rows, and by what it
+# may end below its start: so many nats, or such a share of them if that is more.
 _CHECKED_ENTRIES = 2**18
 _FEWEST_CHECKED, _MOST_CHECKED = 16, 2048
-_MOST_LOST = 1.0
+_MOST_LOST, _MOST_SHARE_LOST = 1.0, 0.1
 
 # From how many of them the sharpness of the base distribution is estimated.
 _SHARPNESS_ROWS = 256
@@ -1126,7 +1126,9 @@ def _check_outcome(flow: Flow, rows: Rows, score_before: float | None, rate: flo
             f"learning_rate={rate:.3g}. Set learning_rate lower, and look for entries of X or of "
             "sample_weight that are out of all proportion."
         )
-    if score_before is not None and score < score_before - _MOST_LOST:
+    if score_before is None or not math.isfinite(score_before):
+        return
+    if score_before - score > max(_MOST_LOST, _MOST_SHARE_LOST * abs(score_before)):
         warnings.warn(
             f"The fit ended at {score:.4g} nats on its own rows, below its start, which was at "
             f"{score_before:.4g}. Set learning_rate lower than {rate:.3g}, or set "

@@ -23,6 +23,9 @@ FLOW = RelativeGradientFlow(n_layers=2, max_iter=2, random_state=0)
 DEQUANTIZE = DequantizationTransformer(random_state=0)
 LOGIT = LogitTransformer([-1, 0, -np.inf], [50, 1, np.inf])
 
+# Their first column holds whole numbers, for the sake of the transformers.
+pytestmark = pytest.mark.filterwarnings("ignore:Columns of X have no density:UserWarning")
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 

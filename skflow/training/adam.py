@@ -123,8 +123,7 @@ class AdamW:
     def _fused_step(self, parameters: list[nn.Parameter], rate: float, decay: float) -> None:
         states = [self._state[id(parameter)] for parameter in parameters]
         steps = [state["step"] for state in states]
-        for step in steps:
-            step.add_(1)
+        torch._foreach_add_(steps, 1)
         _FUSED(
             parameters,
             [parameter.grad for parameter in parameters],
