@@ -1,6 +1,7 @@
 """A flow: bijections from data to latents, and the distribution of the latents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, Normal
-from skflow.flow.bijection import Bijection
-from skflow.flow.linear import LinearStack
+from skflow.flow.bijection import Bijection, check_rows
+from skflow.flow.linear import LinearStack, unchanged
 
 __all__ = ["Flow"]
 
@@ -33,6 +34,15 @@ class Flow(nn.Module):
     n_features : int
         The number D of features.
 
+    Raises
+    ------
+    ValueError
+        If a bijection takes another number of features.
+
+    Notes
+    -----
+    Rows are float32 or float64; all methods refuse others with a `ValueError`.
+
     Examples
     --------
     >>> import torch
@@ -51,6 +61,13 @@ class Flow(nn.Module):
     ) -> None:
         super().__init__()
         self._bijections = nn.ModuleList(bijections)
+        for k, bijection in enumerate(self.bijections):
+            if bijection.n_features not in {None, n_features}:
+                raise ValueError(
+                    f"bijections[{k}], {type(bijection).__name__}, takes "
+                    f"{bijection.n_features} features, and the flow has n_features={n_features}. "
+                    "All must take the same number."
+                )
         self.base = base if isinstance(base, BaseDistribution) else AdaptedDistribution(base)
         self.base.allocate(n_features)
         self.n_features = n_features
@@ -61,8 +78,38 @@ class Flow(nn.Module):
         return tuple(cast(Bijection, bijection) for bijection in self._bijections)
 
     @property
-    def _stacks(self) -> list[LinearStack]:
-        return [b for b in self.bijections if isinstance(b, LinearStack)]
+    def dense_layers(self) -> tuple[LinearStack, ...]:
+        """The dense layers, at the top and inside other bijections, from data to latents."""
+        return tuple(m for m in self._bijections.modules() if isinstance(m, LinearStack))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Check once that what is kept belongs to the weights, and not at each call within.
+
+        What is kept are determinants and inverses. Between the calls within, the weights must
+        not be changed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skflow.flow import Flow, LinearStack, Normal
+        >>> flow = Flow([LinearStack(1, 2)], Normal(), n_features=2)
+        >>> with torch.no_grad(), flow.unchanged():
+        ...     for block in torch.zeros(4, 2).split(2):
+        ...         flow.log_prob(block)
+        tensor([-1.8379, -1.8379])
+        tensor([-1.8379, -1.8379])
+        """
+        with unchanged(self.dense_layers):
+            yield
+
+    def _check(self, x: Tensor) -> None:
+        check_rows(x, self.n_features, self)
+        if x.dtype not in {torch.float32, torch.float64}:
+            raise ValueError(
+                f"{type(self).__name__} takes rows of float32 or float64, got {x.dtype}. "
+                "x.double() has the type."
+            )
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density.
@@ -76,7 +123,8 @@ class Flow(nn.Module):
         log_prob : Tensor of shape (N,)
             In nats, in the units of `x`.
         """
-        log_det = x.new_zeros(len(x))
+        self._check(x)
+        log_det = x.new_zeros(x.shape[0])
         for bijection in self.bijections:
             x, term = bijection.forward_and_log_det(x)
             log_det = log_det + term
@@ -101,7 +149,15 @@ class Flow(nn.Module):
         loss : Tensor of shape ()
             The mean negative log-likelihood in nats, less the dense layers' log-determinants:
             :meth:`log_abs_det`, times the mean weight, is what it lacks.
+
+        Raises
+        ------
+        RuntimeError
+            If a dense layer is applied twice, or not to each row.
         """
+        self._check(x)
+        for stack in self.dense_layers:
+            stack.factors = None
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
             x, log_det, pullback = bijection.forward_and_pullback(x, input_gradient=k > 0)
@@ -115,20 +171,26 @@ class Flow(nn.Module):
         for pullback in reversed(pullbacks):
             assert gradient is not None
             gradient = pullback(gradient, share)
-        if weights is not None:
-            mass = float(weights.mean())
-            for stack in self._stacks:
-                assert stack.factors is not None
-                stack.factors = stack.factors._replace(mass=mass, weights=weights)
+        mass = 1.0 if weights is None else float(weights.mean())
+        for stack in self.dense_layers:
+            if stack.factors is None:
+                continue
+            if stack.factors.y.shape[1] != len(x):
+                raise RuntimeError(
+                    f"{stack} was applied to {stack.factors.y.shape[1]} rows of {len(x)}. A dense "
+                    "layer inside another bijection must be applied to each row once."
+                )
+            stack.factors = stack.factors._replace(mass=mass, weights=weights)
         return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""
-        terms = [stack.log_abs_det().sum() for stack in self._stacks]
+        terms = [stack.log_abs_det().sum() for stack in self.dense_layers]
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data `x`, of shape (N, D), to latents."""
+        self._check(x)
         for bijection in self.bijections:
             x = bijection(x)
         return x
@@ -141,6 +203,7 @@ class Flow(nn.Module):
         InversionError
             If a bijection could not be inverted to working precision.
         """
+        self._check(z)
         for bijection in reversed(self.bijections):
             z = bijection.inverse(z)
         return z
@@ -184,6 +247,7 @@ class Flow(nn.Module):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
+        self._check(x)
         base_is_learned = any(True for _ in self.base.parameters())
         for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator, weights)
