@@ -111,6 +111,7 @@ class Bijection(nn.Module, ABC):
             `log_det`, of shape (N,). Adds to the gradients of the parameters and returns the
             one with respect to `x`, or None if that is not wanted. To be called once.
         """
+        check_rows(x, self.n_features, self)
         x = x.detach().requires_grad_(input_gradient)
         with torch.enable_grad(), _taking_part(self):
             y, log_det = self.forward_and_log_det(x)
@@ -141,6 +142,7 @@ class Bijection(nn.Module, ABC):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
+        check_rows(x, self.n_features, self)
 
 
 def check_rows(x: object, n_features: int | None, owner: object) -> None:

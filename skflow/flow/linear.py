@@ -433,8 +433,9 @@ class LinearStack(Bijection):
         else:
             exact = torch.stack([_log_abs_det_in_place(weight) for weight in self.weight])
         if known is None:
-            self._keep(exact.detach())
-            return exact
+            kept = exact.detach()
+            self._keep(kept)
+            return exact if is_differentiated else kept
         change = torch.where(exact.isfinite(), exact - exact.detach(), 0)
         return known.log_abs_det + change
 
