@@ -2,7 +2,6 @@ import copy
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -365,24 +364,44 @@ def test_weights_are_looked_at_once_where_they_are_said_to_stay(make_stack):
     torch.testing.assert_close(stack.log_abs_det(), exact)
 
 
-@torch.no_grad()
-def test_inverses_in_two_precisions_from_many_threads(make_stack, generator):
-    stack = make_stack(1, 2)
-    z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
-    inputs = [z.float(), z]
-    expected = [stack.inverse(y) for y in inputs]
+def with_calls_between_lines(function, other):
+    """Return what `function` does where `other` is called before each line of the dense layers.
 
-    def invert(k):
-        with torch.no_grad():
-            return all(torch.equal(stack.inverse(inputs[k]), expected[k]) for _ in range(100))
+    So would another thread, if it were switched to there.
+    """
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != linear.__file__:
+            return None
+        if event == "line":
+            other()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
-        with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(invert, [0, 1] * 4))
+        return function()
     finally:
-        sys.setswitchinterval(interval)
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_calls_in_another_precision_may_come_between_any_two_lines(dtype, make_stack, generator):
+    stack = make_stack(2, 3)
+    y = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    mine, others = (y, y.float()) if dtype == torch.float64 else (y.float(), y)
+    expected, others_expected = (stack.inverse_and_log_det(z) for z in (mine, others))
+    calls = []
+
+    def other():
+        calls.append(1)
+        found = stack.inverse_and_log_det(others)
+        torch.testing.assert_close(found, others_expected, rtol=0, atol=0)
+
+    found = with_calls_between_lines(lambda: stack.inverse_and_log_det(mine), other)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(calls) > 20
 
 
 def test_a_gain_does_not_outgrow_the_float_type(generator):
