@@ -817,7 +817,7 @@ class RelativeGradientFlow(
         like = as_tensor(fitted._rows_like)
         device = resolve_device(self.device, like.device)
         flow, generator = fitted.flow_.to(device), torch_generator(random_state, device)
-        with own_autograd_mode():
+        with own_autograd_mode(), flow.unchanged():
             sample = like.new_empty((n_samples, fitted.n_features_in_))
             for block in sample.split(_block_length(fitted.n_features_in_)):
                 block.copy_(flow.sample(len(block), generator=generator, dtype=like.dtype))
@@ -1090,7 +1090,7 @@ class RelativeGradientFlow(
         device = resolve_device(self.device, data.device)
         flow = self.flow_.to(device)
         n_rows = _block_length(data.shape[1])
-        with own_autograd_mode():
+        with own_autograd_mode(), flow.unchanged():
             mapped = data.new_empty(shape)
             for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
                 target.copy_(function(flow, block.to(device)))

@@ -1,12 +1,16 @@
 """The contract of every bijection of R^D."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-__all__ = ["Bijection", "Pullback", "add_gradient"]
+__all__ = ["Bijection", "Pullback", "add_gradient", "check_rows"]
 
 Pullback = Callable[[Tensor, Tensor], Tensor | None]
 
@@ -15,8 +19,27 @@ class Bijection(nn.Module, ABC):
     r"""A differentiable, invertible map of :math:`\mathbb{R}^D`, applied to each row.
 
     A subclass states :meth:`forward_and_log_det` and :meth:`inverse_and_log_det`. Both
-    compute in the precision of their input, whatever that of the parameters.
+    compute in the precision of their input, whatever that of the parameters. They need not
+    check what they get: the methods of every subclass refuse all but rows, with a `ValueError`.
+
+    Attributes
+    ----------
+    n_features : int or None
+        The number D of columns that this bijection takes, which a subclass sets in its
+        constructor. None, the default, for any.
     """
+
+    n_features: int | None = None
+
+    # Whether another bijection's automatic differentiation is taking this one's own pullback.
+    _takes_part: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _METHODS:
+            method = getattr(cls, name)
+            if method is not getattr(Bijection, name) and not hasattr(method, "_checks_rows"):
+                setattr(cls, name, _checking(method))
 
     @abstractmethod
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +91,9 @@ class Bijection(nn.Module, ABC):
 
         A bijection trained by the relative gradient leaves its :math:`\log|\det W|` out, and
         its pullback keeps the factors of the update. All others train by ordinary automatic
-        differentiation, which this method does by default.
+        differentiation, which this method does by default. Bijections inside this one that
+        have a method of their own take part by that: dense layers anywhere train by the relative
+        gradient.
 
         Parameters
         ----------
@@ -86,8 +111,9 @@ class Bijection(nn.Module, ABC):
             `log_det`, of shape (N,). Adds to the gradients of the parameters and returns the
             one with respect to `x`, or None if that is not wanted. To be called once.
         """
+        check_rows(x, self.n_features, self)
         x = x.detach().requires_grad_(input_gradient)
-        with torch.enable_grad():
+        with torch.enable_grad(), _taking_part(self):
             y, log_det = self.forward_and_log_det(x)
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
@@ -116,8 +142,119 @@ class Bijection(nn.Module, ABC):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
+        check_rows(x, self.n_features, self)
+
+
+def check_rows(x: object, n_features: int | None, owner: object) -> None:
+    """Refuse what is not rows of so many floating-point numbers.
+
+    Looks at the type and at the shape alone, and not at the number of rows. Cost: O(1).
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+    n_features : int or None
+        What D must be; None for any.
+    owner : object
+        What takes the rows. An error names its class.
+
+    Raises
+    ------
+    ValueError
+        If `x` is no tensor of floating-point numbers of this shape.
+    """
+    if (
+        isinstance(x, Tensor)
+        and x.ndim == 2
+        and x.is_floating_point()
+        and (n_features is None or x.shape[1] == n_features)
+    ):
+        return
+    got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else repr(type(x))
+    columns = "n_columns" if n_features is None else n_features
+    raise ValueError(
+        f"{type(owner).__name__} takes rows: a tensor of floating-point numbers of shape "
+        f"(n_rows, {columns}). Got {got}. One row is x[None], and x.double() has the type."
+    )
 
 
 def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
     """Add to the gradient of a parameter, as automatic differentiation does."""
     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+
+
+# Through which rows come in: the first argument of each.
+_METHODS = (
+    "forward_and_log_det",
+    "inverse_and_log_det",
+    "forward",
+    "inverse",
+    "forward_and_pullback",
+    "initialize",
+)
+
+
+def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a bijection that looks at its first argument before."""
+    name = method.__name__
+
+    @wraps(method)
+    def checked(self: Bijection, *args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else next(iter(kwargs.values()), None)
+        check_rows(x, self.n_features, self)
+        if self._takes_part and name in {"forward", "forward_and_log_det"}:
+            anchor = torch.zeros((), requires_grad=True)
+            y, log_det = _OwnPullback.apply(x, anchor, self)  # type: ignore[no-untyped-call]
+            return y if name == "forward" else (y, log_det)
+        return method(self, *args, **kwargs)
+
+    checked._checks_rows = True  # type: ignore[attr-defined]
+    return checked
+
+
+@contextmanager
+def _taking_part(whole: Bijection) -> Iterator[None]:
+    """Let what is inside a bijection, and has a pullback of its own, be differentiated by that."""
+    parts = [
+        module
+        for module in whole.modules()
+        if isinstance(module, Bijection)
+        and module is not whole
+        and not module._takes_part
+        and type(module).forward_and_pullback is not Bijection.forward_and_pullback
+    ]
+    for part in parts:
+        part._takes_part = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part._takes_part
+
+
+class _OwnPullback(torch.autograd.Function):
+    """A bijection's own way forward and back, as an operation of automatic differentiation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, anchor: Tensor, bijection: Bijection
+    ) -> tuple[Tensor, Tensor]:
+        # The anchor makes the results differentiable, even if nothing else does.
+        ctx.dtype = x.dtype
+        bijection._takes_part = False
+        try:
+            y, log_det, ctx.pullback = bijection.forward_and_pullback(
+                x.detach(), input_gradient=ctx.needs_input_grad[0]
+            )
+        finally:
+            bijection._takes_part = True
+        # Copies, as what a pullback needs must not be written to.
+        return y.to(x.dtype, copy=True), log_det.to(x.dtype, copy=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_y: Tensor, grad_log_det: Tensor
+    ) -> tuple[Tensor | None, None, None]:
+        grad_x = ctx.pullback(grad_y, grad_log_det)
+        return None if grad_x is None else grad_x.to(ctx.dtype), None, None

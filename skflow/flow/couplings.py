@@ -129,6 +129,8 @@ class Coupling(Bijection):
         The precision of the parameters.
     """
 
+    n_features: int
+
     def __init__(
         self, n_features: int, n_outputs: int, n_hidden: int, *, dtype: torch.dtype
     ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,7 +20,7 @@ from skflow.flow.products import add_product_, affine, product
 from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
 
-__all__ = ["LinearStack"]
+__all__ = ["LinearStack", "unchanged"]
 
 # Up to so many columns, the determinants of all layers are computed in one call.
 _MOST_BATCHED_COLUMNS = 128
@@ -32,20 +34,25 @@ _MOST_CHECKED_COLUMNS = 8192
 # Up to so many columns, the inverse of a layer is a matrix and no factorisation.
 _MOST_INVERTED_COLUMNS = 2048
 
-# The entries that are computed at a time: of an inverse, and of the traces of an update.
+# The entries that are computed at a time: of an inverse, of a fingerprint, and of the traces of
+# an update.
 _BLOCK_ENTRIES = 2**18
 
 # Weights that are small by more than this factor are multiplied by it.
 _MOST_GAIN = 1024.0
 
+# Numbers of which no multiples by small whole numbers are close to whole.
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 
 Solver = Callable[[Tensor], Tensor]
+Stamp = tuple[int, int]
 
 
 class _Tracked(NamedTuple):
     r"""What is known of the weights without factorising them, as long as they have this stamp."""
 
-    stamp: tuple[int, int]
+    stamp: Stamp
     log_abs_det: Tensor
     r""":math:`\log|\det W|` of each layer without the gain, of shape (L,), float64."""
     diagonal: Tensor | None = None
@@ -82,13 +89,19 @@ class LinearStack(Bijection):
         :meth:`forward_and_pullback`.
     gain : float
         A factor of all weights that an optimiser has put off, during its steps alone:
-        :meth:`settle` carries it out.
+        :meth:`settle` carries it out. All methods that map rows do so, as do copies, pickles and
+        state dicts; what reads :attr:`weight` between steps has to.
 
     Notes
     -----
     Cost: O(L·N·D²) for the forward map and for a training step. The inverse takes an LU
     factorisation of each layer, O(L·D³), when it is first needed, and O(L·N·D²) from then
     on. So does :math:`\log|\det W|`, which is kept until the weights change.
+
+    Each use of what is kept compares a fingerprint of the weights, which costs O(L·D²), unless
+    it is within :meth:`Flow.unchanged`. It tells changes that PyTorch does not count, such as
+    those of ``weight.data`` and of NumPy arrays that share its memory. After steps of training,
+    it is taken at the next use: such a change between a step and that goes unnoticed.
 
     Examples
     --------
@@ -104,7 +117,8 @@ class LinearStack(Bijection):
     weight: nn.Parameter
     bias: nn.Parameter | None
     _tracked: _Tracked | None
-    _solvers: tuple[Any, list[Solver]] | None
+    _solvers: tuple[tuple[Stamp, torch.dtype], list[Solver]] | None
+    _seen: tuple[Stamp, Tensor] | None
 
     def __init__(
         self,
@@ -117,6 +131,7 @@ class LinearStack(Bijection):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.n_features = n_features
         self.activation = activation
         self.init = init
         weight = torch.zeros(n_layers, n_features, n_features, dtype=dtype)
@@ -151,16 +166,18 @@ class LinearStack(Bijection):
         return x, log_det
 
     def inverse(self, y: Tensor) -> Tensor:  # noqa: D102
+        solvers = self._known_solvers(y.dtype)
         for k in range(self.n_layers - 1, -1, -1):
-            y = self._invert_layer(k, y)
+            y = self._invert_layer(k, y, solvers)
             if k > 0 and self.activation is not None:
                 y = self.activation.inverse(y)
         return y
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_det = -self.log_abs_det().sum().to(y).expand(y.shape[0])
+        solvers = self._known_solvers(y.dtype)
         for k in range(self.n_layers - 1, -1, -1):
-            y = self._invert_layer(k, y)
+            y = self._invert_layer(k, y, solvers)
             if k > 0 and self.activation is not None:
                 y, layer_log_det = self.activation.inverse_and_log_det(y)
                 log_det = log_det + layer_log_det
@@ -173,7 +190,7 @@ class LinearStack(Bijection):
 
         `log_det` is without :math:`\log|\det W|`, which the relative gradient does not need.
         The pullback sets :attr:`factors` and leaves no gradient in the parameters. `y` and the
-        factors hold until the next step.
+        factors hold until the next step, so that a stack can be applied once in a pass.
 
         Parameters
         ----------
@@ -186,7 +203,13 @@ class LinearStack(Bijection):
         y : Tensor of shape (N, D)
         log_det : Tensor of shape (N,)
         pullback : callable
+
+        Raises
+        ------
+        RuntimeError
+            By the pullback, if the stack was applied again since.
         """
+        self.factors = None
         weight, bias = self.weight, self.bias
         x = x.to(weight.dtype)
         if self._workspace is None or not self._workspace.fits(weight, bias, len(x)):
@@ -196,6 +219,11 @@ class LinearStack(Bijection):
         )
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            if self.factors is not None:
+                raise RuntimeError(
+                    f"{self} was applied twice in one pass. A dense layer keeps the factors of "
+                    "one place in a flow: give each place a LinearStack of its own."
+                )
             grad_x, self.factors = complete(grad_y, grad_log_det, input_gradient)
             return grad_x
 
@@ -298,6 +326,8 @@ class LinearStack(Bijection):
         gain = self._rounded(self.gain)
         self.weight.mul_(gain)
         self.gain = 1.0
+        if self.factors is not None and self.factors.y_weight is not None:
+            self.factors.y_weight.mul_(gain)  # for a step that is still to be taken
         if tracked is not None:
             log_abs_det = tracked.log_abs_det + self.weight.shape[-1] * math.log(gain)
             if tracked.diagonal is not None:
@@ -315,8 +345,9 @@ class LinearStack(Bijection):
             8,192 columns, where room and time for an exact determinant would exceed those of
             the fit.
         """
-        self.settle()
         self.factors = self._workspace = None
+        self.settle()
+        self._verify()
         tracked = self._known()
         if tracked is None or self.weight.shape[-1] > _MOST_CHECKED_COLUMNS:
             return None
@@ -344,6 +375,7 @@ class LinearStack(Bijection):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
+        self.gain = 1.0  # of weights that are no more
         d = x.shape[1]
         x = x.to(self.weight.dtype)
         log_abs_dets = []
@@ -369,35 +401,48 @@ class LinearStack(Bijection):
             x = self._apply_layer(k, x)
         if d > _MOST_COMPUTED_COLUMNS:
             self._keep(torch.stack(log_abs_dets))
+            self._verify()
 
     @property
     def log_abs_det_is_known(self) -> bool:
         """Whether :meth:`log_abs_det` has nothing to compute."""
+        self.settle()
+        self._verify()
         return self._known() is not None
 
     def log_abs_det(self) -> Tensor:
         r"""Return :math:`\log|\det W|` of each layer in nats, shape (L,), float64.
 
-        It is computed once, in float64, and kept until the weights change; with gradients
-        enabled it is computed anew, so that they flow. Cost: O(L·D³), and room for one layer.
+        It is computed once, in float64, and kept until the weights change. With gradients
+        enabled they flow, to which end it is computed anew; the value is the one that is kept.
+        Inside another bijection, in a step of training, it is 0: the relative gradient does
+        without. Cost: O(L·D³), and room for one layer; O(L·D²) where it is known.
         """
-        is_differentiated = torch.is_grad_enabled() and self.weight.requires_grad
-        if is_differentiated or is_traced(self.weight):
-            return _log_abs_dets(self.weight.double())
+        if self._takes_part:
+            return torch.zeros(self.n_layers, dtype=torch.float64, device=self.weight.device)
         self.settle()
+        if is_traced(self.weight):
+            return _log_abs_dets(self.weight.double())
+        self._verify()
         known = self._known()
-        if known is not None:
+        is_differentiated = torch.is_grad_enabled() and self.weight.requires_grad
+        if known is not None and not is_differentiated:
             return known.log_abs_det
-        if self.weight.shape[-1] <= _MOST_BATCHED_COLUMNS:
-            log_abs_det = _log_abs_dets(self.weight.double())
+        if is_differentiated or self.weight.shape[-1] <= _MOST_BATCHED_COLUMNS:
+            exact = _log_abs_dets(self.weight.double())
         else:
-            log_abs_det = torch.stack([_log_abs_det_in_place(weight) for weight in self.weight])
-        self._keep(log_abs_det)
-        return log_abs_det
+            exact = torch.stack([_log_abs_det_in_place(weight) for weight in self.weight])
+        if known is None:
+            kept = exact.detach()
+            self._keep(kept)
+            return exact if is_differentiated else kept
+        change = torch.where(exact.isfinite(), exact - exact.detach(), 0)
+        return known.log_abs_det + change
 
     def get_extra_state(self) -> Tensor:
         r"""Return the known :math:`\log|\det W|` for a state dict, or an empty tensor."""
         self.settle()
+        self._verify()
         known = self._known()
         return torch.empty(0) if known is None else known.log_abs_det.clone()
 
@@ -407,6 +452,7 @@ class LinearStack(Bijection):
         self._drop_caches()
         if len(state):
             self._keep(state)
+            self._verify()
 
     def extra_repr(self) -> str:  # noqa: D102
         return (
@@ -418,22 +464,36 @@ class LinearStack(Bijection):
         bias = None if self.bias is None else self.bias[k].to(x.dtype)
         return affine(x, self.weight[k].to(x.dtype), bias)
 
-    def _invert_layer(self, k: int, y: Tensor) -> Tensor:
+    def _invert_layer(self, k: int, y: Tensor, solvers: list[Solver]) -> Tensor:
         if self.bias is not None:
             y = y - self.bias[k].to(y.dtype)
-        return self._known_solvers(y.dtype)[k](y)
+        return solvers[k](y)
 
     def _known_solvers(self, dtype: torch.dtype) -> list[Solver]:
         self.settle()
-        if self._solvers is None or self._solvers[0] != (*self._stamp(), dtype):
-            solvers = [_solver(weight.detach(), dtype) for weight in self.weight]
-            self._solvers = ((*self._stamp(), dtype), solvers)
-        return self._solvers[1]
+        self._verify()
+        # Read once: another thread may put those of another type there.
+        known, key = self._solvers, (self._stamp(), dtype)
+        if known is None or known[0] != key:
+            known = key, [_solver(weight.detach(), dtype) for weight in self.weight]
+            self._solvers = known
+        return known[1]
 
     def _known(self) -> _Tracked | None:
-        if self._tracked is None or self._tracked.stamp != self._stamp():
-            return None
-        return self._tracked
+        tracked = self._tracked  # read once: another thread may drop it
+        return None if tracked is None or tracked.stamp != self._stamp() else tracked
+
+    @torch.no_grad()
+    def _verify(self) -> None:
+        """Forget what is known of the weights if they changed and have the same stamp."""
+        if self in _UNCHANGED.get():
+            return
+        seen, now = self._seen, (self._stamp(), _fingerprint(self.weight))
+        if seen is None or seen[0] != now[0]:
+            self._seen = now
+        elif not torch.equal(seen[1], now[1]):
+            self._drop_caches()
+            self._seen = now
 
     def _keep(self, log_abs_det: Tensor, diagonal: Tensor | None = None) -> None:
         self._tracked = _Tracked(self._stamp(), log_abs_det, diagonal)
@@ -444,25 +504,63 @@ class LinearStack(Bijection):
     def _rounded(self, value: float) -> float:
         return ctypes.c_float(value).value if self.weight.dtype == torch.float32 else value
 
-    def _stamp(self) -> tuple[int, int]:
-        # Changes with every change of the weights, in place or by a move.
+    def _stamp(self) -> Stamp:
+        # Changes with every change of the weights that PyTorch counts, in place or by a move.
         weight = self.weight  # which a module takes its time to find
         return weight.data_ptr(), weight._version
 
     def _drop_caches(self) -> None:
         self._tracked = None
         self._solvers = None
+        self._seen = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A stamp means nothing in another process, and factors belong to a step.
         kept = self.get_extra_state()
-        dropped = dict.fromkeys(("_tracked", "_solvers", "factors", "_workspace"))
+        dropped = dict.fromkeys(("_tracked", "_solvers", "_seen", "factors", "_workspace"))
         return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = state.pop("_kept_log_abs_det")
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.set_extra_state(kept)
+
+
+# Whose weights are taken not to change, in the calls that a thread is making.
+_UNCHANGED: ContextVar[frozenset[LinearStack]] = ContextVar("_UNCHANGED", default=frozenset())
+
+
+@contextmanager
+def unchanged(stacks: Iterable[LinearStack]) -> Iterator[None]:
+    """Compare the fingerprints of weights once, and not at each use within.
+
+    Parameters
+    ----------
+    stacks : iterable of LinearStack
+        Whose weights do not change within, but for what PyTorch counts.
+    """
+    stacks = frozenset(stacks)
+    for stack in stacks:
+        stack.settle()
+        stack._verify()
+    token = _UNCHANGED.set(_UNCHANGED.get() | stacks)
+    try:
+        yield
+    finally:
+        _UNCHANGED.reset(token)
+
+
+def _fingerprint(weight: Tensor) -> Tensor:
+    """Return a number for each row of the weights, of shape (L·D,), by which changes are told.
+
+    Sums of products and no product of matrices: neither the number of threads nor the precision
+    that products are set to may change them.
+    """
+    d = weight.shape[-1]
+    probe = torch.arange(d, dtype=torch.float64, device=weight.device)
+    probe = probe.mul_(_GOLDEN).frac_().add_(1).to(weight.dtype)  # all different, none small
+    rows = weight.reshape(-1, d).split(max(1, _BLOCK_ENTRIES // d))
+    return torch.cat([(part * probe).sum(-1) for part in rows])
 
 
 def _in_blocks(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, Normal
-from skflow.flow.bijection import Bijection
+from skflow.flow.bijection import Bijection, check_rows
 from skflow.flow.distribution import FlowDistribution, as_distribution
-from skflow.flow.linear import LinearStack
+from skflow.flow.linear import LinearStack, unchanged
 from skflow.flow.pickling import StablePickle
 from skflow.flow.tracing import is_traced
 
@@ -40,6 +41,15 @@ class Flow(StablePickle, nn.Module):
     n_features : int
         The number D of features.
 
+    Raises
+    ------
+    ValueError
+        If a bijection takes another number of features.
+
+    Notes
+    -----
+    Rows are float32 or float64; all methods refuse others with a `ValueError`.
+
     Examples
     --------
     >>> import torch
@@ -58,6 +68,13 @@ class Flow(StablePickle, nn.Module):
     ) -> None:
         super().__init__()
         self._bijections = nn.ModuleList(bijections)
+        for k, bijection in enumerate(self.bijections):
+            if bijection.n_features not in {None, n_features}:
+                raise ValueError(
+                    f"bijections[{k}], {type(bijection).__name__}, takes "
+                    f"{bijection.n_features} features, and the flow has n_features={n_features}. "
+                    "All must take the same number."
+                )
         self.base = base if isinstance(base, BaseDistribution) else AdaptedDistribution(base)
         self.base.allocate(n_features)
         self.n_features = n_features
@@ -68,8 +85,38 @@ class Flow(StablePickle, nn.Module):
         return tuple(cast(Bijection, bijection) for bijection in self._bijections)
 
     @property
-    def _stacks(self) -> list[LinearStack]:
-        return [b for b in self.bijections if isinstance(b, LinearStack)]
+    def dense_layers(self) -> tuple[LinearStack, ...]:
+        """The dense layers, at the top and inside other bijections, from data to latents."""
+        return tuple(m for m in self._bijections.modules() if isinstance(m, LinearStack))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Check once that what is kept belongs to the weights, and not at each call within.
+
+        What is kept are determinants and inverses. Between the calls within, the weights must
+        not be changed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skflow.flow import Flow, LinearStack, Normal
+        >>> flow = Flow([LinearStack(1, 2)], Normal(), n_features=2)
+        >>> with torch.no_grad(), flow.unchanged():
+        ...     for block in torch.zeros(4, 2).split(2):
+        ...         flow.log_prob(block)
+        tensor([-1.8379, -1.8379])
+        tensor([-1.8379, -1.8379])
+        """
+        with unchanged(self.dense_layers):
+            yield
+
+    def _check(self, x: Tensor) -> None:
+        check_rows(x, self.n_features, self)
+        if x.dtype not in {torch.float32, torch.float64}:
+            raise ValueError(
+                f"{type(self).__name__} takes rows of float32 or float64, got {x.dtype}. "
+                "x.double() has the type."
+            )
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density.
@@ -89,6 +136,7 @@ class Flow(StablePickle, nn.Module):
         While it is exported or transformed, values that overflow are left as they come, which
         may be NaN.
         """
+        self._check(x)
         z, log_det = x, x.new_zeros(x.shape[0])
         for bijection in self.bijections:
             z, term = bijection.forward_and_log_det(z)
@@ -120,7 +168,15 @@ class Flow(StablePickle, nn.Module):
         loss : Tensor of shape ()
             The mean negative log-likelihood in nats, less the dense layers' log-determinants:
             :meth:`log_abs_det`, times the mean weight, is what it lacks.
+
+        Raises
+        ------
+        RuntimeError
+            If a dense layer is applied twice, or not to each row.
         """
+        self._check(x)
+        for stack in self.dense_layers:
+            stack.factors = None
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
             x, log_det, pullback = bijection.forward_and_pullback(x, input_gradient=k > 0)
@@ -134,20 +190,26 @@ class Flow(StablePickle, nn.Module):
         for pullback in reversed(pullbacks):
             assert gradient is not None
             gradient = pullback(gradient, share)
-        if weights is not None:
-            mass = float(weights.mean())
-            for stack in self._stacks:
-                assert stack.factors is not None
-                stack.factors = stack.factors._replace(mass=mass, weights=weights)
+        mass = 1.0 if weights is None else float(weights.mean())
+        for stack in self.dense_layers:
+            if stack.factors is None:
+                continue
+            if stack.factors.y.shape[1] != len(x):
+                raise RuntimeError(
+                    f"{stack} was applied to {stack.factors.y.shape[1]} rows of {len(x)}. A dense "
+                    "layer inside another bijection must be applied to each row once."
+                )
+            stack.factors = stack.factors._replace(mass=mass, weights=weights)
         return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""
-        terms = [stack.log_abs_det().sum() for stack in self._stacks]
+        terms = [stack.log_abs_det().sum() for stack in self.dense_layers]
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data `x`, of shape (N, D), to latents."""
+        self._check(x)
         for bijection in self.bijections:
             x = bijection(x)
         return x
@@ -161,6 +223,7 @@ class Flow(StablePickle, nn.Module):
             If a bijection could not be inverted to working precision, or if the image of finite
             latents overflows.
         """
+        self._check(z)
         x = z
         for bijection in reversed(self.bijections):
             x = bijection.inverse(x)
@@ -236,6 +299,7 @@ class Flow(StablePickle, nn.Module):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
+        self._check(x)
         base_is_learned = any(True for _ in self.base.parameters())
         for k, bijection in enumerate(self.bijections):
             bijection.initialize(x, generator, weights)

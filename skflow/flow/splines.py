@@ -360,6 +360,7 @@ class ElementwiseSpline(Bijection):
         if n_bins < 2 or n_bins & (n_bins - 1):
             raise ValueError(f"n_bins must be a power of two and at least 2, got {n_bins!r}.")
         self.init = init
+        self.n_features = n_features
         self.spacings = nn.Parameter(torch.zeros(2, n_features, n_bins, dtype=dtype))
         self.slopes = nn.Parameter(torch.zeros(n_features, n_bins + 1, dtype=dtype))
         self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))

@@ -73,6 +73,7 @@ class Standardize(Bijection):
 
     def __init__(self, shift: Tensor, scale: Tensor) -> None:
         super().__init__()
+        self.n_features = len(shift)
         self.register_buffer("shift", shift.double())
         self.register_buffer("scale", scale.double())
 

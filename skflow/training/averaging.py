@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 
 __all__ = ["Average"]
@@ -43,9 +42,8 @@ class Average:
     def update(self, share: float) -> None:
         """Take in what the parameters are after a step, or such a share of one."""
         weight = min(1.0, share * max(10 / (10 + self.n_steps), _LEAST_WEIGHT))
-        for bijection in self.trained.bijections:
-            if isinstance(bijection, LinearStack):
-                bijection.settle()
+        for stack in self.trained.dense_layers:
+            stack.settle()
         for mean, value in self.pairs:
             mean.lerp_(value, weight)
         self.n_steps += share

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skflow.flow.accumulator import Factors
+from skflow.flow.bijection import Bijection
 from skflow.flow.couplings import Conditioner
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
@@ -41,16 +42,16 @@ class Optimizer(ABC):
     """
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
-        self.stacks = [b for b in flow.bijections if isinstance(b, LinearStack)]
+        self.stacks = flow.dense_layers
         dense = {id(p) for stack in self.stacks for p in stack.parameters()}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
-        self._adam = (
-            _adam(self.others, _conditioner_weights(flow), weight_decay) if self.others else None
-        )
+        self._adam = _adam(self.others, _conditioner_weights(flow), weight_decay)
 
     @abstractmethod
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:
         """Return the learning rate of the dense layers that suits most data.
+
+        Without dense layers, it has no effect.
 
         Parameters
         ----------
@@ -95,6 +96,11 @@ class Optimizer(ABC):
         -------
         taken : bool
             Whether all that the step is made of is finite. If not, nothing was changed.
+
+        Raises
+        ------
+        RuntimeError
+            If the flow's `relative_gradient` did not pass through each dense layer.
         """
         size = self._size()
         taken = math.isfinite(size)
@@ -144,7 +150,7 @@ class RelativeSGD(Optimizer):
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # The squared norm of a batch of white rows, over their number, is 1 + D/N and a little
         # more: the rate at which a step turns the weights over falls with that.
-        most = max(stack.weight.shape[-1] for stack in self.stacks)
+        most = max((stack.weight.shape[-1] for stack in self.stacks), default=1)
         return min(0.02, 0.2 * n_rows / most) / sharpness
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
@@ -180,15 +186,17 @@ class NormalizedRelativeSGD(Optimizer):
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
-        last = flow.bijections[-1]
+        inner = [m for b in flow.bijections for m in b.modules() if isinstance(m, Bijection)]
         self._means = [_RunningMean(stack) for stack in self.stacks]
-        self._followed = {s for s in self.stacks if s.n_layers == 1 and s is not last}
+        self._followed = {
+            s for s in self.stacks if s.n_layers == 1 and inner[-1] not in {s, s.activation}
+        }
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
         # A mean over batches is less noise and more signal than a single one, and as its
         # changes point the same way for longer, half the rate suits it.
-        n_layers = sum(stack.n_layers for stack in self.stacks)
+        n_layers = max(1, sum(stack.n_layers for stack in self.stacks))
         averaged = all(stack.weight.shape[-1] <= n_rows for stack in self.stacks)
         return (0.2 if averaged else 0.4) / math.sqrt(n_layers) / sharpness
 
@@ -209,6 +217,8 @@ class NormalizedRelativeSGD(Optimizer):
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
+        if not norms:
+            return
         rate /= max(1.0, float(torch.cat(norms).max()))
         for stack, mean in zip(self.stacks, self._means, strict=True):
             if _factors(stack).y_weight is None:
@@ -287,19 +297,25 @@ class Adam(Optimizer):
         return 0.001  # whose steps do not grow with the gradient
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return super().state_dict() | {"dense": self._dense_adam.state_dict()["state"]}
+        state = super().state_dict()
+        if self._dense_adam is not None:
+            state["dense"] = self._dense_adam.state_dict()["state"]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
-        _load(self._dense_adam, state["dense"])
+        if self._dense_adam is not None:
+            _load(self._dense_adam, state["dense"])
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
         for stack in self.stacks:
+            stack.settle()
             factors = _factors(stack)
             stack.weight.grad = factors.weight_gradient(stack.weight)
             if stack.bias is not None:
                 stack.bias.grad = factors.bias_gradient(stack.bias)
-        _adam_step(self._dense_adam, rate)
+        if self._dense_adam is not None:
+            _adam_step(self._dense_adam, rate)
 
 
 def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
@@ -308,7 +324,9 @@ def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
 
 def _adam(
     parameters: list[nn.Parameter], decayed: list[nn.Parameter], weight_decay: float
-) -> torch.optim.Optimizer:
+) -> torch.optim.Optimizer | None:
+    if not parameters:
+        return None
     decaying = {id(p) for p in decayed}
     groups = [
         {"params": [p for p in parameters if id(p) in decaying], "weight_decay": weight_decay},
@@ -358,5 +376,9 @@ def _schatten_norms(matrices: Tensor) -> Tensor:
 
 def _factors(stack: LinearStack) -> Factors:
     if stack.factors is None:
-        raise RuntimeError("A step needs the flow's relative_gradient first.")
+        raise RuntimeError(
+            "A step needs the flow's relative_gradient first, and that must pass forwards through "
+            f"each dense layer once: {stack} was not reached. Take layers that are not applied "
+            "out of the flow."
+        )
     return stack.factors

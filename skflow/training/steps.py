@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from skflow.exceptions import DivergenceError
-from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.training.batches import Batch
 from skflow.training.memory import return_freed_memory
@@ -145,6 +144,6 @@ def end_training(flow: Flow) -> float | None:
     drift : float or None
         The sum of what :meth:`LinearStack.end_training` returns, None if nothing is known.
     """
-    stacks = (b for b in flow.bijections if isinstance(b, LinearStack))
-    known = [drift for b in stacks if (drift := b.end_training()) is not None]
+    drifts = [stack.end_training() for stack in flow.dense_layers]
+    known = [drift for drift in drifts if drift is not None]
     return sum(known) if known else None

@@ -154,6 +154,59 @@ def test_copies_and_pickles_compute_the_same(bijection, x):
         assert torch.equal(twin.inverse(y), bijection.inverse(y))
 
 
+METHODS = [
+    "__call__",
+    "forward",
+    "forward_and_log_det",
+    "inverse",
+    "inverse_and_log_det",
+    "forward_and_pullback",
+]
+NO_ROWS = {
+    "a vector": lambda x: x[0],
+    "a number": lambda x: x[0, 0],
+    "batches of rows": lambda x: x[None],
+    "whole numbers": lambda x: x.int(),
+    "an array": lambda x: x.numpy(),
+    "complex numbers": lambda x: x + 0j,
+}
+
+
+@pytest.mark.parametrize("spoil", NO_ROWS.values(), ids=NO_ROWS)
+def test_what_is_no_rows_is_refused_at_the_door(bijection, spoil, generator):
+    bad = spoil(torch.randn(3, N_FEATURES, generator=generator))
+    for method in METHODS:
+        with pytest.raises(ValueError, match=f"{type(bijection).__name__} takes rows: .* Got "):
+            getattr(bijection, method)(bad)
+        with pytest.raises(ValueError, match="takes rows"):
+            getattr(bijection, method)(**{"y" if "inverse" in method else "x": bad})
+    with pytest.raises(ValueError, match="takes rows"):
+        bijection.initialize(bad, generator)
+
+
+def test_rows_of_another_width_are_refused_at_the_door(bijection, generator):
+    wide = torch.zeros(3, N_FEATURES + 1)
+    assert bijection.n_features in {None, N_FEATURES}
+    for method in METHODS:
+        if bijection.n_features is None:
+            getattr(bijection, method)(wide)
+            continue
+        with pytest.raises(ValueError, match=r"\(n_rows, 4\)\. Got torch.float32 of shape \(3, 5"):
+            getattr(bijection, method)(wide)
+        with pytest.raises(ValueError, match="takes rows"):
+            bijection.initialize(wide, generator)
+
+
+@torch.no_grad()
+def test_rows_may_be_batched_by_vmap(bijection, generator):
+    x = torch.randn(2, 3, N_FEATURES, generator=generator)
+    if isinstance(bijection, LinearStack):
+        batched = torch.func.vmap(bijection)(x)
+        torch.testing.assert_close(batched, torch.stack([bijection(rows) for rows in x]))
+    with pytest.raises(ValueError, match=r"of shape \(4,\)"):
+        torch.func.vmap(bijection)(x[0])
+
+
 def test_repr_names_the_class(bijection):
     assert repr(bijection).startswith(type(bijection).__name__ + "(")
 

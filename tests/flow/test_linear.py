@@ -148,6 +148,262 @@ def test_what_a_step_puts_off_is_done_before_the_weights_are_used(make_stack, ge
         torch.testing.assert_close(stack.log_abs_det(), exact)
 
 
+def after_steps():
+    """Return a flow after steps in place that put off a gain, the same at each call."""
+    draw = torch.Generator().manual_seed(0)
+    stack = LinearStack(2, 8, activation=LeakyTanh(), dtype=torch.float64)
+    flow = Flow([stack], Normal(), n_features=8)
+    with torch.no_grad():
+        stack.weight.add_(0.1 * torch.randn(stack.weight.shape, generator=draw))
+        stack.log_abs_det()
+    for _ in range(5):
+        flow.relative_gradient(torch.randn(4, 8, generator=draw, dtype=torch.float64))
+        with torch.no_grad():
+            stack.relative_step(0.05)
+    assert stack.gain > 1.2
+    return flow
+
+
+def of_state(stack, x):
+    twin = LinearStack(2, 8, activation=LeakyTanh(), dtype=torch.float64)
+    twin.load_state_dict(stack.state_dict())
+    return twin.forward_and_log_det(x)
+
+
+READERS = {
+    "forward": lambda flow, stack, x: stack(x),
+    "forward_and_log_det": lambda flow, stack, x: stack.forward_and_log_det(x),
+    "inverse": lambda flow, stack, x: stack.inverse(x),
+    "inverse_and_log_det": lambda flow, stack, x: stack.inverse_and_log_det(x),
+    "log_abs_det": lambda flow, stack, x: stack.log_abs_det(),
+    "state_dict": lambda flow, stack, x: of_state(stack, x),
+    "deepcopy": lambda flow, stack, x: copy.deepcopy(stack).forward_and_log_det(x),
+    "pickle": lambda flow, stack, x: pickle.loads(pickle.dumps(stack)).forward_and_log_det(x),
+    "Flow.log_prob": lambda flow, stack, x: flow.log_prob(x),
+    "Flow.log_abs_det": lambda flow, stack, x: flow.log_abs_det(),
+    "Flow.forward": lambda flow, stack, x: flow(x),
+    "Flow.inverse": lambda flow, stack, x: flow.inverse(x),
+}
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_every_reader_after_steps_sees_the_settled_weights(read, with_gradients, generator):
+    x = torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    flow, settled = after_steps(), after_steps()
+    settled.dense_layers[0].settle()
+    # An oracle without anything kept, and therefore without a gain.
+    plain = after_steps()
+    oracle = LinearStack(2, 8, activation=LeakyTanh(), dtype=torch.float64)
+    with torch.no_grad():
+        oracle.weight.copy_(plain.dense_layers[0].weight * plain.dense_layers[0].gain)
+        oracle.bias.copy_(plain.dense_layers[0].bias)
+    with torch.set_grad_enabled(with_gradients):
+        found = read(flow, flow.dense_layers[0], x)
+        assert flow.dense_layers[0].gain == 1
+        expected = read(settled, settled.dense_layers[0], x)
+        exact = read(Flow([oracle], Normal(), n_features=8), oracle, x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("n_features", [8, 130])  # at once, and one by one
+def test_log_determinants_do_not_depend_on_the_gradient_mode(n_features, make_stack):
+    for first in (True, False):
+        stack = make_stack(2, n_features)
+        values = []
+        for with_gradients in (first, not first):
+            with torch.set_grad_enabled(with_gradients):
+                values.append(stack.log_abs_det())
+        assert torch.equal(*values)
+        assert [v.requires_grad for v in values] == [first, not first]
+    # A tracked value is kept, and the gradient is the inverse's.
+    with torch.no_grad():
+        state = stack.state_dict()
+        state["_extra_state"] = state["_extra_state"] + 0.25
+        stack.load_state_dict(state)
+    log_abs_det = stack.log_abs_det()
+    assert torch.equal(log_abs_det, state["_extra_state"])
+    (gradient,) = torch.autograd.grad(log_abs_det.sum(), stack.weight)
+    torch.testing.assert_close(gradient, torch.linalg.inv(stack.weight.detach()).mT)
+
+
+def test_a_singular_layer_has_minus_infinity_in_both_gradient_modes():
+    stack = LinearStack(1, 3)
+    with torch.no_grad():
+        stack.weight[0, 0] = 0
+        for _ in range(2):
+            assert stack.log_abs_det().tolist() == [-torch.inf]
+    assert stack.log_abs_det().tolist() == [-torch.inf]
+
+
+@torch.no_grad()
+def test_a_step_after_a_reader_is_the_step_without_one(generator):
+    x = torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    weights = []
+    for reads in (False, True):
+        flow = after_steps()
+        (stack,) = flow.dense_layers
+        flow.relative_gradient(x)
+        if reads:
+            flow.log_prob(x)
+        stack.relative_step(0.05)
+        stack.settle()
+        weights.append(stack.weight.clone())
+    torch.testing.assert_close(*weights, rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_new_start_has_no_gain_of_the_old_weights(generator):
+    x = torch.randn(50, 8, generator=generator, dtype=torch.float64)
+    started, fresh = after_steps(), after_steps()
+    fresh.dense_layers[0].settle()
+    for flow in (started, fresh):
+        flow.initialize(x, torch.Generator().manual_seed(0))
+    assert torch.equal(started.log_prob(x), fresh.log_prob(x))
+
+
+def scale(weight):
+    weight.data.mul_(2)
+
+
+def swap_rows(weight):
+    weight.data[0] = weight.data[0].flip(0)
+
+
+def swap_columns(weight):
+    weight.data[1] = weight.data[1].flip(1)
+
+
+def change_an_entry(weight):
+    weight.data[-1, 2, 3] += 0.01
+
+
+def write_through_numpy(weight):
+    array = weight.detach().numpy()
+    array[0, 1] *= -3
+
+
+HIDDEN_CHANGES = [scale, swap_rows, swap_columns, change_an_entry, write_through_numpy]
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("change", HIDDEN_CHANGES)
+def test_nothing_stale_is_used_after_a_change_that_is_not_counted(
+    change, dtype, with_gradients, make_stack, generator
+):
+    stack = make_stack(2, 5, activation=LeakyTanh(), dtype=dtype)
+    x = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    version = stack.weight._version
+    with torch.no_grad():
+        stack.inverse_and_log_det(x)  # fills what is kept
+    change(stack.weight)
+    assert stack.weight._version == version
+    fresh = LinearStack(2, 5, activation=LeakyTanh(), dtype=dtype)
+    with torch.no_grad():
+        for target, source in zip(fresh.parameters(), stack.parameters(), strict=True):
+            target.copy_(source)
+    with torch.set_grad_enabled(with_gradients):
+        torch.testing.assert_close(stack.inverse(x), fresh.inverse(x), rtol=0, atol=0)
+        torch.testing.assert_close(stack.log_abs_det(), fresh.log_abs_det(), rtol=0, atol=0)
+        torch.testing.assert_close(
+            stack.forward_and_log_det(x), fresh.forward_and_log_det(x), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda stack: stack.log_abs_det(),
+        lambda stack: stack.load_state_dict(stack.state_dict()),
+        lambda stack: (step(stack, torch.Generator().manual_seed(0)), stack.end_training()),
+        lambda stack: (step(stack, torch.Generator().manual_seed(0)), stack.state_dict()),
+    ],
+    ids=["log_abs_det", "load_state_dict", "end_training", "state_dict"],
+)
+@torch.no_grad()
+def test_what_was_kept_by_other_means_is_not_used_when_stale(keep, make_stack):
+    stack = make_stack(2, 5)
+    stack.log_abs_det()
+    keep(stack)
+    assert stack.log_abs_det_is_known
+    stack.weight.data.mul_(2)
+    twins = [copy.deepcopy(stack), pickle.loads(pickle.dumps(stack)), make_stack(2, 5)]
+    twins[-1].load_state_dict(stack.state_dict())
+    exact = torch.linalg.slogdet(stack.weight).logabsdet
+    assert not stack.log_abs_det_is_known
+    for one in (stack, *twins):
+        torch.testing.assert_close(one.log_abs_det(), exact)
+
+
+@torch.no_grad()
+def test_weights_that_were_not_changed_keep_what_is_known(make_stack):
+    stack = make_stack(2, 5)
+    first = stack.log_abs_det()
+    scale(stack.weight)
+    assert stack.log_abs_det() is not first
+    second = stack.log_abs_det()
+    assert stack.log_abs_det() is second
+
+
+@torch.no_grad()
+def test_weights_are_looked_at_once_where_they_are_said_to_stay(make_stack):
+    stack = make_stack(1, 5)
+    flow = Flow([stack], Normal(), n_features=5)
+    known = stack.log_abs_det()
+    with flow.unchanged():
+        stack.weight.data.mul_(2)  # against what was said
+        assert stack.log_abs_det() is known
+        stack.weight.mul_(2)  # PyTorch counts this one
+        exact = torch.linalg.slogdet(stack.weight).logabsdet
+        torch.testing.assert_close(stack.log_abs_det(), exact)
+    stack.weight.data.mul_(2)
+    with flow.unchanged():
+        torch.testing.assert_close(stack.log_abs_det(), exact)
+    torch.testing.assert_close(stack.log_abs_det(), exact)
+
+
+def with_calls_between_lines(function, other):
+    """Return what `function` does where `other` is called before each line of the dense layers.
+
+    So would another thread, if it were switched to there.
+    """
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != linear.__file__:
+            return None
+        if event == "line":
+            other()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return function()
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_calls_in_another_precision_may_come_between_any_two_lines(dtype, make_stack, generator):
+    stack = make_stack(2, 3)
+    y = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    mine, others = (y, y.float()) if dtype == torch.float64 else (y.float(), y)
+    expected, others_expected = (stack.inverse_and_log_det(z) for z in (mine, others))
+    calls = []
+
+    def other():
+        calls.append(1)
+        found = stack.inverse_and_log_det(others)
+        torch.testing.assert_close(found, others_expected, rtol=0, atol=0)
+
+    found = with_calls_between_lines(lambda: stack.inverse_and_log_det(mine), other)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(calls) > 20
+
+
 def test_a_gain_does_not_outgrow_the_float_type(generator):
     stack = LinearStack(1, 6)
     with torch.no_grad():

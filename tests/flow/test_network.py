@@ -1,6 +1,10 @@
+import pytest
 import torch
 
 from skflow.flow import (
+    AffineCoupling,
+    Bijection,
+    ElementwiseSpline,
     Flow,
     HyperbolicSecant,
     LeakyTanh,
@@ -35,6 +39,82 @@ def test_the_loss_of_a_step_lacks_the_log_determinants_of_the_weights(make_stack
 def test_a_flow_without_dense_layers_has_no_weights_to_count():
     flow = Flow([Standardize(torch.zeros(2), torch.ones(2))], Normal(), n_features=2)
     assert float(flow.log_abs_det()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "got"),
+    [
+        (lambda x: x[0], r"of shape \(3,\)"),
+        (lambda x: x[None], r"of shape \(1, 5, 3\)"),
+        (lambda x: x[:, :2], r"of shape \(5, 2\)"),
+        (lambda x: x.T, r"of shape \(3, 5\)"),
+        (lambda x: x.long(), "int64"),
+        (lambda x: x.bool(), "bool"),
+        (lambda x: x.half(), "float16"),
+        (lambda x: x.bfloat16(), "bfloat16"),
+        (lambda x: x.numpy(), "ndarray"),
+    ],
+)
+@pytest.mark.parametrize("of", [lambda: [LeakyTanh()], lambda: [LinearStack(1, 3)], list])
+def test_a_flow_refuses_what_is_no_rows(of, spoil, got, generator):
+    flow, bad = Flow(of(), Normal(), n_features=3), spoil(torch.zeros(5, 3))
+    for method in (flow.log_prob, flow.forward, flow, flow.inverse, flow.relative_gradient):
+        with pytest.raises(ValueError, match=f"Flow takes rows.* .ot .*{got}"):
+            method(bad)
+    with pytest.raises(ValueError, match=f"Flow takes rows.* .ot .*{got}"):
+        flow.initialize(bad, generator)
+
+
+@pytest.mark.parametrize(
+    "bijection",
+    [
+        LinearStack(1, 4),
+        ElementwiseSpline(4),
+        AffineCoupling(4),
+        Standardize(torch.zeros(4), torch.ones(4)),
+    ],
+    ids=lambda b: type(b).__name__,
+)
+def test_a_flow_refuses_bijections_of_another_width(bijection):
+    with pytest.raises(
+        ValueError, match=r"bijections\[1\], \w+, takes 4 features, .* n_features=3"
+    ):
+        Flow([LeakyTanh(), bijection], Normal(), n_features=3)
+
+
+class Chain(Bijection):
+    """Bijections one after another, as one."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = torch.nn.ModuleList(parts)
+
+    def forward_and_log_det(self, x):
+        log_det = x.new_zeros(len(x))
+        for part in self.parts:
+            x, term = part.forward_and_log_det(x)
+            log_det = log_det + term
+        return x, log_det
+
+    def inverse_and_log_det(self, y):
+        log_det = y.new_zeros(len(y))
+        for part in reversed(self.parts):
+            y, term = part.inverse_and_log_det(y)
+            log_det = log_det + term
+        return y, log_det
+
+
+def test_dense_layers_are_found_anywhere_but_in_the_base(make_stack, generator):
+    first, second, third = (make_stack(1, 3) for _ in range(3))
+    nested = Flow([Chain(first, Chain(LeakyTanh(), second)), third], Normal(), n_features=3)
+    flat = Flow([first, LeakyTanh(), second, third], Normal(), n_features=3)
+    assert nested.dense_layers == flat.dense_layers == (first, second, third)
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(nested.log_prob(x), flat.log_prob(x))
+    assert torch.equal(nested.log_abs_det(), flat.log_abs_det())
+    base = Normal()
+    base.inner = make_stack(1, 3)
+    assert Flow([], base, n_features=3).dense_layers == ()
 
 
 def test_samples_of_a_linear_flow_have_its_moments(generator):

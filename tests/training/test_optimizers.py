@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from skflow.flow import (
     Normal,
     SmoothLeakyReLU,
 )
+from skflow.training.averaging import Average
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.steps import end_training
 
 
 @pytest.mark.parametrize("n_rows", [3, 20])  # fewer than columns, and more
@@ -370,3 +373,259 @@ def test_only_the_weights_of_conditioners_decay(generator):
     for name, parameter in flow.named_parameters():
         factor = 1 - 0.01 * 2.0 if "conditioner.weight" in name else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[name], msg=name)
+
+
+OPTIMIZERS = [RelativeSGD, NormalizedRelativeSGD, Adam]
+
+
+class Chain(Bijection):
+    """Bijections one after another, as one, in plain automatic differentiation."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = torch.nn.ModuleList(parts)
+
+    def forward_and_log_det(self, x):
+        log_det = x.new_zeros(len(x))
+        for part in self.parts:
+            x, term = part.forward_and_log_det(x)
+            log_det = log_det + term
+        return x, log_det
+
+    def inverse_and_log_det(self, y):
+        log_det = y.new_zeros(len(y))
+        for part in reversed(self.parts):
+            y, term = part.inverse_and_log_det(y)
+            log_det = log_det + term
+        return y, log_det
+
+
+class InTwoParts(Chain):
+    """The same, with values and determinants asked for one by one."""
+
+    def forward_and_log_det(self, x):
+        log_det = x.new_zeros(len(x))
+        for part in self.parts:
+            if isinstance(part, LinearStack) and part.n_layers == 1:
+                x = part(x)
+                log_det = log_det + part.log_abs_det().sum()
+            else:
+                x, term = part.forward_and_log_det(x)
+                log_det = log_det + term
+        return x, log_det
+
+
+NESTINGS = {
+    "all in one": lambda *b: [Chain(*b)],
+    "first": lambda *b: [Chain(*b[:1]), *b[1:]],
+    "last": lambda *b: [*b[:3], Chain(*b[3:])],
+    "twice nested": lambda *b: [b[0], Chain(b[1], Chain(*b[2:-1])), b[-1]],
+    "a chain of chains": lambda *b: [Chain(*(Chain(part) for part in b))],
+    "in two parts": lambda *b: [InTwoParts(*b)],
+}
+
+
+def flow_of_parts(nest, d):
+    """Make the same flow at each call, but for what is inside of what."""
+    draw = torch.Generator().manual_seed(0)
+    parts = [
+        LinearStack(1, d, dtype=torch.float64),
+        ElementwiseSpline(d, n_bins=4, dtype=torch.float64),
+        LinearStack(2, d, activation=LeakyTanh(), dtype=torch.float64),
+        AffineCoupling(d, n_hidden=4).double(),
+        SmoothLeakyReLU(),
+        LinearStack(1, d, dtype=torch.float64),
+    ]
+    for part in parts:
+        for parameter in part.parameters():
+            noise = torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+            parameter.data.add_(0.2 * noise)
+    return Flow(nest(*parts), Normal(), n_features=d)
+
+
+@pytest.mark.parametrize("n_rows", [4, 20])  # fewer than columns, and more
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+@pytest.mark.parametrize("nest", NESTINGS.values(), ids=NESTINGS)
+def test_dense_layers_train_the_same_inside_other_bijections(
+    nest, optimizer_class, n_rows, generator
+):
+    d = 6
+    flat, nested = flow_of_parts(lambda *parts: parts, d), flow_of_parts(nest, d)
+    pair = (flat, nested)
+    optimizers = [optimizer_class(flow) for flow in pair]
+    assert optimizers[0].default_rate(n_rows) == optimizers[1].default_rate(n_rows)
+
+    def assert_close(found, expected):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+    for weighted in (False, True, False):
+        x = torch.randn(n_rows, d, generator=generator, dtype=torch.float64)
+        weights = None
+        if weighted:
+            weights = 2 * torch.rand(n_rows, generator=generator, dtype=torch.float64)
+        losses = [flow.relative_gradient(x, weights) for flow in pair]
+        assert_close(losses[1], losses[0])
+        for inner, outer in zip(nested.dense_layers, flat.dense_layers, strict=True):
+            assert inner.weight.grad is None or optimizer_class is Adam
+            assert inner.factors._fields == outer.factors._fields
+            for found, expected in zip(inner.factors, outer.factors, strict=True):
+                assert (found is None) == (expected is None)
+                if expected is not None:
+                    assert_close(found, expected)
+        for optimizer in optimizers:
+            assert optimizer.step(0.05, 0.01, whitening=0.1)
+    with torch.no_grad():
+        assert_close(nested.log_prob(x), flat.log_prob(x))
+        assert_close(nested.log_abs_det(), flat.log_abs_det())
+        losses = [flow.relative_gradient(x) - flow.log_abs_det() for flow in pair]
+        assert_close(losses[1], -nested.log_prob(x).mean())
+    for found, expected in zip(nested.parameters(), flat.parameters(), strict=True):
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+def test_flows_without_dense_layers_train(optimizer_class, generator):
+    bijections = [ElementwiseSpline(2, n_bins=4), AffineCoupling(2, n_hidden=4)]
+    flow = Flow(bijections, Normal(), n_features=2)
+    x = torch.randn(200, 2, generator=generator)
+    flow.initialize(x, generator)
+    x = 0.5 * x + 1
+    optimizer = optimizer_class(flow)
+    rate = optimizer.default_rate(200)
+    assert 0 < rate < 1
+    with torch.no_grad():
+        before = flow.log_prob(x).mean()
+    for _ in range(100):
+        loss = flow.relative_gradient(x)
+        assert optimizer.step(rate, 0.01)
+    with torch.no_grad():
+        assert flow.log_prob(x).mean() > before + 0.2
+        torch.testing.assert_close(-loss, flow.log_prob(x).mean(), atol=0.05, rtol=0)
+    twin = optimizer_class(flow)
+    twin.load_state_dict(optimizer.state_dict())
+    assert twin.step(rate)
+    assert end_training(flow) is None
+
+
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+def test_flows_with_nothing_to_train_take_empty_steps(optimizer_class, generator):
+    for bijections in ([], [LeakyTanh()]):
+        flow = Flow(bijections, Normal(), n_features=2)
+        optimizer = optimizer_class(flow)
+        flow.relative_gradient(torch.randn(5, 2, generator=generator))
+        assert optimizer.step(optimizer.default_rate(5))
+
+
+@pytest.mark.parametrize("n_rows", [2, 20])
+@pytest.mark.parametrize("wrap", [lambda *b: b, lambda *b: [Chain(*b)]], ids=["top", "inside"])
+def test_a_dense_layer_at_two_places_is_refused_in_training(wrap, n_rows, generator):
+    stack = LinearStack(1, 3)
+    flow = Flow(wrap(stack, LeakyTanh(), stack), Normal(), n_features=3)
+    x = torch.randn(n_rows, 3, generator=generator)
+    assert torch.isfinite(flow.log_prob(x)).all()
+    with pytest.raises(RuntimeError, match="applied twice in one pass"):
+        flow.relative_gradient(x)
+
+
+class Undoes(Bijection):
+    """The inverse of another bijection."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward_and_log_det(self, x):
+        return self.inner.inverse_and_log_det(x)
+
+    def inverse_and_log_det(self, y):
+        return self.inner.forward_and_log_det(y)
+
+
+class OfHalf(Undoes):
+    """Another bijection, of half of the rows."""
+
+    def forward_and_log_det(self, x):
+        half = len(x) // 2
+        y, log_det = self.inner.forward_and_log_det(x[:half])
+        rest = x[half:]
+        return torch.cat([y, rest]), torch.cat([log_det, rest.new_zeros(len(rest))])
+
+
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+def test_a_dense_layer_that_a_pass_does_not_reach_is_refused(optimizer_class, generator):
+    flow = Flow([LinearStack(1, 3), Undoes(LinearStack(1, 3))], Normal(), n_features=3)
+    optimizer = optimizer_class(flow)
+    flow.relative_gradient(torch.randn(5, 3, generator=generator))
+    before = [p.detach().clone() for p in flow.parameters()]
+    with pytest.raises(RuntimeError, match=r"LinearStack\(.*\) was not reached"):
+        optimizer.step(0.1)
+    assert all(map(torch.equal, flow.parameters(), before))
+
+
+def test_factors_of_an_earlier_pass_are_not_used_again(generator):
+    stack, other = LinearStack(1, 3), LinearStack(1, 3)
+    chain = Chain(stack, other)
+    flow = Flow([chain], Normal(), n_features=3)
+    x = torch.randn(5, 3, generator=generator)
+    flow.relative_gradient(x)
+    chain.forward_and_log_det = stack.forward_and_log_det
+    flow.relative_gradient(x)
+    assert other.factors is None
+    with pytest.raises(RuntimeError, match="was not reached"):
+        RelativeSGD(flow).step(0.1)
+
+
+def test_a_dense_layer_of_some_rows_is_refused_in_training(generator):
+    flow = Flow([OfHalf(LinearStack(1, 3))], Normal(), n_features=3)
+    with pytest.raises(RuntimeError, match="was applied to 5 rows of 10"):
+        flow.relative_gradient(torch.randn(10, 3, generator=generator))
+
+
+class Scaled(Bijection):
+    """A dense layer between two scalings, with a pullback of its own."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.dense = LinearStack(1, d, dtype=torch.float64)
+
+    def forward_and_log_det(self, x):
+        return self.dense.forward_and_log_det(x)
+
+    def inverse_and_log_det(self, y):
+        return self.dense.inverse_and_log_det(y)
+
+    def forward_and_pullback(self, x, *, input_gradient=True):
+        self.n_passes = getattr(self, "n_passes", 0) + 1
+        return super().forward_and_pullback(x, input_gradient=input_gradient)
+
+
+def test_a_bijection_inside_another_takes_its_own_pullback(generator):
+    own = Scaled(3)
+    flow = Flow([Chain(LeakyTanh(), own)], Normal(), n_features=3)
+    flat = Flow([LeakyTanh(), LinearStack(1, 3, dtype=torch.float64)], Normal(), n_features=3)
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(flow.relative_gradient(x), flat.relative_gradient(x))
+    assert own.n_passes == 1
+    torch.testing.assert_close(own.dense.factors, flat.dense_layers[0].factors)
+    # Outside of training, it is differentiated as any other.
+    flow.log_prob(x).sum().backward()
+    assert own.n_passes == 1
+    assert own.dense.weight.grad is not None
+
+
+def test_the_end_of_training_and_averages_reach_all_dense_layers(generator):
+    flow = Flow([Chain(LinearStack(1, 8)), LeakyTanh()], Normal(), n_features=8)
+    mean = deepcopy(flow)
+    with torch.no_grad():
+        flow.log_abs_det()
+    optimizer = RelativeSGD(flow)
+    flow.relative_gradient(torch.randn(4, 8, generator=generator))
+    optimizer.step(0.1)
+    (stack,) = flow.dense_layers
+    assert stack.gain > 1
+    Average(mean, flow, 0).update(1.0)
+    assert stack.gain == 1
+    assert torch.equal(mean.dense_layers[0].weight, stack.weight)
+    assert stack.factors is not None
+    assert end_training(flow) == pytest.approx(0, abs=1e-5)
+    assert stack.factors is None
