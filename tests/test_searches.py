@@ -61,11 +61,13 @@ def test_a_divergent_candidate_never_ranks_first(X, kind):
     assert ranks[np.isnan(scores)].min() > ranks[np.isfinite(scores)].max()
 
 
-@pytest.mark.filterwarnings("ignore:.* not finite:RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.* not finite:RuntimeWarning", "ignore::sklearn.exceptions.FitFailedWarning"
+)
 @pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
 def test_senseless_rates_rank_below_sensible_ones(X, optimizer):
     flow = RelativeGradientFlow(2, optimizer=optimizer, max_iter=10, random_state=0)
     found = search(GridSearchCV, flow, [1e3, 1e-3]).fit(X)
     senseless, sensible = found.cv_results_["mean_test_score"]
-    assert np.isfinite(senseless)  # that of the start, a Gaussian
-    assert sensible > senseless
+    assert np.isfinite(sensible)
+    assert np.isnan(senseless) or sensible > senseless

@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 
 from skflow import LeakyTanh, SmoothLeakyReLU, _estimator, default_bijections
-from skflow.training.optimizers import Adam, _adam_step
+from skflow.training.optimizers import Adam
 
 from .contenders import fit_flow, skflow_contender
 from .task import Contender
@@ -51,7 +51,7 @@ class OrdinaryAdam(Adam):
                 factors = factors._replace(y=factors.y - stack.bias.unsqueeze(1))
             relative = factors.relative()
             stack.weight.grad = torch.linalg.solve(stack.weight, relative.mT).mT.contiguous()
-        _adam_step(self._dense_adam, rate)
+        self._dense_adam.step(rate)
 
 
 class PublishedBiasAdam(Adam):
@@ -63,7 +63,7 @@ class PublishedBiasAdam(Adam):
             if stack.bias is not None:
                 gradient = stack.factors.bias_gradient(stack.bias)
                 stack.bias.grad = gradient.add_(stack.bias, alpha=stack.factors.mass)
-        _adam_step(self._dense_adam, rate)
+        self._dense_adam.step(rate)
 
 
 GRADIENTS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from skflow.flow.couplings import Conditioner
 from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.flow.products import product
+from skflow.training.adam import AdamW
 
 __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
 
@@ -63,7 +63,7 @@ class Optimizer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is kept between steps, for :meth:`load_state_dict`."""
-        return {} if self._adam is None else {"adam": self._adam.state_dict()["state"]}
+        return {"adam": self._adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where :meth:`state_dict` was called, with the weight decay of this optimiser.
@@ -73,8 +73,7 @@ class Optimizer(ABC):
         state : dict
             Copied, to where the parameters are.
         """
-        if self._adam is not None:
-            _load(self._adam, state["adam"])
+        self._adam.load_state_dict(state["adam"])
 
     @torch.no_grad()
     def step(
@@ -106,8 +105,7 @@ class Optimizer(ABC):
         taken = math.isfinite(size)
         if taken:
             self._apply(rate, size, whitening)
-            if self._adam is not None:
-                _adam_step(self._adam, others_rate)
+            self._adam.step(others_rate)
         for parameter in self.others:
             parameter.grad = None
         return taken
@@ -297,15 +295,11 @@ class Adam(Optimizer):
         return 0.001  # whose steps do not grow with the gradient
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        state = super().state_dict()
-        if self._dense_adam is not None:
-            state["dense"] = self._dense_adam.state_dict()["state"]
-        return state
+        return super().state_dict() | {"dense": self._dense_adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
-        if self._dense_adam is not None:
-            _load(self._dense_adam, state["dense"])
+        self._dense_adam.load_state_dict(state["dense"])
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
         for stack in self.stacks:
@@ -314,8 +308,7 @@ class Adam(Optimizer):
             stack.weight.grad = factors.weight_gradient(stack.weight)
             if stack.bias is not None:
                 stack.bias.grad = factors.bias_gradient(stack.bias)
-        if self._dense_adam is not None:
-            _adam_step(self._dense_adam, rate)
+        self._dense_adam.step(rate)
 
 
 def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
@@ -324,29 +317,14 @@ def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
 
 def _adam(
     parameters: list[nn.Parameter], decayed: list[nn.Parameter], weight_decay: float
-) -> torch.optim.Optimizer | None:
-    if not parameters:
-        return None
+) -> AdamW:
     decaying = {id(p) for p in decayed}
-    groups = [
-        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
-
-
-def _load(adam: torch.optim.Optimizer, state: dict[int, Any]) -> None:
-    adam.load_state_dict(adam.state_dict() | {"state": deepcopy(state)})
-
-
-def _adam_step(adam: torch.optim.Optimizer, rate: float) -> None:
-    for group in adam.param_groups:
-        group["lr"] = rate
-    adam.step()
-    # The fused step does not tell autograd's version counters, by which a layer knows that what
-    # it has computed of its weights is out of date.
-    for group in adam.param_groups:
-        torch.autograd.graph.increment_version(group["params"])
+    return AdamW(
+        [
+            ([p for p in parameters if id(p) in decaying], weight_decay),
+            ([p for p in parameters if id(p) not in decaying], 0.0),
+        ]
+    )
 
 
 def schatten_norms(factors: Factors) -> Tensor:

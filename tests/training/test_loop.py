@@ -1,5 +1,4 @@
 import time
-import warnings
 from copy import deepcopy
 
 import pytest
@@ -134,32 +133,28 @@ def test_reports_say_how_long_it_takes(flow, rows, generator):
 def test_a_non_finite_step_is_skipped_and_the_rate_lowered(flow, rows, generator):
     rows[17] = 1e30
     before = mean_log_prob(flow, Rows(rows[50:]))
-    match = r"learning_rate was lowered to 0\.025 .* Set learning_rate=0\.025 or less"
-    with pytest.warns(RuntimeWarning, match=match):
-        history = fit(flow, rows, generator, stopping={"max_iter": 1})
-    assert history.n_steps == 7
+    history = fit(flow, rows, generator, stopping={"max_iter": 1})
+    assert (history.n_steps, history.n_skipped, history.rate) == (7, 1, 0.025)
     assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())
     assert mean_log_prob(flow, Rows(rows[50:])) > before
 
 
 def test_after_a_non_finite_step_the_best_weights_come_back(flow, rows, generator):
     best = flow.state_dict()["_bijections.0.weight"].clone()
-    with pytest.warns(RuntimeWarning, match="non-finite"):
-        fit(
-            flow,
-            torch.full((50, 3), 1e30),
-            generator,
-            stopping={"max_iter": 3},
-            validation=Rows(rows),
-        )
+    history = fit(
+        flow,
+        torch.full((50, 3), 1e30),
+        generator,
+        stopping={"max_iter": 3},
+        validation=Rows(rows),
+    )
+    assert history.n_skipped > 0
     assert torch.equal(flow.state_dict()["_bijections.0.weight"], best)
 
 
 def test_a_fit_that_cannot_go_on_raises(flow, generator):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        with pytest.raises(DivergenceError, match=r"21 steps in a row .* Set learning_rate lower"):
-            fit(flow, torch.full((50, 3), 1e30), generator, stopping={"max_iter": 30})
+    with pytest.raises(DivergenceError, match=r"21 steps in a row .* Set learning_rate lower"):
+        fit(flow, torch.full((50, 3), 1e30), generator, stopping={"max_iter": 30})
     assert all(torch.isfinite(parameter).all() for parameter in flow.parameters())
 
 
