@@ -41,9 +41,6 @@ _BLOCK_ENTRIES = 2**18
 # Weights that are small by more than this factor are multiplied by it.
 _MOST_GAIN = 1024.0
 
-# Numbers of which no multiples by small whole numbers are close to whole.
-_GOLDEN = (math.sqrt(5) - 1) / 2
-
 
 Solver = Callable[[Tensor], Tensor]
 Stamp = tuple[int, int]
@@ -100,8 +97,9 @@ class LinearStack(Bijection):
 
     Each use of what is kept compares a fingerprint of the weights, which costs O(L·D²), unless
     it is within :meth:`Flow.unchanged`. It tells changes that PyTorch does not count, such as
-    those of ``weight.data`` and of NumPy arrays that share its memory. After steps of training,
-    it is taken at the next use: such a change between a step and that goes unnoticed.
+    those of ``weight.data`` and of NumPy arrays that share its memory, unless rounding would lose
+    them beside their rows. After steps of training, it is taken at the next use: such a change
+    between a step and that goes unnoticed.
 
     Examples
     --------
@@ -557,8 +555,8 @@ def _fingerprint(weight: Tensor) -> Tensor:
     that products are set to may change them.
     """
     d = weight.shape[-1]
-    probe = torch.arange(d, dtype=torch.float64, device=weight.device)
-    probe = probe.mul_(_GOLDEN).frac_().add_(1).to(weight.dtype)  # all different, none small
+    # All different, none small, and no progression.
+    probe = torch.linspace(1, 2, d, dtype=weight.dtype, device=weight.device).sqrt_()
     rows = weight.reshape(-1, d).split(max(1, _BLOCK_ENTRIES // d))
     return torch.cat([(part * probe).sum(-1) for part in rows])
 

@@ -175,7 +175,8 @@ class Flow(StablePickle, nn.Module):
             If a dense layer is applied twice, or not to each row.
         """
         self._check(x)
-        for stack in self.dense_layers:
+        dense_layers = self.dense_layers
+        for stack in dense_layers:
             stack.factors = None
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
@@ -191,7 +192,7 @@ class Flow(StablePickle, nn.Module):
             assert gradient is not None
             gradient = pullback(gradient, share)
         mass = 1.0 if weights is None else float(weights.mean())
-        for stack in self.dense_layers:
+        for stack in dense_layers:
             if stack.factors is None:
                 continue
             if stack.factors.y.shape[1] != len(x):
