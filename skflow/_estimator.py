@@ -316,7 +316,8 @@ class RelativeGradientFlow(
         bears noise.
 
     n_iter_ : int
-        The number of epochs, a last one that was cut short by `max_time` included.
+        The number of epochs, a last one that was cut short by `max_time` included. It is 1 also
+        where no epoch was better than the start.
 
     n_samples_seen_ : int
         The number of rows in :meth:`fit`, and in all calls of :meth:`partial_fit` since.
@@ -1053,7 +1054,7 @@ class RelativeGradientFlow(
             self.validation_scores_ if continued else []
         ) + history.validation_scores
         self.best_validation_score_ = history.best_score
-        self.n_iter_ = len(self.loss_curve_)
+        self.n_iter_ = max(1, len(self.loss_curve_))
         self.n_samples_seen_ = (self.n_samples_seen_ if continued else 0) + sample.n_rows
         with torch.no_grad():
             self.log_det_ = float(flow.log_abs_det())

@@ -64,7 +64,7 @@ def test_a_log_gets_a_line_an_epoch(X, flow, capsys, monkeypatch):
     # The third fit takes as many epochs as were best.
     assert [line[:10] for line in lines[:6]] == 3 * ["fit 1 of 3"] + 3 * ["fit 2 of 3"]
     assert all(line.startswith("fit 3 of 3") for line in lines[6:])
-    assert len(lines) == 6 + flow.n_iter_
+    assert len(lines) == 6 + len(flow.loss_curve_)
     done = [re.search(r"(\d+)%", line)[1] for line in lines[:6]]
     assert done == ["11", "22", "33", "44", "56", "67"]
     assert [line.endswith("left") for line in lines[:3]] == [True, True, False]
@@ -123,7 +123,7 @@ def test_only_one_fit_draws(X, flow, open_terminal):
     thread.start()
     thread.join()
     assert "\x1b" not in terminal.getvalue()
-    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + len(flow.loss_curve_)
 
 
 @pytest.mark.parametrize("case", ["dumb terminal", "no rich", "notebook without widgets"])
@@ -137,7 +137,7 @@ def test_lines_where_nothing_can_be_drawn(X, flow, open_terminal, monkeypatch, c
     monkeypatch.setattr("skflow._progress.find_spec", lambda name: None)
     flow.fit(X)
     assert "\x1b" not in terminal.getvalue()
-    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + len(flow.loss_curve_)
 
 
 def test_another_live_display_is_left_alone(X, flow, open_terminal, monkeypatch):
@@ -149,7 +149,7 @@ def test_another_live_display_is_left_alone(X, flow, open_terminal, monkeypatch)
 
     monkeypatch.setattr("rich.console.Console.set_live", fail)  # as before rich 14.1
     flow.fit(X)
-    assert len(re.findall(LINE, terminal.getvalue())) == 6 + flow.n_iter_
+    assert len(re.findall(LINE, terminal.getvalue())) == 6 + len(flow.loss_curve_)
 
 
 def test_nothing_is_shown_unless_asked_for(X, flow, open_terminal, monkeypatch):
