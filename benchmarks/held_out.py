@@ -2,9 +2,10 @@
 
 Each data set is split 80/20 once for each seed; the seed also determines the fit. The flow has
 its defaults but for how the first layer starts. It holds out a tenth of its training rows to
-decide when to stop; the Gaussian is fitted to all of them. It is fitted twice: to the columns as they are, and to
-standardised ones, where the same `reg_covar` means the same for each. Digits are dequantised with
-uniform noise, once for each seed. All figures are nats per row in the units of the data.
+decide when to stop; the Gaussian is fitted to all of them. It is fitted twice: to the columns as
+they are, and to standardised ones, where the same `reg_covar` means the same for each. Digits
+are dequantised with uniform noise, once for each seed. All figures are nats per row in the units
+of the data.
 
     python benchmarks/held_out.py
 """

@@ -1,10 +1,17 @@
 """Deep density estimation that behaves like scikit-learn."""
 
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
 from skflow._architecture import default_bijections
 from skflow._estimator import RelativeGradientFlow
 from skflow._outliers import FlowOutlierDetector
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
+
+if TYPE_CHECKING:
+    from skflow import callbacks
 
 __version__ = "0.1.0"
 
@@ -14,6 +21,7 @@ __all__ = [
     "NormalMixture",
     "RelativeGradientFlow",
     "SmoothLeakyReLU",
+    "callbacks",
     "datasets",
     "default_bijections",
     "exceptions",
@@ -21,3 +29,14 @@ __all__ = [
     "metrics",
     "preprocessing",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # Imported when it is asked for: it takes scikit-learn 1.9.
+    if name == "callbacks":
+        return import_module("skflow.callbacks")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

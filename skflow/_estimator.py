@@ -21,7 +21,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from skflow._architecture import (
     ACTIVATIONS,
@@ -43,11 +43,12 @@ from skflow._validation import (
     HasMethods,
     Interval,
     StrOptions,
-    _fit_context,
     array_like,
     as_numpy,
     as_tensor,
+    check_n_samples,
     column_label,
+    fit_context,
     framed,
     latents,
     resolve_device,
@@ -398,7 +399,7 @@ class RelativeGradientFlow(
         *,
         activation: str | Activation = "auto",
         coupling: Literal["auto", "affine", "spline"] | None = "auto",
-        base_distribution: str | DistributionLike = "normal",
+        base_distribution: str | BaseDistribution | DistributionLike = "normal",
         bijections: Callable[..., Iterable[Bijection]] | None = None,
         optimizer: Literal["relative", "sgd", "adam"] = "relative",
         learning_rate: float | Literal["auto"] = "auto",
@@ -466,15 +467,15 @@ class RelativeGradientFlow(
     input_noise_: float
     _increment: Increment
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the flow to the rows of `X` by maximum likelihood.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Two rows at least. float32 and float64 arrays are read in place.
-        y : None
+        y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How many rows each row counts for: one of weight 2 for itself and a copy, and one of
@@ -603,9 +604,9 @@ class RelativeGradientFlow(
         self._expose(flow, history, sample, started, continued=continued)
         self._increment = increment(history)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+        self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train for one pass over the rows of `X`, from where the flow is.
 
@@ -623,7 +624,7 @@ class RelativeGradientFlow(
         ----------
         X : array-like of shape (n_samples, n_features)
             In the first call, two rows at least.
-        y : None
+        y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             As in :meth:`fit`. Weights are relative to those of the first call, or of the fit
@@ -735,13 +736,13 @@ class RelativeGradientFlow(
         X = rows(fitted, X, method="score_samples")
         return fitted._map_blocks(X, Flow.log_prob, X.shape[:1])
 
-    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-density of the rows of `X`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        y : None
+        y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Of the rows, in the mean.
@@ -796,6 +797,26 @@ class RelativeGradientFlow(
         Z = latents(fitted, X)
         return framed(fitted, fitted._map_blocks(Z, Flow.inverse, Z.shape), like=X)
 
+    def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[Any]:
+        r"""Return :math:`\log|\det \partial z / \partial x|` of :meth:`transform` at each row.
+
+        With it, a flow is a step of a Pipeline whose densities
+        :func:`~skflow.preprocessing.score_samples_in_original_units` gives in the units of `X`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_det : ndarray of shape (n_samples,)
+            In nats.
+        """
+        check_is_fitted(self)
+        fitted = snapshot(self)
+        X = rows(fitted, X, method="log_abs_det_jacobian")
+        return fitted._map_blocks(X, lambda flow, x: flow.forward_and_log_det(x)[1], X.shape[:1])
+
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
 
@@ -813,8 +834,8 @@ class RelativeGradientFlow(
             if ``set_output`` asks for frames.
         """
         check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         fitted = snapshot(self)
+        check_n_samples(n_samples, fitted.n_features_in_)
         like = as_tensor(fitted._rows_like)
         device = resolve_device(self.device, like.device)
         flow, generator = fitted.flow_.to(device), torch_generator(random_state, device)

@@ -27,11 +27,11 @@ from skflow._folds import equal_rows, paired_folds, together
 from skflow._validation import (
     HasMethods,
     Interval,
-    _fit_context,
     as_numpy,
     check_columns,
     column_label,
     columns,
+    fit_context,
     in_kind_of,
     indexable,
     n_samples,
@@ -199,7 +199,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     calibration_scores_: NDArray[np.float64]
 
     # A parameter may be an estimator, which checks its own.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, groups: Any = None, **fit_params: Any) -> Self:
         """Fit the estimator without each part of the rows in turn, and score this part.
 

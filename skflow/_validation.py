@@ -5,9 +5,10 @@ The one file that may use a private name of scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,14 +34,15 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
-    "_fit_context",
     "_get_feature_names",
     "array_like",
     "as_numpy",
     "as_tensor",
     "check_columns",
+    "check_n_samples",
     "column_label",
     "columns",
+    "fit_context",
     "framed",
     "in_kind_of",
     "indexable",
@@ -49,6 +51,7 @@ __all__ = [
     "namespace",
     "numpy_dtype",
     "params_of_rows",
+    "plain_array",
     "power_scale",
     "resolve_device",
     "routed_params",
@@ -63,6 +66,17 @@ __all__ = [
 
 # Their squares, and the inverses of these, are far from what overflows.
 _LEAST_TOTAL, _GREATEST_TOTAL = 1e-100, 1e100
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+    """Let scikit-learn check the parameters first: its ``_fit_context``, which keeps types."""
+    decorate: Callable[[Method], Method] = _fit_context(
+        prefer_skip_nested_validation=prefer_skip_nested_validation
+    )
+    return decorate
 
 
 def rows(
@@ -104,6 +118,68 @@ def rows(
             (1, checked.shape[1]), dtype=checked.dtype, device=getattr(checked, "device", None)
         )[:0, :]
     return checked
+
+
+# The letters by which NumPy and pandas know numbers.
+_NUMBER_KINDS = frozenset("biuf")
+
+# No memory holds more numbers than these.
+_MOST_ENTRIES = 2**60
+
+
+def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
+    """Refuse a number of rows to draw that is none, or that no memory can hold.
+
+    Parameters
+    ----------
+    n_samples : object
+        What the user passed.
+    n_features : int, default=1
+        The number of columns of each row.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is less than 1, or beyond what any memory holds.
+    """
+    if isinstance(n_samples, bool | np.bool_) or not isinstance(n_samples, Integral):
+        raise TypeError(
+            f"n_samples must be a whole number, got {n_samples!r} of type "
+            f"{type(n_samples).__name__}."
+        )
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be 1 or more, got {n_samples}.")
+    if int(n_samples) * n_features > _MOST_ENTRIES:
+        raise ValueError(
+            f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
+            "holds. Draw fewer at a time."
+        )
+
+
+def _refuse_columns_that_are_no_numbers(X: Any) -> None:
+    """Name the columns of a frame that hold no numbers, and say what to do with them."""
+    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+        return
+    pairs = zip(X.columns, X.dtypes, strict=True)
+    wrong = [f"{name!r} ({dtype})" for name, dtype in pairs if not _holds_numbers(dtype)]
+    if wrong:
+        raise ValueError(
+            f"Columns of X do not hold numbers: {', '.join(wrong[:10])}"
+            f"{' and more' if len(wrong) > 10 else ''}. Drop them, encode strings and categories, "
+            "for example with sklearn.preprocessing.OneHotEncoder, and turn dates into numbers, "
+            "such as days since a date."
+        )
+
+
+def _holds_numbers(dtype: Any) -> bool:
+    if hasattr(dtype, "is_numeric"):  # of Polars
+        return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
+    if getattr(dtype, "categories", None) is not None:
+        return False
+    # An object may be a number: scikit-learn finds out.
+    return getattr(dtype, "kind", "O") in _NUMBER_KINDS or str(dtype) == "object"
 
 
 def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
@@ -159,6 +235,7 @@ def rows_back(transformer: Any, X: Any) -> NDArray[Any]:
 def two_samples(X: Any, Y: Any, *, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Check two samples of the same columns, each of `least` rows or more."""
     names, names_Y = _get_feature_names(X), _get_feature_names(Y)
+    X, Y = plain_array(X), plain_array(Y)
     X = check_array(X, dtype=np.float64, input_name="X")
     Y = check_array(Y, dtype=np.float64, input_name="Y")
     if X.shape[1] != Y.shape[1]:
@@ -190,13 +267,22 @@ def _plain(X: Any) -> tuple[Any, Any]:
 
     Tensors leave their history behind. Without ``array_api_dispatch`` all arrays become NumPy's
     here: scikit-learn, which does the same, would make float64 of another library's float32.
+    Frames with columns that hold no numbers are refused.
     """
+    _refuse_columns_that_are_no_numbers(X)
     if isinstance(X, torch.Tensor):
         X = X.detach()
+        if X.dtype in {torch.float16, torch.bfloat16}:
+            X = X.double()
     xp, dispatched = get_namespace(X)
     if not dispatched and hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     return X, xp
+
+
+def plain_array(X: Any) -> Any:
+    """Return `X` as scikit-learn is to check it: tensors leave their history behind."""
+    return _plain(X)[0]
 
 
 def _check_same_namespace(estimator: Any, X: Any, method: str) -> None:

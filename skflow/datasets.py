@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state, gen_batches
 
+from skflow._validation import check_n_samples
+
 __all__ = ["ToyDensity", "gaussian_ring", "half_moons", "sine"]
 
 _N_CENTRES = 1000
@@ -63,6 +65,7 @@ class ToyDensity:
         -------
         X : ndarray of shape (n_samples, 2)
         """
+        check_n_samples(n_samples, 2)
         rng = check_random_state(random_state)
         chosen = self.centres[rng.randint(len(self.centres), size=n_samples)]
         X: NDArray[np.float64] = chosen + self.noise * rng.standard_normal(chosen.shape)

@@ -42,7 +42,7 @@ def test_a_fit_is_finite_and_keeps_shapes_and_types(sample, configuration):
     assert drawn.shape == (3, X.shape[1])
     assert scores.dtype == Z.dtype == drawn.dtype == X.dtype
     assert all(np.isfinite(values).all() for values in (scores, Z, drawn))
-    assert len(flow.loss_curve_) == flow.n_iter_ <= 2
+    assert max(1, len(flow.loss_curve_)) == flow.n_iter_ <= 2
 
 
 @settings(max_examples=8)

@@ -118,6 +118,26 @@ class Flow(StablePickle, nn.Module):
                 "x.double() has the type."
             )
 
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Map data to latents and return :math:`\log|\det f'(x)|` beside them.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+
+        Returns
+        -------
+        z : Tensor of shape (N, D)
+        log_det : Tensor of shape (N,)
+            In nats.
+        """
+        self._check(x)
+        log_det = x.new_zeros(x.shape[0])
+        for bijection in self.bijections:
+            x, term = bijection.forward_and_log_det(x)
+            log_det = log_det + term
+        return x, log_det
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density.
 
@@ -136,11 +156,7 @@ class Flow(StablePickle, nn.Module):
         While it is exported or transformed, values that overflow are left as they come, which
         may be NaN.
         """
-        self._check(x)
-        z, log_det = x, x.new_zeros(x.shape[0])
-        for bijection in self.bijections:
-            z, term = bijection.forward_and_log_det(z)
-            log_det = log_det + term
+        z, log_det = self.forward_and_log_det(x)
         log_prob = self.base.log_prob(z) + log_det
         if is_traced(log_prob) or not bool(log_prob.isnan().any()):
             return log_prob

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
-from skflow._samples import draw
 from skflow.inspection.features import (
     check_same_columns,
     chosen_columns,
@@ -20,9 +19,10 @@ from skflow.inspection.features import (
     limits,
     numbers,
 )
-from skflow.inspection.figures import pyplot
+from skflow.inspection.figures import check_axes, pyplot
 from skflow.inspection.smoothing import kernel_density_on_grid
 from skflow.preprocessing import score_samples_in_original_units
+from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["DensityDisplay"]
 
@@ -196,7 +196,7 @@ class DensityDisplay:
             log_density = score_samples_in_original_units(estimator, like_frame(X, grid))
             density = np.exp(log_density).reshape(xx0.shape)
         else:
-            samples = draw(estimator, n_samples, random_state)
+            samples = sample_in_original_units(estimator, n_samples, random_state)
             check_same_columns(rows, samples)
             density, bandwidth = kernel_density_on_grid(samples[:, pair], x0, x1)
         chosen = check_random_state(random_state).permutation(len(rows))[:n_points]
@@ -241,6 +241,7 @@ class DensityDisplay:
             raise ValueError(f"plot_method must be one of {_PLOT_METHODS}, got {plot_method!r}.")
         if ax is None:
             _, ax = plt.subplots()
+        check_axes(ax)
         style: dict[str, Any] = {} if "colors" in kwargs else {"cmap": "Blues"}
         if plot_method != "pcolormesh":
             style["levels"] = 10

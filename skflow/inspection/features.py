@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from skflow._validation import _get_feature_names
+from skflow._validation import _get_feature_names, plain_array
 
 __all__ = [
     "check_same_columns",
@@ -24,6 +24,7 @@ __all__ = [
 
 def numbers(X: Any) -> NDArray[Any]:
     """Return rows as an array of float32 or float64, checked."""
+    X = plain_array(X)
     checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
     return checked
 

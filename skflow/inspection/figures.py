@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bins", "legend_above", "legend_inside", "panels", "pyplot"]
+__all__ = ["bins", "check_axes", "legend_above", "legend_inside", "panels", "pyplot"]
 
 
 _FEWEST_BINS, _MOST_BINS = 15, 40
@@ -71,6 +71,8 @@ def panels(
         grid = place.subgridspec(n_rows, n_columns)
     else:
         axes = np.asarray(ax, dtype=object).ravel()
+        for each in axes:
+            check_axes(each)
         if len(axes) != n_panels:
             raise ValueError(f"ax must hold {n_panels} axes, one for each panel, got {len(axes)}.")
         return axes[0].figure, None, axes
@@ -78,6 +80,23 @@ def panels(
     for k in range(n_panels):
         axes[k] = figure.add_subplot(grid[k])
     return figure, bounding_ax, axes
+
+
+def check_axes(ax: Any) -> None:
+    """Refuse what nothing can be drawn on.
+
+    Parameters
+    ----------
+    ax : object
+        What the user passed as axes.
+
+    Raises
+    ------
+    TypeError
+        If it is no Axes of matplotlib.
+    """
+    if not (hasattr(ax, "plot") and hasattr(ax, "contourf")):
+        raise TypeError(f"ax must be an Axes of matplotlib, or None for a new figure, got {ax!r}.")
 
 
 def bins(n_values: int) -> int:

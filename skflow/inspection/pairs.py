@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
-from skflow._samples import draw
 from skflow.inspection.features import (
     check_same_columns,
     chosen_columns,
@@ -21,6 +20,7 @@ from skflow.inspection.features import (
     numbers,
 )
 from skflow.inspection.figures import bins, legend_above, legend_inside, panels, pyplot
+from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["PairDisplay"]
 
@@ -135,7 +135,7 @@ class PairDisplay:
             features = range(min(_MOST_FEATURES, n_features))
         columns = chosen_columns(features, names)
         n_points = min(n_points, len(rows))
-        samples = draw(estimator, n_points, random_state)
+        samples = sample_in_original_units(estimator, n_points, random_state)
         check_same_columns(rows, samples)
         chosen = check_random_state(random_state).permutation(len(rows))[:n_points]
         display = cls(

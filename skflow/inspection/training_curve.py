@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skflow.inspection.figures import pyplot
+from skflow.inspection.figures import check_axes, pyplot
 
 __all__ = ["TrainingCurveDisplay"]
 
@@ -60,8 +60,8 @@ class TrainingCurveDisplay:
     >>> from skflow.inspection import TrainingCurveDisplay
     >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(load_iris().data)
     >>> display = TrainingCurveDisplay.from_estimator(flow)
-    >>> len(display.training_scores) == flow.n_iter_
-    True
+    >>> len(display.training_scores)
+    10
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class TrainingCurveDisplay:
     ) -> Self:
         """Draw how the fit of a flow went.
 
+        Where all of fewer than 1,000 rows were fitted in the end, this is the fit that chose for
+        how long, with the rows that it held out: the best of the flow's ``candidates_``.
+
         Parameters
         ----------
         estimator : RelativeGradientFlow
@@ -117,8 +120,14 @@ class TrainingCurveDisplay:
                 f"{cls.__name__} draws the fit of a RelativeGradientFlow, got {estimator!r}. "
                 "Pass the flow itself: of a Pipeline the last step, of a search best_estimator_."
             )
-        scores = np.asarray(estimator.validation_scores_)
+        losses, scores = estimator.loss_curve_, np.asarray(estimator.validation_scores_)
         best_score = estimator.best_validation_score_
+        for candidate in estimator.candidates_:
+            if candidate["best_validation_score"] == best_score:
+                losses, scores = (
+                    candidate["loss_curve"],
+                    np.asarray(candidate["validation_scores"]),
+                )
         best_epoch = None
         if best_score is not None:
             found = np.flatnonzero(scores == best_score)
@@ -127,7 +136,7 @@ class TrainingCurveDisplay:
             elif len(scores) and not estimator.warm_start:
                 best_epoch = 0
         display = cls(
-            training_scores=-np.asarray(estimator.loss_curve_),
+            training_scores=-np.asarray(losses),
             validation_scores=scores if len(scores) else None,
             best_epoch=best_epoch,
             best_score=best_score,
@@ -160,6 +169,7 @@ class TrainingCurveDisplay:
         plt = pyplot(f"{type(self).__name__}.plot")
         if ax is None:
             _, ax = plt.subplots()
+        check_axes(ax)
         name = self.name if name is None else name
         prefix = "" if name is None else f"{name}: "
         curves = {"training": self.training_scores, "validation": self.validation_scores}

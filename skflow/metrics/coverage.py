@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.utils import check_scalar
 
-from skflow._samples import draw
+from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["HighestDensityCoverage", "highest_density_coverage"]
 
@@ -145,7 +145,7 @@ def highest_density_coverage(
     levels = _check_levels(levels)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     of_rows = _log_density(estimator, X)
-    samples = draw(estimator, n_samples, random_state)
+    samples = sample_in_original_units(estimator, n_samples, random_state)
     with warnings.catch_warnings():
         # Most samples are arrays, though the estimator was fitted to a frame.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")

@@ -175,6 +175,10 @@ def _energy_distances(
     distances : ndarray of shape (n_divisions,)
     """
     n_rows = len(rows)
+    # In units of a power of two near the largest entry, no square overflows or underflows, and
+    # no digit is lost.
+    unit = 2.0 ** np.frexp(np.abs(rows).max())[1].clip(-1000, 1000)
+    rows = rows / unit
     from_each = np.zeros(n_rows)  # the sum of a row's distances
     within_first = np.zeros(is_first.shape[1])
     for block in gen_batches(n_rows, max(1, _BLOCK_ENTRIES // n_rows)):
@@ -189,7 +193,7 @@ def _energy_distances(
     within_second = from_each.sum() - within_first - 2 * between
     n = int(is_first[:, 0].sum())
     m = n_rows - n
-    energy: NDArray[np.float64] = (
+    energy: NDArray[np.float64] = unit * (
         2 * between / (n * m) - within_first / (n * (n - 1)) - within_second / (m * (m - 1))
     )
     return energy

@@ -16,10 +16,10 @@ from skflow._documentation import DocumentationLinkMixin
 from skflow._validation import (
     Interval,
     StrOptions,
-    _fit_context,
     array_like,
     as_numpy,
     column_label,
+    fit_context,
     framed,
     namespace,
     numpy_dtype,
@@ -131,7 +131,7 @@ class DequantizationTransformer(
 
     columns_: NDArray[np.intp]
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Find the columns that get noise.
 

@@ -14,7 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._validation import as_numpy
 from skflow.preprocessing.scikit_learn import jacobian_of
 
-__all__ = ["label", "log_abs_det_jacobian", "transform_and_log_det", "with_shape"]
+__all__ = [
+    "column_positions",
+    "label",
+    "log_abs_det_jacobian",
+    "transform_and_log_det",
+    "with_shape",
+]
 
 
 def log_abs_det_jacobian(transformer: Any, X: Any) -> NDArray[np.float64]:
@@ -26,8 +32,9 @@ def log_abs_det_jacobian(transformer: Any, X: Any) -> NDArray[np.float64]:
         Fitted. One that has a method ``log_abs_det_jacobian(X)`` is asked for it. Of
         scikit-learn's own these are known: StandardScaler, MinMaxScaler, MaxAbsScaler,
         RobustScaler, PowerTransformer, PCA that keeps all components (whitening or not),
-        FunctionTransformer without a function, and a ColumnTransformer of such ones that maps
-        every column once.
+        FunctionTransformer without a function or with one whose slope is known, such as
+        :func:`numpy.log1p`, and a ColumnTransformer of such ones that maps every column once.
+        So is a :class:`~skflow.RelativeGradientFlow`.
     X : array-like of shape (n_samples, n_features)
         Rows as the transformer takes them.
 
@@ -103,7 +110,7 @@ def _through_columns(
     log_det = np.zeros(X.shape[0])
     outputs, used = [], []
     for block_name, block, columns in transformer.transformers_:
-        positions = _positions(transformer, columns)
+        positions = column_positions(transformer, columns)
         if not len(positions):
             continue
         if isinstance(block, str) and block == "drop":
@@ -133,7 +140,7 @@ def _through_columns(
     return Z, log_det
 
 
-def _positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]:
+def column_positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]:
     """Return the positions of columns, which are given by position, name, slice or mask."""
     names = list(getattr(transformer, "feature_names_in_", []))
     positions = np.arange(transformer.n_features_in_)

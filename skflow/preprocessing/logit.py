@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._documentation import DocumentationLinkMixin
 from skflow._validation import (
     Interval,
-    _fit_context,
     array_like,
     as_numpy,
     column_label,
+    fit_context,
     framed,
     namespace,
     numpy_dtype,
@@ -29,11 +29,14 @@ from skflow._validation import (
 
 __all__ = ["LogitTransformer"]
 
+# Of what float64 can hold the exponential.
+_MOST_EXPONENT = 709.0
+
 
 class LogitTransformer(
     OneToOneFeatureMixin, TransformerMixin, DocumentationLinkMixin, BaseEstimator
 ):
-    r"""Map columns with known bounds to the real line, with a logit.
+    r"""Map columns with known bounds to the real line, with a logit or a logarithm.
 
     .. math::
         y = \operatorname{logit}\Bigl(\alpha + (1 - 2\alpha)
@@ -44,20 +47,26 @@ class LogitTransformer(
     place mass beyond the bounds; of its logit it cannot, and samples that are mapped back keep
     within them.
 
+    A column with one bound is mapped by :math:`y = \log(x - \mathrm{low})`, or by
+    :math:`y = -\log(\mathrm{high} - x)`. A logarithm needs no scale of its own, so that the
+    density does not depend on units.
+
     Read more in the :ref:`User Guide <units>`.
 
     Parameters
     ----------
     low, high : float or array-like of shape (n_features,), default=0.0 and 1.0
         The bounds: what values *can* be, and not the extremes of the data at hand, beyond which
-        the next row may lie. One number for all columns or one for each. A column with bounds
-        ``-np.inf`` and ``np.inf`` passes through unchanged.
+        the next row may lie. One number for all columns or one for each. ``-np.inf`` and
+        ``np.inf`` are no bounds: a column with one of them has one bound, and a column with both
+        passes through unchanged.
 
     alpha : float, default=1e-6
         How far from 0 and 1 the logit is evaluated, in [0, 0.5). The default sends values on a
         bound to ±13.8, and changes others hardly. With 0, the density in the units of `X` lies
         between the bounds and nowhere else, but values on a bound are refused, since their
-        logit is infinite.
+        logit is infinite. It has no effect on columns with one bound, where values on the bound
+        are always refused.
 
     Attributes
     ----------
@@ -122,7 +131,7 @@ class LogitTransformer(
     low_: NDArray[np.float64]
     high_: NDArray[np.float64]
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None) -> Self:
         """Check the bounds, and that `X` lies within them.
 
@@ -168,8 +177,9 @@ class LogitTransformer(
         check_is_fitted(self)
         X = rows(self, X, method="transform")
         xp = namespace(X)
-        bounded, above, below = self._distances(X)
-        return xp.where(bounded, xp.astype(xp.log(above) - xp.log(below), X.dtype), X)
+        has_low, has_high, above, below = self._distances(X)
+        mapped = xp.astype(xp.log(above) - xp.log(below), X.dtype)
+        return xp.where(has_low | has_high, mapped, X)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the real line back between the bounds.
@@ -187,16 +197,20 @@ class LogitTransformer(
         check_is_fitted(self)
         Y = rows_back(self, X)
         xp = namespace(Y)
-        bounded, low, high = self._intervals(Y)
-        first = array_like(np.nextafter(as_numpy(low), as_numpy(high)), Y)
-        last = array_like(np.nextafter(as_numpy(high), as_numpy(low)), Y)
+        has_low, has_high, low, high = self._sides(Y)
+        first, last = self._ends(Y)
         logits, low, high = (xp.astype(array, xp.float64) for array in (Y, low, high))
-        # The distance from the nearer bound, which keeps its digits.
+        # The distance from the nearer of two bounds, which keeps its digits.
         odds = xp.exp(-xp.abs(logits))
         share = (odds / (1 + odds) - self.alpha) / (1 - 2 * self.alpha)
-        distance = (high - low) * share
-        values = xp.astype(xp.where(logits < 0, low + distance, high - distance), Y.dtype)
-        return framed(self, xp.where(bounded, xp.clip(values, first, last), Y), like=X)
+        of_one = xp.exp(
+            xp.clip(xp.where(has_low, logits, -logits), -_MOST_EXPONENT, _MOST_EXPONENT)
+        )
+        distance = xp.where(has_low & has_high, (high - low) * share, of_one)
+        from_low = has_low & ~(has_high & (logits >= 0))
+        values = xp.clip(xp.where(from_low, low + distance, high - distance), first, last)
+        values = xp.astype(values, Y.dtype)
+        return framed(self, xp.where(has_low | has_high, values, Y), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[np.float64]:
         r"""Return :math:`\log|\det \partial y / \partial x|` at each row.
@@ -219,11 +233,12 @@ class LogitTransformer(
         check_is_fitted(self)
         X = rows(self, X, method="log_abs_det_jacobian")
         xp = namespace(X)
-        bounded, above, below = self._distances(X)
-        # 1 / above + 1 / below, where above + below is the distance between the bounds.
-        log_slopes = xp.log(above + below) - xp.log(above) - xp.log(below)
-        log_slopes = log_slopes + math.log1p(-2 * self.alpha)
-        return xp.sum(xp.where(bounded, log_slopes, xp.zeros_like(log_slopes)), axis=1)
+        has_low, has_high, above, below = self._distances(X)
+        log_slopes = -xp.log(above) - xp.log(below)
+        # With two bounds 1 / above + 1 / below, where above + below is the distance between them.
+        of_two = xp.log(above + below) + math.log1p(-2 * self.alpha)
+        log_slopes = log_slopes + xp.where(has_low & has_high, of_two, xp.zeros_like(of_two))
+        return xp.sum(log_slopes, axis=1)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -236,13 +251,6 @@ class LogitTransformer(
         dtype = numpy_dtype(X)
         for j in range(self.n_features_in_):
             got = f"got {low[j]} to {high[j]} for {column_label(self, j)}"
-            finite = np.isfinite(low[j]) and np.isfinite(high[j])
-            if not finite and (low[j], high[j]) != (-np.inf, np.inf):
-                raise ValueError(
-                    "low and high must both be finite, or -inf and inf for a column that passes "
-                    f"through, {got}. For a column with one bound take the logarithm of the "
-                    "distance from it, or use sklearn.preprocessing.PowerTransformer."
-                )
             if not low[j].astype(dtype) < high[j].astype(dtype):
                 raise ValueError(f"low must be below high in {dtype}, {got}.")
         return low, high
@@ -259,41 +267,60 @@ class LogitTransformer(
             raise ValueError(f"{name} must not be NaN, got {getattr(self, name)!r}.")
         return np.broadcast_to(bound, n_features).copy()
 
-    def _intervals(self, X: Any) -> tuple[Any, Any, Any]:
-        """Return which columns are bounded, and the bounds, of the kind and precision of `X`.
+    def _sides(self, X: Any) -> tuple[Any, Any, Any, Any]:
+        """Return which columns have a lower and an upper bound, and the bounds, as `X` is.
 
-        Those without bounds get some to compute with, around zero.
+        A bound that is not there is 0, to compute with.
         """
         # A bound such as 0.1 is another number in float32: the one that the rows can reach.
         low, high = (as_numpy(bound).astype(numpy_dtype(X)) for bound in (self.low_, self.high_))
-        bounded = np.isfinite(low)
-        low[~bounded], high[~bounded] = -1, 1
-        return array_like(bounded, X), array_like(low, X), array_like(high, X)
+        has_low, has_high = np.isfinite(low), np.isfinite(high)
+        low[~has_low], high[~has_high] = 0, 0
+        has_low, has_high, low, high = (array_like(a, X) for a in (has_low, has_high, low, high))
+        return has_low, has_high, low, high
 
-    def _distances(self, X: Any) -> tuple[Any, Any, Any]:
-        """Return which columns are bounded, and how far values lie from both bounds.
+    def _ends(self, Y: Any) -> tuple[Any, Any]:
+        """Return the least and the greatest number of the precision of `Y` within the bounds."""
+        dtype = numpy_dtype(Y)
+        low, high = (as_numpy(bound).astype(dtype) for bound in (self.low_, self.high_))
+        ends = np.nextafter(low, high), np.nextafter(high, low)
+        first, last = (array_like(end.astype(np.float64), Y) for end in ends)
+        return first, last
 
-        The bounds are drawn in by `alpha`, and the distance between them cancels: the logit is the
-        difference of the logarithms.
+    def _distances(self, X: Any) -> tuple[Any, Any, Any, Any]:
+        """Return which columns have which bound, and how far values lie from both bounds.
+
+        Two bounds are drawn in by `alpha`, and the distance between them cancels: the logit is the
+        difference of the logarithms. The distance from a bound that is not there is 1, whose
+        logarithm is 0.
         """
         xp = namespace(X)
-        bounded, low, high = self._intervals(X)
-        values = xp.where(bounded, X, xp.zeros_like(low))
-        if xp.any(outside := (values < low) | (values > high)):
-            i, j = np.argwhere(as_numpy(outside))[0]
+        has_low, has_high, low, high = self._sides(X)
+        is_outside = (has_low & (low > X)) | (has_high & (high < X))
+        if xp.any(is_outside):
+            i, j = np.argwhere(as_numpy(is_outside))[0]
             raise ValueError(
                 f"X has the value {as_numpy(X)[i, j]} in {column_label(self, j)}, outside of its "
-                f"bounds {float(low[j])} to {float(high[j])}. Pass bounds low and high that hold "
+                f"bounds {self.low_[j]} to {self.high_[j]}. Pass bounds low and high that hold "
                 "every value that can occur, or -inf and inf for a column that is to pass through."
             )
-        if self.alpha == 0 and xp.any(on_bound := (values == low) | (values == high)):
-            i, j = np.argwhere(as_numpy(on_bound))[0]
+        is_on_bound = (has_low & (low == X)) | (has_high & (high == X))
+        if self.alpha > 0:
+            is_on_bound = is_on_bound & (has_low ^ has_high)
+        if xp.any(is_on_bound):
+            i, j = np.argwhere(as_numpy(is_on_bound))[0]
+            two = bool(as_numpy(has_low & has_high)[j])
+            what = "logit is infinite with alpha=0" if two else "logarithm is infinite"
+            remedy = "Set alpha above 0, widen low and high" if two else "Move the bound a little"
             raise ValueError(
                 f"X has the value {as_numpy(X)[i, j]} in {column_label(self, j)}, which is one of "
-                "its bounds: its logit is infinite with alpha=0. Set alpha above 0, widen low and "
-                "high, or dequantise whole numbers first."
+                f"its bounds: its {what}. {remedy}, or dequantise whole numbers first."
             )
-        values, low, high = (xp.astype(array, xp.float64) for array in (values, low, high))
-        margin = self.alpha * (high - low)
-        share = 1 - 2 * self.alpha
-        return bounded, margin + share * (values - low), margin + share * (high - values)
+        values, low, high = (xp.astype(array, xp.float64) for array in (X, low, high))
+        has_both = has_low & has_high
+        margin = xp.where(has_both, self.alpha * (high - low), xp.zeros_like(low))
+        share = xp.where(has_both, xp.full_like(low, 1 - 2 * self.alpha), xp.ones_like(low))
+        one = xp.ones_like(values)
+        above = xp.where(has_low, margin + share * (values - low), one)
+        below = xp.where(has_high, margin + share * (high - values), one)
+        return has_low, has_high, above, below

@@ -21,6 +21,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skflow._validation import as_numpy, power_scale
+from skflow.preprocessing.functions import KNOWN_FUNCTIONS, log_slope
 
 __all__ = ["jacobian_of"]
 
@@ -108,14 +109,21 @@ def _pca(transformer: PCA, X: NDArray[np.float64], name: str) -> float:
     return log_det
 
 
-def _identity(transformer: FunctionTransformer, X: NDArray[np.float64], name: str) -> float:
-    if transformer.func is not None:
+def _function(
+    transformer: FunctionTransformer, X: NDArray[np.float64], name: str
+) -> NDArray[np.float64] | float:
+    if transformer.func is None:
+        return 0.0
+    slopes = None if transformer.kw_args else log_slope(transformer.func, X)
+    if slopes is None:
         raise TypeError(
-            f"The Jacobian of {name} is not known, since its function is your own. Derive a class "
-            "from FunctionTransformer that has a method log_abs_det_jacobian(X), which returns "
+            f"The Jacobian of {name} is not known. The functions whose slopes are known are "
+            f"{KNOWN_FUNCTIONS}, without arguments. For another one, derive a class from "
+            "FunctionTransformer that has a method log_abs_det_jacobian(X), which returns "
             "log|det| at each row, of shape (n_samples,), in nats."
         )
-    return 0.0
+    total: NDArray[np.float64] = slopes.sum(axis=1)
+    return total
 
 
 def _quantile(transformer: QuantileTransformer, X: NDArray[np.float64], name: str) -> float:
@@ -136,6 +144,6 @@ _RULES: dict[type, Callable[[Any, NDArray[np.float64], str], NDArray[np.float64]
     MinMaxScaler: _min_max,
     PowerTransformer: _power,
     PCA: _pca,
-    FunctionTransformer: _identity,
+    FunctionTransformer: _function,
     QuantileTransformer: _quantile,
 }

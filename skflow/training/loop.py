@@ -294,7 +294,8 @@ def mean_log_prob(flow: Flow, rows: Rows) -> float:
 @torch.no_grad()
 def _log_probs(flow: Flow, rows: Rows) -> Tensor:
     """Return the log-likelihood of each row, in float64 on the CPU."""
-    return torch.cat([flow.log_prob(block).double() for block in rows.blocks()]).cpu()
+    with flow.unchanged():
+        return torch.cat([flow.log_prob(block).double() for block in rows.blocks()]).cpu()
 
 
 def _mean(values: Tensor, rows: Rows) -> float:

@@ -224,5 +224,5 @@ def test_steps_must_go_back(rng):
 
     X = pd.DataFrame(rng.standard_normal((50, 3)), columns=list("abc"))
     pipeline = make_pipeline("passthrough", OneWay(), KernelDensity()).fit(X)
-    with pytest.raises(TypeError, match=r"OneWay\(\): it has no inverse_transform"):
+    with pytest.raises(TypeError, match=r"\(OneWay\) of Pipeline: it has no inverse_transform"):
         DensityDisplay.from_estimator(pipeline, X)

@@ -10,12 +10,23 @@ from skflow import RelativeGradientFlow
 from skflow.inspection import TrainingCurveDisplay
 
 
-def test_curves_are_the_record_of_the_fit(flow):
+def chosen(flow):
+    """Return the fit that chose how few rows were fitted."""
+    return max(flow.candidates_, key=lambda candidate: candidate["best_validation_score"])
+
+
+def test_curves_are_the_record_of_the_fit(flow, rng):
+    many = RelativeGradientFlow(n_layers=1, max_iter=3, random_state=0)
+    many.fit(rng.normal(size=(1000, 2)))
+    display = TrainingCurveDisplay.from_estimator(many)
+    np.testing.assert_array_equal(display.training_scores, -np.array(many.loss_curve_))
+    np.testing.assert_array_equal(display.validation_scores, many.validation_scores_)
+
     display = TrainingCurveDisplay.from_estimator(flow)
-    np.testing.assert_array_equal(display.training_scores, -np.array(flow.loss_curve_))
-    np.testing.assert_array_equal(display.validation_scores, flow.validation_scores_)
+    np.testing.assert_array_equal(display.training_scores, -np.array(chosen(flow)["loss_curve"]))
+    np.testing.assert_array_equal(display.validation_scores, chosen(flow)["validation_scores"])
     training, validation = display.lines_
-    np.testing.assert_array_equal(training.get_xdata(), np.arange(1, flow.n_iter_ + 1))
+    np.testing.assert_array_equal(training.get_xdata(), np.arange(1, 6))
     np.testing.assert_array_equal(training.get_ydata(), display.training_scores)
     np.testing.assert_array_equal(validation.get_ydata(), display.validation_scores)
     assert display.ax_.get_ylabel() == "log-likelihood (nats per row)"
@@ -23,7 +34,7 @@ def test_curves_are_the_record_of_the_fit(flow):
 
 def test_best_epoch_is_marked(flow):
     display = TrainingCurveDisplay.from_estimator(flow)
-    assert display.best_epoch == np.argmax(flow.validation_scores_) + 1
+    assert display.best_epoch == np.argmax(chosen(flow)["validation_scores"]) + 1
     x, y = display.best_.get_data()
     assert (*x, *y) == (display.best_epoch, flow.best_validation_score_)
 
@@ -43,14 +54,16 @@ def harmful():
 
 def test_best_weights_may_be_those_of_the_start(harmful, plane):
     harmful.fit(plane)
-    assert harmful.best_validation_score_ > max(harmful.validation_scores_)
+    assert harmful.best_validation_score_ > max(chosen(harmful)["validation_scores"])
     display = TrainingCurveDisplay.from_estimator(harmful)
     assert display.best_epoch == 0
     assert list(display.best_.get_xdata()) == [0]
 
 
 def test_continued_fit_that_gains_nothing_has_no_best_epoch(harmful, plane):
-    harmful.set_params(warm_start=True).fit(plane[::2]).fit(plane[1::2])
+    many = np.tile(plane, (12, 1))
+    harmful.set_params(warm_start=True).fit(many[::2])
+    harmful.set_params(learning_rate=5.0).fit(many[1::2])
     assert harmful.best_validation_score_ not in harmful.validation_scores_
     display = TrainingCurveDisplay.from_estimator(harmful)
     assert display.best_epoch is None

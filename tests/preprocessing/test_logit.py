@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow.preprocessing import LogitTransformer
@@ -134,8 +135,7 @@ def test_values_on_a_bound_without_a_margin(X):
     [
         ((2, 1), r"low must be below high in float64, got 2\.0 to 1\.0 for column 0"),
         ((1, 1), r"low must be below high in float64, got 1\.0 to 1\.0 for column 0"),
-        ((0, np.inf), r"both be finite, .* got 0\.0 to inf for column 0\. .*PowerTransformer"),
-        ((np.inf, -np.inf), r"both be finite, .* got inf to -inf for column 0"),
+        ((np.inf, -np.inf), r"low must be below high .* got inf to -inf for column 0"),
         (([0, 0], 1), r"low must be one number or one for each of the 4 columns .*shape \(2,\)"),
         ((0, np.full((2, 4), 9)), r"high must be one number or one for .*shape \(2, 4\)"),
         ((0, [np.nan, 1, 1, 1]), "high must not be NaN"),
@@ -170,3 +170,58 @@ def test_the_way_back_checks_the_number_of_columns(X):
     logit = LogitTransformer(LOW, HIGH).fit(X)
     with pytest.raises(ValueError, match=r"X has 2 features, but LogitTransformer is expecting 4"):
         logit.inverse_transform(X[:, :2])
+
+
+ONE_SIDED = LogitTransformer([2, -np.inf, -np.inf, 0], [np.inf, -1, np.inf, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_bound_is_a_logarithm(rng, dtype):
+    distances = rng.exponential(size=(50, 2)) + 1e-3
+    X = np.c_[2 + distances[:, 0], -1 - distances[:, 1], rng.normal(size=50), rng.uniform(size=50)]
+    X = X.astype(dtype)
+    transformer = clone(ONE_SIDED).fit(X)
+    Y = transformer.transform(X)
+    assert Y.dtype == dtype
+    tolerance = 1e-12 if dtype == np.float64 else 1e-3
+    np.testing.assert_allclose(Y[:, 0], np.log(distances[:, 0]), atol=tolerance)
+    np.testing.assert_allclose(Y[:, 1], -np.log(distances[:, 1]), atol=tolerance)
+    assert np.array_equal(Y[:, 2], X[:, 2])
+    assert (np.diff(Y[np.argsort(X[:, 1]), 1]) >= 0).all()  # it increases
+    np.testing.assert_allclose(transformer.inverse_transform(Y), X, rtol=tolerance, atol=tolerance)
+
+
+def test_log_determinants_with_one_bound(rng):
+    distances = rng.exponential(size=(50, 2)) + 1e-3
+    X = np.c_[2 + distances[:, 0], -1 - distances[:, 1], rng.normal(size=50), rng.uniform(size=50)]
+    transformer = clone(ONE_SIDED).fit(X)
+    step = 1e-6
+    slopes = (transformer.transform(X + step / 2) - transformer.transform(X - step / 2)) / step
+    expected = np.log(slopes).sum(axis=1)
+    np.testing.assert_allclose(transformer.log_abs_det_jacobian(X), expected, rtol=1e-4, atol=1e-4)
+    alone = LogitTransformer(2, np.inf).fit(X[:, :1])
+    exact = -np.log(X[:, 0] - 2)
+    np.testing.assert_allclose(alone.log_abs_det_jacobian(X[:, :1]), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_comes_back_keeps_within_one_bound(dtype):
+    X = np.array([[3.0, -2.0, 0.0, 0.5]])
+    transformer = clone(ONE_SIDED).fit(X)
+    far = np.array([[1e6], [-1e6], [750.0], [-750.0], [0.0]], dtype=dtype).repeat(4, axis=1)
+    back = transformer.inverse_transform(far)
+    assert np.isfinite(back).all()
+    assert (back[:, 0] > 2).all()
+    assert (back[:, 1] < -1).all()
+    assert np.isfinite(transformer.transform(back.astype(np.float64))).all()
+
+
+def test_a_value_on_the_only_bound_is_refused():
+    with pytest.raises(
+        ValueError,
+        match=r"value 0\.0 in column 0, which is one of its bounds: its "
+        r"logarithm is infinite\. Move the bound a little, or dequantise",
+    ):
+        LogitTransformer(0, np.inf).fit([[1.0], [0.0]])
+    with pytest.raises(ValueError, match=r"outside of its bounds 0\.0 to inf"):
+        LogitTransformer(0, np.inf).fit([[1.0], [-1.0]])
