@@ -34,6 +34,7 @@ def degenerate_columns(
     Parameters
     ----------
     x : Tensor of shape (N, D)
+        The rows.
     constant : Tensor of shape (C,)
         The indices of the columns that are constant.
     which : Tensor of shape (M,) or None, default=None

@@ -725,6 +725,7 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------
@@ -742,6 +743,7 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
         y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -763,10 +765,12 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features)
+            The latents.
         """
         check_is_fitted(self)
         fitted = snapshot(self)
@@ -806,6 +810,7 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------

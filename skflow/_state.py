@@ -23,6 +23,7 @@ def snapshot(estimator: E) -> E:
     Parameters
     ----------
     estimator : estimator
+        The fitted estimator.
 
     Returns
     -------
@@ -40,6 +41,7 @@ def become(estimator: Any, twin: Any) -> None:
     Parameters
     ----------
     estimator : estimator
+        The fitted estimator.
     twin : estimator
         What :func:`snapshot` returned.
     """

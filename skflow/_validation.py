@@ -90,6 +90,7 @@ def rows(
         Its ``n_features_in_``, ``feature_names_in_`` and ``_rows_like`` are set when `fitting`,
         else compared. The last is an array without rows, of the kind that `X` is.
     X : array-like of shape (n_samples, n_features)
+        The rows.
     fitting : bool, default=False
     least : int, default=1
         How many rows there must be.

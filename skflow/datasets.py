@@ -59,11 +59,14 @@ class ToyDensity:
         Parameters
         ----------
         n_samples : int, default=1
+            The number of rows to draw.
         random_state : int, RandomState instance or None, default=None
+            Determines what is drawn. Pass an int for the same result each time.
 
         Returns
         -------
         X : ndarray of shape (n_samples, 2)
+            The rows.
         """
         check_n_samples(n_samples, 2)
         rng = check_random_state(random_state)
@@ -77,10 +80,12 @@ class ToyDensity:
         Parameters
         ----------
         X : array-like of shape (n_samples, 2)
+            The rows.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
+            In nats.
         """
         X = check_array(X, dtype=np.float64)
         n_centres, n_features = self.centres.shape
@@ -110,6 +115,7 @@ def half_moons(noise: float = 0.1) -> ToyDensity:
     Returns
     -------
     density : ToyDensity
+        The density.
     """
     angle = np.pi * _midpoints(_N_CENTRES // 2)
     first = np.column_stack([np.cos(angle), np.sin(angle)])
@@ -127,6 +133,7 @@ def sine(noise: float = 0.2) -> ToyDensity:
     Returns
     -------
     density : ToyDensity
+        The density.
     """
     x = 8 * _midpoints(_N_CENTRES) - 4
     return ToyDensity(np.column_stack([x, 2 * np.sin(3 * np.pi * x / 8)]), noise)
@@ -138,6 +145,7 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
     Parameters
     ----------
     n_components : int, default=8
+        The number of parts.
     radius : float, default=4.0
         Of the circle.
     noise : float, default=0.5
@@ -146,6 +154,7 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
     Returns
     -------
     density : ToyDensity
+        The density.
     """
     angle = 2 * np.pi * np.arange(n_components) / n_components
     return ToyDensity(radius * np.column_stack([np.cos(angle), np.sin(angle)]), noise)

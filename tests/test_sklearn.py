@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from functools import partial
 
 import joblib
 import numpy as np
@@ -33,12 +32,21 @@ def expected_failed_checks(estimator):
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 
-def no_quantiles(n_rows, n_features, **settings):
-    """Return the default without the spline that starts from quantiles.
+class Changed:
+    """Makes the default bijections with changes, and has the same name in every process.
 
-    Where a knot is a row, rounding decides on which side it lies, and a copy has a weight in that.
+    Without the first one, which starts from quantiles, copies of a row have no say in rounding:
+    where a knot is a row, that decides on which side the row lies.
     """
-    return default_bijections(n_rows, n_features, **settings)[1:]
+
+    def __init__(self, name, first=0, **changes):
+        self.name, self.first, self.changes = name, first, changes
+
+    def __repr__(self):
+        return self.name
+
+    def __call__(self, n_rows, n_features, **settings):
+        return default_bijections(n_rows, n_features, **settings, **self.changes)[self.first :]
 
 
 # Some checks fit whole numbers, and fits of two epochs may end below their start.
@@ -53,12 +61,12 @@ def no_quantiles(n_rows, n_features, **settings):
         RelativeGradientFlow(
             activation=SmoothLeakyReLU(alpha=0.01),
             base_distribution="hyperbolic_secant",
-            bijections=partial(default_bijections, bias=False, init="orthogonal"),
+            bijections=Changed("unbiased", bias=False, init="orthogonal"),
             max_iter=2,
         ),
         RelativeGradientFlow(
             n_layers=1,
-            bijections=no_quantiles,
+            bijections=Changed("without_quantiles", first=1),
             input_noise=0.0,
             early_stopping=False,
             dtype="float64",

@@ -68,7 +68,7 @@ def without_the_first(n_rows, n_features, **settings):
             1e-7,
         ),
     ],
-    ids=str,
+    ids=["sgd", "student_t", "orthogonal", "adam", "splines", "affine", "coupled"],
 )
 def test_whole_weights_are_repeated_rows(X, weights, parameters, tolerance):
     flow = RelativeGradientFlow(**(FULL_BATCH | parameters))

@@ -227,6 +227,7 @@ def fused_accumulator(
     Parameters
     ----------
     x : Tensor of shape (N, D)
+        The rows.
     weight : Tensor of shape (L, D, D)
     bias : Tensor of shape (L, D) or None
     activation : Activation or None
@@ -240,6 +241,7 @@ def fused_accumulator(
     Returns
     -------
     y : Tensor of shape (N, D)
+        The mapped rows.
     log_det : Tensor of shape (N,)
         Of the activations alone, in nats: :math:`\log|\det W|` is left out.
     pullback : callable

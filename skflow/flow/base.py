@@ -54,6 +54,7 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
         Parameters
         ----------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
         generator : torch.Generator
             Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
@@ -67,10 +68,12 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
         Parameters
         ----------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
 
         Returns
         -------
         log_prob : Tensor of shape (N,)
+            In nats.
         """
 
     def log_prob_and_pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -81,6 +84,7 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
         Parameters
         ----------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
 
         Returns
         -------
@@ -119,10 +123,12 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
         generator : torch.Generator
             Where the randomness comes from; the sample lives on its device.
         dtype : torch.dtype, default=torch.float64
+            The precision of the result.
 
         Returns
         -------
         z : Tensor of the given shape
+            Latents: a row for each.
         """
 
     def sharpness(self, z: Tensor, weights: Tensor | None = None) -> float:
@@ -142,6 +148,7 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
         Returns
         -------
         sharpness : float
+            At least 1.
         """
         z = z.detach().requires_grad_()
         with torch.enable_grad():
@@ -318,9 +325,11 @@ class StudentT(BaseDistribution):
         Parameters
         ----------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
         generator : torch.Generator
             Not used.
         weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
         inverses = [1 / (df - 2) for df in _START_DF]
         candidates = [z.new_full((), inverse) for inverse in inverses]

@@ -48,10 +48,12 @@ class Bijection(nn.Module, ABC):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
 
         Returns
         -------
         y : Tensor of shape (N, D)
+            The mapped rows.
         log_det : Tensor of shape (N,)
             In nats.
         """
@@ -63,10 +65,12 @@ class Bijection(nn.Module, ABC):
         Parameters
         ----------
         y : Tensor of shape (N, D)
+            The rows to map back.
 
         Returns
         -------
         x : Tensor of shape (N, D)
+            The rows before the map.
         log_det : Tensor of shape (N,)
             In nats: the negative of what :meth:`forward_and_log_det` gives at `x`.
 
@@ -98,12 +102,14 @@ class Bijection(nn.Module, ABC):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         input_gradient : bool, default=True
             Whether the gradient with respect to `x` will be wanted.
 
         Returns
         -------
         y : Tensor of shape (N, D)
+            The mapped rows.
         log_det : Tensor of shape (N,)
             In nats.
         pullback : callable
@@ -137,6 +143,7 @@ class Bijection(nn.Module, ABC):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         generator : torch.Generator
             Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
@@ -153,6 +160,7 @@ def check_rows(x: object, n_features: int | None, owner: object) -> None:
     Parameters
     ----------
     x : Tensor of shape (N, D)
+        The rows.
     n_features : int or None
         What D must be; None for any.
     owner : object

@@ -83,6 +83,7 @@ class Conditioner(nn.Module):
         Returns
         -------
         y : Tensor of shape (N, `n_outputs`)
+            The mapped rows.
         pullback : callable
             Takes the gradient with respect to `y`, of shape (N, `n_outputs`); adds to the
             gradients of the parameters, and returns that with respect to `x`.
@@ -150,6 +151,7 @@ class Coupling(Bijection):
         Parameters
         ----------
         b : Tensor of shape (N, M)
+            The half of the columns that is mapped.
         theta : Tensor of shape (N, M · `n_outputs`)
             What the conditioner says.
         """
@@ -204,6 +206,7 @@ class Coupling(Bijection):
         x : Tensor of shape (N, D)
             Not used.
         generator : torch.Generator
+            Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
             Not used.
         """

@@ -91,6 +91,7 @@ class FlowDistribution(Distribution):
         Returns
         -------
         distribution : FlowDistribution
+            The new distribution.
         """
         shape, old = torch.Size(batch_shape), self.batch_shape
         padded = (1,) * (len(shape) - len(old)) + tuple(old)
@@ -110,6 +111,7 @@ class FlowDistribution(Distribution):
         Parameters
         ----------
         value : Tensor of shape (..., D)
+            The vectors.
 
         Returns
         -------
@@ -134,6 +136,7 @@ class FlowDistribution(Distribution):
         Returns
         -------
         x : Tensor of shape (\*sample_shape, \*batch_shape, D)
+            The rows before the map.
         """
         shape = self._extended_shape(torch.Size(sample_shape))
         return self.flow.sample(math.prod(shape[:-1]), dtype=self.dtype).reshape(shape)
@@ -149,6 +152,7 @@ class FlowDistribution(Distribution):
         Returns
         -------
         x : Tensor of shape (\*sample_shape, \*batch_shape, D)
+            The rows before the map.
 
         Raises
         ------
@@ -183,6 +187,7 @@ def as_distribution(flow: Flow, *, dtype: torch.dtype | None = None) -> FlowDist
     Parameters
     ----------
     flow : Flow
+        The flow.
     dtype : torch.dtype or None, default=None
         The precision of samples. None is PyTorch's default.
     """

@@ -62,6 +62,7 @@ class LogDensity(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
 
         Returns
         -------

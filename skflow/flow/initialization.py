@@ -29,7 +29,9 @@ def random_orthogonal(
     n_features : int
         The number D of rows and columns.
     generator : torch.Generator
+        Where the randomness comes from.
     dtype : torch.dtype, default=torch.float64
+        The precision of the result.
 
     Returns
     -------

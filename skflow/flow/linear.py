@@ -193,14 +193,18 @@ class LinearStack(Bijection):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         input_gradient : bool, default=True
             Whether the gradient with respect to `x` will be wanted.
 
         Returns
         -------
         y : Tensor of shape (N, D)
+            The mapped rows.
         log_det : Tensor of shape (N,)
+            In nats.
         pullback : callable
+            Takes gradients back; to be called once.
 
         Raises
         ------
@@ -282,6 +286,7 @@ class LinearStack(Bijection):
         delta_sum : Tensor of shape (L, D)
             The vector `s` of each layer.
         alpha : float
+            The factor.
         """
         if self.bias is not None:
             # As rows: a product with a column is slow.
@@ -370,6 +375,7 @@ class LinearStack(Bijection):
         x : Tensor of shape (N, D)
             A sample of what will flow in.
         generator : torch.Generator
+            Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """

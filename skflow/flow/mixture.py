@@ -139,7 +139,9 @@ class NormalMixture(BaseDistribution):
         Parameters
         ----------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
         generator : torch.Generator
+            Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
 

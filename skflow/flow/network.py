@@ -124,10 +124,12 @@ class Flow(StablePickle, nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
 
         Returns
         -------
         z : Tensor of shape (N, D)
+            Latents: a row for each.
         log_det : Tensor of shape (N,)
             In nats.
         """
@@ -144,6 +146,7 @@ class Flow(StablePickle, nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
 
         Returns
         -------
@@ -175,6 +178,7 @@ class Flow(StablePickle, nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         weights : Tensor of shape (N,) or None, default=None
             The loss is then :math:`-\frac1N \sum_i w_i \log p(x_i)`. Whatever the weights of a
             batch add up to, its mean over batches is that of all rows.
@@ -275,6 +279,7 @@ class Flow(StablePickle, nn.Module):
         Returns
         -------
         x : Tensor of shape (n_samples, D)
+            The rows before the map.
         """
         if generator is None:
             seed = int(torch.randint(2**62, ()))
@@ -312,7 +317,9 @@ class Flow(StablePickle, nn.Module):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         generator : torch.Generator
+            Where the randomness comes from.
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """

@@ -54,6 +54,7 @@ def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
     Parameters
     ----------
     n_rows : int
+        The number N of rows.
     matrix : Tensor of shape (..., K, M)
     """
     return bool(
@@ -109,6 +110,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Parameters
     ----------
     x : Tensor of shape (N, K)
+        The rows.
     weight : Tensor of shape (M, K)
     bias : Tensor of shape (M,) or None, default=None
     """
@@ -124,6 +126,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     ----------
     a : Tensor of shape (N, K) or (L, N, K)
     b : Tensor of shape (K, M) or (L, K, M)
+        The half of the columns that is mapped.
     """
     if not _calls_onednn(a, b):
         return a @ b
@@ -140,7 +143,9 @@ def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
     target : Tensor of shape (L, N, M)
     a : Tensor of shape (L, N, K)
     b : Tensor of shape (L, K, M)
+        The half of the columns that is mapped.
     alpha : float
+        The factor.
     """
     _, n, m = target.shape
     is_thin = b.shape[1] < _LEAST_INNER and m % _PAGE_ENTRIES != 0

@@ -54,6 +54,7 @@ def bracketed_newton(
     Returns
     -------
     x : Tensor of the shape of `target`
+        The rows before the map.
 
     Raises
     ------

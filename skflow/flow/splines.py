@@ -87,10 +87,12 @@ def evaluate(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     table : Tensor of shape (A, 3, M, K + 1)
         With A equal to 1 or N; K is a power of two.
     x : Tensor of shape (N, M)
+        The rows.
 
     Returns
     -------
     y, log_slope : Tensor of shape (N, M)
+        The mapped rows.
 
     Notes
     -----
@@ -137,6 +139,7 @@ def evaluate_and_pullback(
     Returns
     -------
     y, log_slope : Tensor of shape (N, M)
+        The mapped rows.
     pullback : callable
         Takes the gradients with respect to `y`, of shape (N, M), and to `log_slope`, which
         broadcasts with it; returns those with respect to `x`, of shape (N, M), and to `table`,
@@ -398,6 +401,7 @@ class ElementwiseSpline(Bijection):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         generator : torch.Generator
             Not used.
         weights : Tensor of shape (N,) or None, default=None

@@ -21,6 +21,7 @@ def column_ranges(x: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tenso
     Parameters
     ----------
     x : Tensor of shape (N, D)
+        The rows.
     which : Tensor of shape (M,) or None, default=None
         The indices of the rows to look at; by default, all.
     """
@@ -56,6 +57,7 @@ class Standardize(Bijection):
     Parameters
     ----------
     shift : Tensor of shape (D,)
+        What is subtracted.
     scale : Tensor of shape (D,)
         Positive.
 
@@ -89,6 +91,7 @@ class Standardize(Bijection):
         Parameters
         ----------
         x : Tensor of shape (N, D)
+            The rows.
         weights : Tensor of shape (N,) or None, default=None
             Of the rows.
         which : Tensor of shape (M,) or None, default=None

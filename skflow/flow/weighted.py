@@ -64,6 +64,7 @@ def quantiles(x: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tenso
     Parameters
     ----------
     x : Tensor of shape (N, D)
+        The rows.
     levels : Tensor of shape (Q,)
     weights : Tensor of shape (N,) or None, default=None
         Whole numbers give the quantiles of rows that are repeated so many times.

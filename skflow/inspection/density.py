@@ -167,6 +167,7 @@ class DensityDisplay:
         Returns
         -------
         display : DensityDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -235,6 +236,7 @@ class DensityDisplay:
         Returns
         -------
         display : DensityDisplay
+            The display, drawn.
         """
         plt = pyplot(f"{type(self).__name__}.plot")
         if plot_method not in _PLOT_METHODS:

@@ -48,6 +48,7 @@ def panels(
     Returns
     -------
     figure : Figure
+        The figure.
     bounding_ax : Axes or None
         Those that were divided.
     axes : ndarray of Axes of shape (n_panels,)

@@ -139,6 +139,7 @@ class LatentDisplay:
         Returns
         -------
         display : LatentDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -194,6 +195,7 @@ class LatentDisplay:
         Returns
         -------
         display : LatentDisplay
+            The display, drawn.
         """
         n_panels = len(self.indices)
         self.figure_, self.bounding_ax_, self.axes_ = panels(

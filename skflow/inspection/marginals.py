@@ -92,6 +92,7 @@ def marginals(base: BaseDistribution, n_features: int, random_state: Any) -> lis
     ----------
     base : BaseDistribution
     n_features : int
+        The number D of columns.
     random_state : int, RandomState instance or None
         For draws from a base distribution of another class than those of :mod:`skflow.flow`,
         whose marginals are known by these alone.

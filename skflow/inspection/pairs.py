@@ -102,6 +102,7 @@ class PairDisplay:
         estimator : density estimator
             Fitted; anything with ``sample``, or a Pipeline that ends in it and goes back.
         X : array-like of shape (n_samples, n_features)
+            The rows.
         features : sequence of int or str, or None, default=None
             The features to show, by position or by name. None is the first five.
         n_points : int, default=1000
@@ -118,6 +119,7 @@ class PairDisplay:
         Returns
         -------
         display : PairDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -165,6 +167,7 @@ class PairDisplay:
         Returns
         -------
         display : PairDisplay
+            The display, drawn.
         """
         n = len(self.names)
         self.figure_, self.bounding_ax_, axes = panels(

@@ -37,6 +37,7 @@ def kernel_density_on_grid(
     Returns
     -------
     density : ndarray of shape (len(x1), len(x0))
+        The density.
     bandwidth : ndarray of shape (2,)
         The standard deviations of the kernel, in the units of the samples.
     """

@@ -107,6 +107,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         display : TrainingCurveDisplay
+            The display, drawn.
 
         Raises
         ------
@@ -165,6 +166,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         display : TrainingCurveDisplay
+            The display, drawn.
         """
         plt = pyplot(f"{type(self).__name__}.plot")
         if ax is None:

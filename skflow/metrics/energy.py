@@ -167,6 +167,7 @@ def _energy_distances(
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_features)
+        The rows.
     is_first : ndarray of shape (n_rows, n_divisions)
         1 for a row of the first part, else 0; with as many of them in each division.
 

@@ -138,6 +138,7 @@ class DequantizationTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
         y : None
             Ignored; here by convention.
 
@@ -168,6 +169,7 @@ class DequantizationTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------
@@ -223,6 +225,7 @@ class DequantizationTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------

@@ -55,6 +55,7 @@ def log_slope(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | No
     function : callable
         Elementwise.
     x : ndarray of any shape
+        The rows.
 
     Returns
     -------

@@ -29,6 +29,7 @@ def inverse_transform(transformer: Any, Z: NDArray[Any], name: str) -> NDArray[n
     Returns
     -------
     X : ndarray of shape (n_samples, n_columns)
+        The rows.
 
     Raises
     ------

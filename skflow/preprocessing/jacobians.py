@@ -73,13 +73,16 @@ def transform_and_log_det(transformer: Any, X: Any, name: str) -> tuple[Any, NDA
     Parameters
     ----------
     transformer : transformer, Pipeline of transformers, "passthrough" or None
+        The fitted transformer.
     X : array or frame of shape (n_samples, n_features)
+        The rows.
     name : str
         What errors call the transformer.
 
     Returns
     -------
     Z : array or frame of shape (n_samples, n_features)
+        The latents.
     log_det : ndarray of shape (n_samples,)
         In nats.
     """

@@ -138,6 +138,7 @@ class LogitTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
         y : None
             Ignored; here by convention.
 
@@ -163,6 +164,7 @@ class LogitTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------
@@ -187,6 +189,7 @@ class LogitTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            The rows.
 
         Returns
         -------

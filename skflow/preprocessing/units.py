@@ -35,6 +35,7 @@ def score_samples_in_original_units(estimator: Any, X: Any) -> NDArray[np.float6
         :func:`log_abs_det_jacobian` takes them. A density estimator by itself has its scores in
         the units of `X` already, and a search is asked for its ``best_estimator_``.
     X : array-like of shape (n_samples, n_features)
+        The rows.
 
     Returns
     -------
@@ -97,6 +98,7 @@ def score_in_original_units(estimator: Any, X: Any, y: None = None) -> float:
     estimator : Pipeline or density estimator
         As :func:`score_samples_in_original_units` takes it.
     X : array-like of shape (n_samples, n_features)
+        The rows.
     y : None
         Ignored; here by convention.
 

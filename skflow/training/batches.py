@@ -207,6 +207,7 @@ class Batches:
     Parameters
     ----------
     rows : Rows
+        The rows.
     batch_size : int
         No more than N rows are ever in a batch.
     generator : torch.Generator

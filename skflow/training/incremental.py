@@ -96,6 +96,7 @@ def train_once(
     trained : Flow
         What :meth:`Increment.resume` made of it.
     batches : Batches
+        The batches of rows.
     optimizer : Optimizer
         Made for `trained`. It goes on from where one of its class stopped.
     increment : Increment

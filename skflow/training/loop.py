@@ -95,6 +95,7 @@ def train(
     flow : Flow
         Changed in place.
     batches : Batches
+        The batches of rows.
     optimizer : Optimizer
         Made for `flow`.
     rate : float
@@ -120,6 +121,7 @@ def train(
     Returns
     -------
     history : History
+        The record of the fit.
 
     Raises
     ------

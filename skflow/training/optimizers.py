@@ -231,6 +231,7 @@ class _RunningMean:
     Parameters
     ----------
     stack : LinearStack
+        The dense layers.
     """
 
     def __init__(self, stack: LinearStack) -> None:
@@ -333,6 +334,7 @@ def schatten_norms(factors: Factors) -> Tensor:
     Parameters
     ----------
     factors : Factors
+        Those of the last step.
 
     Returns
     -------
