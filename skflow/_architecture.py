@@ -191,6 +191,7 @@ class Architecture:
         Returns
         -------
         bijections : list of Bijection
+            In the order in which rows flow through them.
         """
         dense = partial(LinearStack, n_features=self.n_features, bias=bias, dtype=dtype)
         fixed = None if self.activation == "spline" else self._fixed_activation()

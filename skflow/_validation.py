@@ -92,6 +92,7 @@ def rows(
     X : array-like of shape (n_samples, n_features)
         The rows.
     fitting : bool, default=False
+        Whether this is a call of fit.
     least : int, default=1
         How many rows there must be.
     method : str, default="fit"
@@ -189,6 +190,7 @@ def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
     Returns
     -------
     weights : ndarray of shape (n_samples,)
+        In float64.
 
     Raises
     ------

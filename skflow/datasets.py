@@ -100,7 +100,13 @@ class ToyDensity:
         return log_density
 
     def score(self, X: ArrayLike) -> float:
-        """Return the mean log-density of the rows of `X`, in nats."""
+        """Return the mean log-density of the rows of `X`, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+        """
         return float(self.score_samples(X).mean())
 
 

@@ -78,13 +78,25 @@ class Factors(NamedTuple):
         return relative
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
-        r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²)."""
+        r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²).
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        """
         if self.y_weight is None:
             return product(self.relative(), weight)
         return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
 
     def bias_gradient(self, bias: Tensor) -> Tensor:
-        r"""Return :math:`\Delta b`, of shape (L, D). Cost: O(L·N·D)."""
+        r"""Return :math:`\Delta b`, of shape (L, D). Cost: O(L·N·D).
+
+        Parameters
+        ----------
+        bias : Tensor of shape (L, D) or None
+            The biases.
+        """
         column = bias.unsqueeze(-1)
         gradient = torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-self.mass)
         return gradient.squeeze(-1)
@@ -99,7 +111,9 @@ class Workspace:
     Parameters
     ----------
     weight : Tensor of shape (L, D, D)
+        The weights of the layers.
     bias : Tensor of shape (L, D) or None
+        Their biases, if they have any.
     n_rows : int
         The number N of rows.
     """
@@ -150,7 +164,13 @@ class Workspace:
         self.blocks = list(zip(*parts, strict=True))
 
     def carry_back(self, k: int) -> Tensor:
-        r"""Return :math:`\delta W` of a layer, and put :math:`y W` where it belongs."""
+        r"""Return :math:`\delta W` of a layer, and put :math:`y W` where it belongs.
+
+        Parameters
+        ----------
+        k : int
+            The number of the layer, from 0.
+        """
         if not self.onednn:
             torch.mm(self.layers[k], self.weights[k], out=self.layer_products[k])
             return self.signals[k]
@@ -160,7 +180,17 @@ class Workspace:
         return result[: self.n_rows]
 
     def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
-        """Whether this is the room that the same arguments would make."""
+        """Whether this is the room that the same arguments would make.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        bias : Tensor of shape (L, D) or None
+            The biases.
+        n_rows : int
+            The number N of rows.
+        """
         return (
             self.n_rows == n_rows
             and self.weight is weight
@@ -176,6 +206,17 @@ def literal_accumulator(
 
     Appendix D of Gresele et al. (2020) to the letter, for reading and for testing. The
     parameters and the results are those of :func:`fused_accumulator`.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows.
+    weight : Tensor of shape (L, D, D)
+        The weights.
+    bias : Tensor of shape (L, D) or None
+        The biases.
+    activation : Activation or None
+        What stands between the layers.
     """
     x = start = x.detach().requires_grad_()
     log_det = x.new_zeros(len(x))
@@ -229,7 +270,9 @@ def fused_accumulator(
     x : Tensor of shape (N, D)
         The rows.
     weight : Tensor of shape (L, D, D)
+        The weights of the layers.
     bias : Tensor of shape (L, D) or None
+        Their biases, if they have any.
     activation : Activation or None
         Stands between the layers; not after the last.
     gain : float, default=1.0

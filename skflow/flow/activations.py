@@ -26,15 +26,41 @@ class Activation(Parametrized, Bijection):
 
     @abstractmethod
     def squash(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
-        r"""Return :math:`s(x)`, in `out` if there is one."""
+        r"""Return :math:`s(x)`, in `out` if there is one.
+
+        Parameters
+        ----------
+        x : Tensor
+            Values of any shape.
+        out : Tensor or None, default=None
+            Where the result is put; by default, in a new tensor.
+        """
 
     @abstractmethod
     def value(self, x: Tensor, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:
-        r"""Return :math:`\sigma(x)`, where `squashed` is :math:`s(x)`."""
+        r"""Return :math:`\sigma(x)`, where `squashed` is :math:`s(x)`.
+
+        Parameters
+        ----------
+        x : Tensor
+            Values of any shape.
+        squashed : Tensor
+            What :meth:`squash` returned.
+        out : Tensor or None, default=None
+            Where the result is put; by default, in a new tensor.
+        """
 
     @abstractmethod
     def slope(self, squashed: Tensor, *, out: Tensor | None = None) -> Tensor:
-        r"""Return :math:`\sigma'(x)`, positive, where `squashed` is :math:`s(x)`."""
+        r"""Return :math:`\sigma'(x)`, positive, where `squashed` is :math:`s(x)`.
+
+        Parameters
+        ----------
+        squashed : Tensor
+            What :meth:`squash` returned.
+        out : Tensor or None, default=None
+            Where the result is put; by default, in a new tensor.
+        """
 
     @abstractmethod
     def log_slope_derivative(
@@ -43,15 +69,36 @@ class Activation(Parametrized, Bijection):
         r"""Return :math:`(\log \sigma')'(x)`, where `slope` is :math:`\sigma'(x)`.
 
         `out` may be `squashed`.
+
+        Parameters
+        ----------
+        squashed : Tensor
+            What :meth:`squash` returned.
+        slope : Tensor
+            What :meth:`slope` returned.
+        out : Tensor or None, default=None
+            Where the result is put; by default, in a new tensor.
         """
 
     @abstractmethod
     def start(self, y: Tensor) -> Tensor:
-        r"""Return a guess of :math:`\sigma^{-1}(y)`, from which Halley's iteration converges."""
+        r"""Return a guess of :math:`\sigma^{-1}(y)`, from which Halley's iteration converges.
+
+        Parameters
+        ----------
+        y : Tensor
+            Values of any shape.
+        """
 
     @abstractmethod
     def bracket(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return bounds for :math:`\sigma^{-1}(y)`, the lower and the upper."""
+        r"""Return bounds for :math:`\sigma^{-1}(y)`, the lower and the upper.
+
+        Parameters
+        ----------
+        y : Tensor
+            Values of any shape.
+        """
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.value(x, self.squash(x))

@@ -18,10 +18,22 @@ class DistributionLike(Protocol):
     """What has the two methods of a distribution in :mod:`torch.distributions`."""
 
     def log_prob(self, value: Tensor, /) -> Tensor:
-        """Return the log-density at `value`."""
+        """Return the log-density at `value`.
+
+        Parameters
+        ----------
+        value : Tensor
+            Where the density is wanted.
+        """
 
     def sample(self, sample_shape: torch.Size, /) -> Tensor:
-        """Draw so many times."""
+        """Draw so many times.
+
+        Parameters
+        ----------
+        sample_shape : torch.Size
+            How many times to draw.
+        """
 
 
 class AdaptedDistribution(BaseDistribution):

@@ -81,11 +81,23 @@ class Bijection(nn.Module, ABC):
         """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `x`, of shape (N, D)."""
+        """Map `x`, of shape (N, D).
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+        """
         return self.forward_and_log_det(x)[0]
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Map `y`, of shape (N, D), back."""
+        """Map `y`, of shape (N, D), back.
+
+        Parameters
+        ----------
+        y : Tensor of shape (N, D)
+            The rows to map back.
+        """
         return self.inverse_and_log_det(y)[0]
 
     def forward_and_pullback(
@@ -187,7 +199,15 @@ def check_rows(x: object, n_features: int | None, owner: object) -> None:
 
 
 def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
-    """Add to the gradient of a parameter, as automatic differentiation does."""
+    """Add to the gradient of a parameter, as automatic differentiation does.
+
+    Parameters
+    ----------
+    parameter : Parameter
+        Its ``grad`` is changed.
+    gradient : Tensor
+        Of the shape of the parameter.
+    """
     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 

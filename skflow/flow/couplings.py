@@ -31,7 +31,10 @@ class Conditioner(nn.Module):
 
     Parameters
     ----------
-    n_inputs, n_outputs : int
+    n_inputs : int
+        The number of columns that come in.
+    n_outputs : int
+        The number of columns that come out.
     n_hidden : int
         The width H of each hidden layer.
     dtype : torch.dtype, default=torch.float32
@@ -63,7 +66,13 @@ class Conditioner(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw the hidden layers' parameters, as PyTorch draws them."""
+        """Draw the hidden layers' parameters, as PyTorch draws them.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Where the randomness comes from.
+        """
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             bound = 1 / math.sqrt(weight.shape[1])
             for parameter in (weight, bias):
@@ -71,7 +80,13 @@ class Conditioner(nn.Module):
                 parameter.copy_((2 * uniform - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `x`, of shape (N, `n_inputs`), to shape (N, `n_outputs`), in its precision."""
+        """Map `x`, of shape (N, `n_inputs`), to shape (N, `n_outputs`), in its precision.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, `n_inputs`)
+            The inputs.
+        """
         *hidden, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in hidden:
             x = torch.relu(affine(x, weight.to(x.dtype), bias.to(x.dtype)))
@@ -79,6 +94,11 @@ class Conditioner(nn.Module):
 
     def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Do what :meth:`forward` does, with the derivatives written out.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, `n_inputs`)
+            The inputs.
 
         Returns
         -------
@@ -158,7 +178,15 @@ class Coupling(Bijection):
 
     @abstractmethod
     def uncouple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inverse of `g`, and minus the log-slopes there."""
+        """Return the inverse of `g`, and minus the log-slopes there.
+
+        Parameters
+        ----------
+        b : Tensor of shape (N, M)
+            The half of the columns that is mapped.
+        theta : Tensor of shape (N, M · `n_outputs`)
+            What the conditioner says.
+        """
 
     @abstractmethod
     def couple_and_pullback(
@@ -168,6 +196,13 @@ class Coupling(Bijection):
 
         The pullback takes the gradients of both results, of which the second broadcasts, to
         those of `b` and `theta`.
+
+        Parameters
+        ----------
+        b : Tensor of shape (N, M)
+            The half of the columns that is mapped.
+        theta : Tensor of shape (N, M · `n_outputs`)
+            What the conditioner says.
         """
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102

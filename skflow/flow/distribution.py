@@ -87,6 +87,8 @@ class FlowDistribution(Distribution):
         ----------
         batch_shape : tuple of int
             The shape of the batch, to which this one's broadcasts.
+        _instance : object
+            Not used: a convention of PyTorch.
 
         Returns
         -------

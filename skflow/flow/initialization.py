@@ -36,6 +36,7 @@ def random_orthogonal(
     Returns
     -------
     q : Tensor of shape (D, D)
+        The orthogonal matrix.
     """
     d, device = n_features, generator.device
     if d <= _MOST_FACTORED_COLUMNS:

@@ -251,6 +251,11 @@ class LinearStack(Bijection):
         A rate below the resolution of the float type changes nothing.
 
         Cost: O(L·N·D²), and O(L·N²·(N + D)) for the determinants.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate :math:`\eta`.
         """
         if self.factors is None:
             raise RuntimeError("A step needs the flow's relative_gradient first.")
@@ -451,7 +456,13 @@ class LinearStack(Bijection):
         return torch.empty(0) if known is None else known.log_abs_det.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to."""
+        """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to.
+
+        Parameters
+        ----------
+        state : Tensor
+            What :meth:`get_extra_state` returned.
+        """
         self.gain = 1.0
         self._drop_caches()
         if len(state):

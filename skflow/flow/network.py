@@ -229,7 +229,13 @@ class Flow(StablePickle, nn.Module):
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map data `x`, of shape (N, D), to latents."""
+        """Map data `x`, of shape (N, D), to latents.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+        """
         self._check(x)
         for bijection in self.bijections:
             x = bijection(x)
@@ -237,6 +243,11 @@ class Flow(StablePickle, nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map latents `z`, of shape (N, D), to data.
+
+        Parameters
+        ----------
+        z : Tensor of shape (N, D)
+            Latents.
 
         Raises
         ------
@@ -338,6 +349,13 @@ class Flow(StablePickle, nn.Module):
 
         See :meth:`BaseDistribution.sharpness`. For the standard normal it is 1, and nothing is
         computed.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+        weights : Tensor of shape (N,) or None, default=None
+            How many rows each row stands for; by default one.
         """
         return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x), weights)
 

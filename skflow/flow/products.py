@@ -56,6 +56,7 @@ def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
     n_rows : int
         The number N of rows.
     matrix : Tensor of shape (..., K, M)
+        The other factor.
     """
     return bool(
         matrix.dtype == torch.float32
@@ -79,6 +80,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     weight : Tensor of shape (M, K)
         Not copied, transposed or not.
     bias : Tensor of shape (M,) or None, default=None
+        What is added to each row.
     """
     result: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
     return result
@@ -88,6 +90,13 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     """Return `a @ b`, of shapes (N, K) and (K, M), by oneDNN; see :func:`linear`.
 
     If `a` is the larger one and stored by columns, so is the result.
+
+    Parameters
+    ----------
+    a : Tensor of shape (N, K)
+        The left matrix.
+    b : Tensor of shape (K, M)
+        The right matrix.
     """
     if not a.is_contiguous() and a.numel() > b.numel():
         return linear(b.T, a).T  # sooner a copy of the smaller one
@@ -95,12 +104,36 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mm(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """Return :func:`matmul` in `out`."""
+    """Return :func:`matmul` in `out`.
+
+    Parameters
+    ----------
+    a : Tensor of shape (N, K)
+        The left matrix.
+    b : Tensor of shape (K, M)
+        The right matrix.
+    out : Tensor of shape (N, M)
+        Where the result is put.
+    """
     return out.copy_(matmul(a, b))
 
 
 def addmm(bias: Tensor, a: Tensor, b: Tensor, *, alpha: float, out: Tensor) -> Tensor:
-    """Return `bias + alpha * (a @ b)` in `out`, by oneDNN; `bias` is of shape (M,)."""
+    """Return `bias + alpha * (a @ b)` in `out`, by oneDNN; `bias` is of shape (M,).
+
+    Parameters
+    ----------
+    bias : Tensor of shape (M,)
+        What is added to each row.
+    a : Tensor of shape (N, K)
+        The left matrix.
+    b : Tensor of shape (K, M)
+        The right matrix.
+    alpha : float
+        The factor of the product.
+    out : Tensor of shape (N, M)
+        Where the result is put.
+    """
     return torch.add(bias, matmul(a, b), alpha=alpha, out=out)
 
 
@@ -112,7 +145,9 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x : Tensor of shape (N, K)
         The rows.
     weight : Tensor of shape (M, K)
+        The weights, a row for each output.
     bias : Tensor of shape (M,) or None, default=None
+        What is added to each row.
     """
     if _calls_onednn(x, weight, bias):
         return linear(x, weight, bias)
@@ -125,6 +160,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     Parameters
     ----------
     a : Tensor of shape (N, K) or (L, N, K)
+        The left matrix, or L of them.
     b : Tensor of shape (K, M) or (L, K, M)
         The half of the columns that is mapped.
     """
@@ -141,7 +177,9 @@ def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
     Parameters
     ----------
     target : Tensor of shape (L, N, M)
+        What is added to.
     a : Tensor of shape (L, N, K)
+        The left matrices.
     b : Tensor of shape (L, K, M)
         The half of the columns that is mapped.
     alpha : float

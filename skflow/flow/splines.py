@@ -111,6 +111,13 @@ def evaluate_inverse(table: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the inverse of :func:`evaluate`, and minus the log-slope there.
 
     Parameters and cost are those of :func:`evaluate`.
+
+    Parameters
+    ----------
+    table : Tensor of shape (A, 3, M, K + 1)
+        The splines.
+    y : Tensor of shape (N, M)
+        The values to map back.
     """
     piece = _piece(table, _positions(table, y, plane=1))
     inner = torch.minimum(torch.maximum(y, piece.y), piece.y + piece.height)
@@ -135,6 +142,13 @@ def evaluate_and_pullback(
     table: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Do what :func:`evaluate` does, with the derivatives written out.
+
+    Parameters
+    ----------
+    table : Tensor of shape (A, 3, M, K + 1)
+        The splines.
+    x : Tensor of shape (N, M)
+        The values to map.
 
     Returns
     -------
@@ -228,6 +242,7 @@ def table_and_pullback(
     Returns
     -------
     table : Tensor of shape (A, 3, M, K + 1)
+        The splines.
     pullback : callable
         Takes the gradient with respect to `table` to those of `spacings` and `slopes`.
     """

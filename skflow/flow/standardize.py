@@ -42,6 +42,7 @@ def constant_columns(low: Tensor, high: Tensor) -> Tensor:
     Returns
     -------
     constant : Tensor of shape (D,), of bools
+        True for a column that is constant.
     """
     size = torch.maximum(low.abs(), high.abs())
     # Halves, since a range may overflow.

@@ -18,10 +18,12 @@ def is_traced(*tensors: Tensor | None) -> bool:
     Parameters
     ----------
     *tensors : Tensor or None
+        What the operation computes with.
 
     Returns
     -------
     traced : bool
+        Whether one of them stands for another tensor, or a program is recorded.
 
     Examples
     --------

@@ -42,7 +42,15 @@ def row_counts(weights: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the means of the columns of `x`, of shape (N, D)."""
+    """Return the means of the columns of `x`, of shape (N, D).
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows.
+    weights : Tensor of shape (N,) or None, default=None
+        The weights of the rows.
+    """
     if weights is None:
         return x.mean(0)
     # From the first row on, so that the mean of a constant is exact.
@@ -50,7 +58,15 @@ def mean(x: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def var_mean(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the variances and the means of the columns of `x`, of shape (N, D)."""
+    """Return the variances and the means of the columns of `x`, of shape (N, D).
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows.
+    weights : Tensor of shape (N,) or None, default=None
+        The weights of the rows.
+    """
     if weights is None:
         variance, centre = torch.var_mean(x, 0, correction=0)
         return variance, centre
@@ -66,12 +82,14 @@ def quantiles(x: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tenso
     x : Tensor of shape (N, D)
         The rows.
     levels : Tensor of shape (Q,)
+        Between 0 and 1.
     weights : Tensor of shape (N,) or None, default=None
         Whole numbers give the quantiles of rows that are repeated so many times.
 
     Returns
     -------
     quantiles : Tensor of shape (Q, D)
+        A row for each level.
 
     Examples
     --------

@@ -23,14 +23,28 @@ __all__ = [
 
 
 def numbers(X: Any) -> NDArray[Any]:
-    """Return rows as an array of float32 or float64, checked."""
+    """Return rows as an array of float32 or float64, checked.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    """
     X = plain_array(X)
     checked: NDArray[Any] = check_array(X, dtype=[np.float64, np.float32], input_name="X")
     return checked
 
 
 def feature_names(X: Any, estimator: Any) -> list[str]:
-    """Return the names of the columns: those of a frame, of the estimator, or x0, x1, ..."""
+    """Return the names of the columns: those of a frame, of the estimator, or x0, x1, ...
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    estimator : estimator
+        The one that is drawn.
+    """
     names = _get_feature_names(X)
     if names is None:
         n_features = np.shape(X)[1]
@@ -41,7 +55,15 @@ def feature_names(X: Any, estimator: Any) -> list[str]:
 
 
 def like_frame(X: Any, rows: NDArray[Any]) -> Any:
-    """Return rows as a frame of the kind of `X` with its names; as they are if it has none."""
+    """Return rows as a frame of the kind of `X` with its names; as they are if it has none.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    rows : ndarray of shape (n_samples, n_features)
+        The rows.
+    """
     names = _get_feature_names(X)
     if names is None:
         return rows
@@ -51,6 +73,13 @@ def like_frame(X: Any, rows: NDArray[Any]) -> Any:
 
 def chosen_columns(features: Any, names: list[str]) -> list[int]:
     """Return the positions of the columns that `features` has by position or by name.
+
+    Parameters
+    ----------
+    features : list of int or str, or None
+        The columns that are asked for.
+    names : list of str
+        The names of all columns.
 
     Raises
     ------
@@ -68,7 +97,15 @@ def chosen_columns(features: Any, names: list[str]) -> list[int]:
 
 
 def check_same_columns(X: NDArray[Any], samples: NDArray[Any]) -> None:
-    """Raise an error if the samples of an estimator are none of rows like those of `X`."""
+    """Raise an error if the samples of an estimator are none of rows like those of `X`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    samples : ndarray of shape (n_samples, n_features)
+        What has been sampled.
+    """
     if samples.shape[1] != X.shape[1]:
         raise ValueError(
             f"X has {X.shape[1]} columns, but the samples of the estimator have "
@@ -77,7 +114,15 @@ def check_same_columns(X: NDArray[Any], samples: NDArray[Any]) -> None:
 
 
 def limits(values: NDArray[Any], margin: float = 0.1) -> tuple[float, float]:
-    """Return the range of some numbers, made wider by a share of it at both ends."""
+    """Return the range of some numbers, made wider by a share of it at both ends.
+
+    Parameters
+    ----------
+    values : ndarray
+        The values.
+    margin : float
+        The share of their range that is added on both sides.
+    """
     low, high = float(values.min()), float(values.max())
     extra = margin * (high - low) if high > low else 0.5
     return low - extra, high + extra

@@ -17,6 +17,11 @@ _FEWEST_BINS, _MOST_BINS = 15, 40
 def pyplot(caller: str) -> ModuleType:
     """Import :mod:`!matplotlib.pyplot`.
 
+    Parameters
+    ----------
+    caller : str
+        What needs matplotlib, for the message.
+
     Raises
     ------
     ImportError
@@ -39,9 +44,13 @@ def panels(
     Parameters
     ----------
     caller : str
+        What needs matplotlib, for the message.
     ax : Axes, array-like of Axes, or None
         Axes to divide, axes to draw on, or None for a new figure.
-    n_panels, n_columns : int
+    n_panels : int
+        The number of panels.
+    n_columns : int
+        The number of panels beside each other.
     panel_size : (float, float)
         Width and height of a panel of a new figure, in inches.
 
@@ -52,6 +61,7 @@ def panels(
     bounding_ax : Axes or None
         Those that were divided.
     axes : ndarray of Axes of shape (n_panels,)
+        One for each panel.
     """
     plt = pyplot(caller)
     n_rows = -(-n_panels // n_columns)
@@ -101,12 +111,28 @@ def check_axes(ax: Any) -> None:
 
 
 def bins(n_values: int) -> int:
-    """Return how many bins a histogram of so many values has: their root, within reason."""
+    """Return how many bins a histogram of so many values has: their root, within reason.
+
+    Parameters
+    ----------
+    n_values : int
+        The number of values.
+    """
     return int(np.clip(np.sqrt(n_values), _FEWEST_BINS, _MOST_BINS))
 
 
 def legend_above(figure: Any, ax: Any, title: str | None = None) -> None:
-    """Put a legend of what `ax` shows above all panels of a figure with constrained layout."""
+    """Put a legend of what `ax` shows above all panels of a figure with constrained layout.
+
+    Parameters
+    ----------
+    figure : Figure
+        Where to draw.
+    ax : Axes
+        What is drawn on.
+    title : str or None, default=None
+        The title of the legend.
+    """
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -119,6 +145,12 @@ def legend_above(figure: Any, ax: Any, title: str | None = None) -> None:
 
 
 def legend_inside(ax: Any) -> None:
-    """Put a legend over the histogram in `ax`, with room made for it."""
+    """Put a legend over the histogram in `ax`, with room made for it.
+
+    Parameters
+    ----------
+    ax : Axes
+        What is drawn on.
+    """
     ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
     ax.legend(loc="upper center", fontsize="small", frameon=False)

@@ -31,10 +31,22 @@ class Marginal(Protocol):
     """What is asked of a distribution on the line, in the words of :mod:`scipy.stats`."""
 
     def pdf(self, x: Any, /) -> Any:
-        """Return the density."""
+        """Return the density.
+
+        Parameters
+        ----------
+        x : ndarray
+            Where to evaluate it.
+        """
 
     def interval(self, confidence: float, /) -> tuple[float, float]:
-        """Return an interval that holds at least so much probability."""
+        """Return an interval that holds at least so much probability.
+
+        Parameters
+        ----------
+        confidence : float
+            The probability of the interval.
+        """
 
 
 @dataclass(frozen=True)
@@ -46,17 +58,35 @@ class MixtureMarginal:
     scales: NDArray[np.float64]
 
     def pdf(self, x: ArrayLike) -> Any:
-        """Return the density."""
+        """Return the density.
+
+        Parameters
+        ----------
+        x : ndarray
+            Where to evaluate it.
+        """
         components = stats.norm.pdf(np.expand_dims(x, -1), self.means, self.scales)
         return components @ self.weights
 
     def cdf(self, x: ArrayLike) -> Any:
-        """Return the cumulative distribution function."""
+        """Return the cumulative distribution function.
+
+        Parameters
+        ----------
+        x : ndarray
+            Where to evaluate it.
+        """
         components = stats.norm.cdf(np.expand_dims(x, -1), self.means, self.scales)
         return components @ self.weights
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return an interval that holds at least so much of each component."""
+        """Return an interval that holds at least so much of each component.
+
+        Parameters
+        ----------
+        confidence : float
+            The probability of the interval.
+        """
         low, high = stats.norm.interval(confidence, self.means, self.scales)
         return float(low.min()), float(high.max())
 
@@ -71,6 +101,11 @@ class SampledMarginal:
         """Return a kernel estimate, whose bandwidth heavy tails do not widen.
 
         It is half of what Scott's rule has: draws are many, and peaks should stay.
+
+        Parameters
+        ----------
+        x : ndarray
+            Where to evaluate it.
         """
         first, third = np.quantile(self.draws, [0.25, 0.75])
         spread = (third - first) / 1.35  # the standard deviation of a normal distribution
@@ -80,7 +115,13 @@ class SampledMarginal:
         return stats.gaussian_kde(self.draws, factor)(x)
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the interval between two quantiles of the sample."""
+        """Return the interval between two quantiles of the sample.
+
+        Parameters
+        ----------
+        confidence : float
+            The probability of the interval.
+        """
         low, high = np.quantile(self.draws, [0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence])
         return float(low), float(high)
 
@@ -91,6 +132,7 @@ def marginals(base: BaseDistribution, n_features: int, random_state: Any) -> lis
     Parameters
     ----------
     base : BaseDistribution
+        The base distribution.
     n_features : int
         The number D of columns.
     random_state : int, RandomState instance or None
@@ -100,6 +142,7 @@ def marginals(base: BaseDistribution, n_features: int, random_state: Any) -> lis
     Returns
     -------
     marginals : list of Marginal
+        One for each latent.
     """
     base = deepcopy(base).cpu()
     known = _KNOWN.get(type(base))
@@ -114,6 +157,13 @@ def kolmogorov_smirnov(z: NDArray[Any], marginal: Any) -> tuple[float, float]:
     """Return the statistic and the p-value of a Kolmogorov-Smirnov test.
 
     It is one of two samples where the marginal is known by a sample.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n_samples,)
+        The latents.
+    marginal : Marginal
+        What the latents should follow.
     """
     if isinstance(marginal, SampledMarginal):
         result = stats.ks_2samp(z, marginal.draws, method="asymp")

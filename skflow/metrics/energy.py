@@ -174,6 +174,7 @@ def _energy_distances(
     Returns
     -------
     distances : ndarray of shape (n_divisions,)
+        Of each division.
     """
     n_rows = len(rows)
     # In units of a power of two near the largest entry, no square overflows or underflows, and

@@ -23,6 +23,7 @@ def inverse_transform(transformer: Any, Z: NDArray[Any], name: str) -> NDArray[n
     transformer : transformer, Pipeline, ColumnTransformer, "passthrough" or None
         Fitted.
     Z : array of shape (n_samples, n_columns_out)
+        Rows as the transformer leaves them.
     name : str
         What errors call the transformer.
 

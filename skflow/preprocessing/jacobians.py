@@ -144,7 +144,15 @@ def _through_columns(
 
 
 def column_positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]:
-    """Return the positions of columns, which are given by position, name, slice or mask."""
+    """Return the positions of columns, which are given by position, name, slice or mask.
+
+    Parameters
+    ----------
+    transformer : transformer
+        The fitted transformer.
+    columns : object
+        The columns, as scikit-learn takes them.
+    """
     names = list(getattr(transformer, "feature_names_in_", []))
     positions = np.arange(transformer.n_features_in_)
     if isinstance(columns, slice):
@@ -169,11 +177,25 @@ def _take(transformer: ColumnTransformer, X: Any, positions: NDArray[np.intp]) -
 
 
 def label(transformer: Any, name: str | None = None) -> str:
-    """Say what a transformer is, and which step if it has a `name`."""
+    """Say what a transformer is, and which step if it has a `name`.
+
+    Parameters
+    ----------
+    transformer : transformer
+        The fitted transformer.
+    name : str or None, default=None
+        The name of the step.
+    """
     kind = transformer if isinstance(transformer, str) else type(transformer).__name__
     return kind if name is None else f"step {name!r} ({kind})"
 
 
 def with_shape(X: Any) -> Any:
-    """Make an array of a list, and leave arrays and frames as they are."""
+    """Make an array of a list, and leave arrays and frames as they are.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    """
     return X if hasattr(X, "shape") else np.asarray(X)

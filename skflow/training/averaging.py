@@ -40,7 +40,13 @@ class Average:
 
     @torch.no_grad()
     def update(self, share: float) -> None:
-        """Take in what the parameters are after a step, or such a share of one."""
+        """Take in what the parameters are after a step, or such a share of one.
+
+        Parameters
+        ----------
+        share : float
+            The share of a step that was taken.
+        """
         weight = min(1.0, share * max(10 / (10 + self.n_steps), _LEAST_WEIGHT))
         for stack in self.trained.dense_layers:
             stack.settle()

@@ -38,6 +38,7 @@ class Rows:
     Parameters
     ----------
     data : Tensor of shape (N, D)
+        All rows, in the units of the user.
     standardize : Standardize or None, default=None
         Applied to what is taken, in float64, where the data are.
     noise : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
@@ -81,7 +82,13 @@ class Rows:
         return len(self.order), self.data.shape[1]
 
     def subset(self, which: slice) -> Rows:
-        """Return some of the rows."""
+        """Return some of the rows.
+
+        Parameters
+        ----------
+        which : slice
+            The rows to keep.
+        """
         subset = Rows(
             self.data,
             standardize=self.standardize,
@@ -95,7 +102,13 @@ class Rows:
         return subset
 
     def take(self, indices: Tensor) -> Tensor:
-        """Return the rows with these indices, of shape (len(indices), D), on the device."""
+        """Return the rows with these indices, of shape (len(indices), D), on the device.
+
+        Parameters
+        ----------
+        indices : Tensor of shape (B,)
+            The positions of the rows.
+        """
         chosen = self.order[indices]
         if self.resident is not None:
             return self.resident[chosen.to(self.device)]
@@ -111,7 +124,13 @@ class Rows:
         return x.to(self.device)
 
     def take_weights(self, indices: Tensor | None = None) -> Tensor | None:
-        """Return the weights of the rows with these indices, or of all, on the CPU, if any."""
+        """Return the weights of the rows with these indices, or of all, on the CPU, if any.
+
+        Parameters
+        ----------
+        indices : Tensor of shape (B,)
+            The positions of the rows.
+        """
         if self.weights is None:
             return None
         return self.weights[self.order if indices is None else self.order[indices]]

@@ -58,7 +58,13 @@ class Increment(StablePickle):
     """Where the randomness of the next pass comes from."""
 
     def resume(self, flow: Flow) -> Flow:
-        """Return what to train: the flow itself, or a copy where its mean is kept."""
+        """Return what to train: the flow itself, or a copy where its mean is kept.
+
+        Parameters
+        ----------
+        flow : Flow
+            The flow that was kept.
+        """
         if flow.n_features > _MOST_AVERAGED_COLUMNS:
             return flow
         trained = deepcopy(flow)
@@ -100,6 +106,7 @@ def train_once(
     optimizer : Optimizer
         Made for `trained`. It goes on from where one of its class stopped.
     increment : Increment
+        What the pass before it left.
     rate, others_rate : float
         The learning rates of the dense layers, and of all other parameters.
     batch_size : int

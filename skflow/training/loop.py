@@ -101,9 +101,11 @@ def train(
     rate : float
         The highest learning rate of the dense layers.
     stopping : Stopping
+        When the fit ends.
     others_rate : float, default=0.005
         The highest learning rate of all other parameters.
     validation : Rows or None, default=None
+        The rows that are held out, if there are any.
     standard_errors : float, default=0.0
         By how many standard errors of the difference the validation score must exceed that before
         the first step, for weights to be kept. With few validation rows, some epoch seems to be
@@ -233,10 +235,12 @@ def retrace(
 
     Parameters
     ----------
-    flow, batches, optimizer, rate, others_rate, offset, precision
+    flow, batches, optimizer
         As for :func:`train`.
     path : list of (float, float)
         The :attr:`History.path` of the other.
+    rate, others_rate, offset, precision
+        As for :func:`train`.
     report : callable or None, default=None
         Called after each epoch. What it returns is not looked at.
 
@@ -289,7 +293,15 @@ def retrace(
 
 
 def mean_log_prob(flow: Flow, rows: Rows) -> float:
-    """Return the mean log-likelihood of `rows` in nats, by their weights if they have any."""
+    """Return the mean log-likelihood of `rows` in nats, by their weights if they have any.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow.
+    rows : Rows
+        The rows.
+    """
     return _mean(_log_probs(flow, rows), rows)
 
 

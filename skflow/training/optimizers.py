@@ -180,6 +180,13 @@ class NormalizedRelativeSGD(Optimizer):
     :math:`\lambda` times the negative log-likelihood of `y` under a standard normal.
 
     Cost: that of :class:`RelativeSGD` and O(L·N²·(N + D)); with a running mean, O(L·D²·(N + D)).
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow.
+    weight_decay : float, default=1.0
+        How fast the weights of conditioners decay, in units of their learning rate.
     """
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
@@ -285,6 +292,13 @@ class Adam(Optimizer):
     """Adam with the relative gradient in place of the gradient, as the paper trains.
 
     Keeps two moments of each parameter and a gradient: four times the parameters' memory.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow.
+    weight_decay : float, default=1.0
+        How fast the weights of conditioners decay, in units of their learning rate.
     """
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:

@@ -18,6 +18,11 @@ def annealing(progress: float) -> float:
 
     A linear warm-up over the first fiftieth, then a cosine down to zero.
 
+    Parameters
+    ----------
+    progress : float
+        The share of the fit that is done, in [0, 1].
+
     Examples
     --------
     >>> from skflow.training.schedule import annealing
@@ -33,6 +38,11 @@ def warming(n_steps: float) -> float:
     """Return the factor of a learning rate that stays, after so many steps.
 
     It rises in proportion over the first 50 steps, to one.
+
+    Parameters
+    ----------
+    n_steps : int
+        The number of steps.
 
     Examples
     --------
@@ -51,6 +61,11 @@ def whitening(n_steps: float) -> float:
     long as the next layers can undo it, until what they see of some direction is rounded away.
     So the longer a training, the stronger is the pull back: :math:`0.05 (1 - 5000 / n)`, and
     none up to 5,000 steps.
+
+    Parameters
+    ----------
+    n_steps : int
+        The number of steps.
 
     Examples
     --------
@@ -83,7 +98,13 @@ class Budget:
         self._landing: tuple[float, int, int] | None = None
 
     def reserve(self, seconds: float) -> None:
-        """Keep `seconds` back for what comes after the last step."""
+        """Keep `seconds` back for what comes after the last step.
+
+        Parameters
+        ----------
+        seconds : float
+            How long that takes.
+        """
         self.overhead += seconds
 
     @property
@@ -92,7 +113,13 @@ class Budget:
         return self._landing is not None
 
     def land(self, n_steps: int) -> None:
-        """Bring the rest of the schedule forward, so that it ends within `n_steps` steps."""
+        """Bring the rest of the schedule forward, so that it ends within `n_steps` steps.
+
+        Parameters
+        ----------
+        n_steps : int
+            The number of steps.
+        """
         self._landing = (self.progress, self.steps_done, n_steps)
 
     @property

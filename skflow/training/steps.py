@@ -74,7 +74,9 @@ class Steps:
         Parameters
         ----------
         batch : Batch
+            The rows of the step.
         share : float
+            The share of the learning rates, between 0 and 1.
         whitening : float, default=0.0
             See :meth:`Optimizer.step`.
 
@@ -138,6 +140,11 @@ class Steps:
 
 def end_training(flow: Flow) -> float | None:
     """Give back what only steps of training need.
+
+    Parameters
+    ----------
+    flow : Flow
+        Whose training ends.
 
     Returns
     -------
