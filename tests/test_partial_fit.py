@@ -213,10 +213,13 @@ def test_beyond_what_has_determinants_the_flow_is_what_is_trained(X, monkeypatch
 
 def test_weights_are_relative_to_those_of_the_first_call(X):
     def scores(*weights):
-        bijections = partial(
-            default_bijections, n_layers=2, activation="leaky_tanh", init="orthogonal"
+        flow = RelativeGradientFlow(
+            2,
+            activation="leaky_tanh",
+            bijections=partial(default_bijections, init="orthogonal"),
+            optimizer="sgd",
+            random_state=0,
         )
-        flow = RelativeGradientFlow(bijections=bijections, optimizer="sgd", random_state=0)
         for weight in weights:
             some = None if weight is None else np.full(len(X), weight)
             flow.partial_fit(X, sample_weight=some)
