@@ -6,6 +6,7 @@ after, never a mixture of both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -48,11 +49,28 @@ def become(estimator: Any, twin: Any) -> None:
     estimator.__dict__ = twin.__dict__
 
 
+# What PyTorch says where a CPU or a GPU has no room.
+_NO_ROOM = re.compile("allocate memory|out of memory|not enough memory", re.IGNORECASE)
+
+
 @contextmanager
 def own_autograd_mode() -> Iterator[None]:
     """Compute without gradients, and make ordinary tensors even in a caller's inference mode.
 
     Tensors that are made in PyTorch's inference mode can never take part in training again.
+
+    Raises
+    ------
+    MemoryError
+        If there is not enough memory, of which PyTorch makes a RuntimeError.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        yield
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            yield
+    except RuntimeError as error:
+        if not _NO_ROOM.search(str(error)):
+            raise
+        raise MemoryError(
+            "There is not enough memory. Pass fewer rows at a time, lower batch_size, or take "
+            f"fewer columns. PyTorch says: {error}"
+        ) from error

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
 
 from skflow._validation import check_n_samples
 
 __all__ = ["ToyDensity", "gaussian_ring", "half_moons", "sine"]
 
 _N_CENTRES = 1000
+
+
+# A density sums over all of its parts.
+_MOST_COMPONENTS = 10**6
 
 
 class ToyDensity:
@@ -162,6 +167,7 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
     density : ToyDensity
         The density.
     """
+    check_scalar(n_components, "n_components", Integral, min_val=1, max_val=_MOST_COMPONENTS)
     angle = 2 * np.pi * np.arange(n_components) / n_components
     return ToyDensity(radius * np.column_stack([np.cos(angle), np.sin(angle)]), noise)
 

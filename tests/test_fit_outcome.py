@@ -146,6 +146,10 @@ class TestAllAtOnce:
         assert torch.isfinite(x.grad).all()
         assert np.isfinite(flow.partial_fit(X).score(X))
 
+    def test_too_little_memory_is_a_memory_error(self, X, flow):
+        with pytest.raises(MemoryError, match=r"Pass fewer rows at a time"):
+            flow.fit(X).sample(10**13)
+
 
 class TestWhatIsExposed:
     def test_what_auto_became(self, X):

@@ -16,6 +16,9 @@ from skflow.metrics.results import TwoSampleTestResult
 __all__ = ["energy_distance", "energy_two_sample_test"]
 
 # Of the distances that are held at a time: 16 MiB.
+# The indicator of each row is kept for all permutations.
+_MOST_PERMUTATIONS = 10**6
+
 _BLOCK_ENTRIES = 2**21
 
 
@@ -144,7 +147,7 @@ def energy_two_sample_test(
     >>> energy_two_sample_test(X, half_moons().sample(200, 1) + 0.3, random_state=0).pvalue
     0.001
     """
-    check_scalar(n_permutations, "n_permutations", Integral, min_val=1)
+    check_scalar(n_permutations, "n_permutations", Integral, min_val=1, max_val=_MOST_PERMUTATIONS)
     X, Y = two_samples(X, Y, least=2)
     rng = check_random_state(random_state)
     rows = np.concatenate([X, Y])
