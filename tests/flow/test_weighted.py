@@ -86,14 +86,18 @@ def test_standardisation(sample):
     torch.testing.assert_close(actual.scale, expected.scale)
 
 
-def test_standardisation_of_some_rows_is_that_of_them_alone(sample, monkeypatch):
-    monkeypatch.setattr("skflow.flow.standardize._BLOCK_ENTRIES", 3 * 7)
-    x, weights, _ = sample
-    which = torch.arange(1, 40, 3)
+def test_standardisation_of_some_rows_is_that_of_them_alone(generator):
+    # More rows than are looked at at a time, and fewer of them in all.
+    x = torch.randn(70_000, 2, generator=generator, dtype=torch.float64)
+    weights = torch.rand(len(x), generator=generator, dtype=torch.float64)
+    which = torch.arange(1, len(x), 2)
     expected = Standardize.from_rows(x[which], weights[which])
     actual = Standardize.from_rows(x, weights, which)
     assert torch.equal(actual.shift, expected.shift)
     assert torch.equal(actual.scale, expected.scale)
+    variance, mean = var_mean(x[which], weights[which])
+    torch.testing.assert_close(actual.shift, mean)
+    torch.testing.assert_close(actual.scale, variance.sqrt())
     low, high = column_ranges(x, which)
     assert torch.equal(low, x[which].amin(0))
     assert torch.equal(high, x[which].amax(0))

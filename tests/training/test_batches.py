@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -55,15 +57,15 @@ def test_noise_differs_between_epochs(generator):
     assert not torch.equal(one.x, two.x)
 
 
-def test_noise_of_many_columns_is_added_in_parts(generator, monkeypatch):
-    data = torch.randn(50, 7, generator=generator)
+@pytest.mark.parametrize("n_columns", [7, 3000])  # the latter in parts
+def test_noise_is_the_difference_of_two_other_rows(generator, n_columns):
+    data = torch.randn(50, n_columns, generator=generator)
     kept = data.clone()
-    noise = torch.linspace(0.1, 0.4, 7)
-    (whole,) = Batches(Rows(data), 50, torch.Generator().manual_seed(0), noise=noise)
-    monkeypatch.setattr("skflow.training.batches._BLOCK_ENTRIES", 2 * 50)
-    (parts,) = Batches(Rows(data), 50, torch.Generator().manual_seed(0), noise=noise)
-    assert torch.equal(parts.x, whole.x)
-    assert not torch.equal(whole.x, data)
+    noise = torch.linspace(0.1, 0.4, n_columns)
+    (batch,) = Batches(Rows(data), 50, torch.Generator().manual_seed(0), noise=noise)
+    shift = int(torch.randint(1, 49, (), generator=torch.Generator().manual_seed(0)))
+    difference = data.roll(shift, 0) - data.roll(shift + 1, 0)
+    torch.testing.assert_close(batch.x, data + noise / math.sqrt(2) * difference)
     assert torch.equal(data, kept)
 
 
@@ -104,12 +106,13 @@ def test_rows_are_prepared_as_they_are_taken(rows):
     assert (rows.data[:, 2] == 7).all()
 
 
-def test_blocks_are_all_rows_in_their_order(rows, monkeypatch):
-    monkeypatch.setattr("skflow.training.batches._CACHED_ENTRIES", 4 * 12)
-    monkeypatch.setattr("skflow.training.batches._LEAST_BLOCK_ROWS", 1)
-    blocks = list(rows.blocks())
-    assert [len(block) for block in blocks] == [12, 12, 12, 12, 2]
-    assert torch.equal(torch.cat(blocks), rows.take(torch.arange(50)))
+@pytest.mark.parametrize(("n_columns", "n_rows"), [(4, 20_000), (300, 600)])
+def test_blocks_are_all_rows_in_their_order(generator, n_columns, n_rows):
+    data = torch.randn(n_rows, n_columns, generator=generator)
+    order = torch.randperm(n_rows, generator=generator)
+    blocks = list(Rows(data, order=order).blocks())
+    assert len(blocks) == 3
+    assert torch.equal(torch.cat(blocks), data[order])
 
 
 def test_subset_is_part_of_the_order(rows):
