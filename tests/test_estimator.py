@@ -1,7 +1,6 @@
 import pickle
 import subprocess
 import sys
-import time
 from functools import partial
 
 import joblib
@@ -262,18 +261,15 @@ def test_held_out_rows_choose_the_noise_of_few(rng):
 
 
 def test_max_time_is_kept_with_few_rows():
+    # Without a limit it would take hours.
     X = np.random.default_rng(0).normal(size=(500, 5))
-    started = time.perf_counter()
-    RelativeGradientFlow(max_iter=10**6, max_time=1.0, n_iter_no_change=10**6).fit(X)
-    assert time.perf_counter() - started < 30  # generous, as below
+    flow = RelativeGradientFlow(max_iter=10**6, max_time=1.0, n_iter_no_change=10**6).fit(X)
+    assert sum(len(candidate["loss_curve"]) for candidate in flow.candidates_) < 10**6
 
 
 def test_max_time_is_kept():
     X = np.random.default_rng(0).normal(size=(2000, 20))
-    started = time.perf_counter()
     flow = RelativeGradientFlow(max_iter=10**6, max_time=1.0, n_iter_no_change=10**6).fit(X)
-    # Generous, for a busy machine; without a limit it would take hours.
-    assert time.perf_counter() - started < 30
     assert flow.n_iter_ < 10**6
 
 
