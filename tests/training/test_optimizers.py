@@ -323,7 +323,8 @@ def test_whitening_descends_a_gaussian_likelihood_between_layers(weights, genera
     NormalizedRelativeSGD(flow).step(0.05, 0.0, whitening=0.1)
     for stack, old, s in zip(stacks, before, relative, strict=True):
         expected = old - 0.05 / max(1.0, norm) * s @ old
-        torch.testing.assert_close(stack.weight.detach()[0], expected[0], rtol=1e-10, atol=1e-12)
+        # The oracle inverts a random matrix, whose condition is any.
+        torch.testing.assert_close(stack.weight.detach()[0], expected[0], rtol=1e-8, atol=1e-8)
 
 
 def test_whitening_holds_singular_values_together(generator):
