@@ -267,7 +267,8 @@ class LogitTransformer(
         n_features = self.n_features_in_
         given = np.asarray(untracked(getattr(self, name)))
         if given.dtype == object:
-            given = np.where(np.equal(given, None), missing, given)
+            present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
+            given = np.where(present, given, missing)
         bound = given.astype(np.float64)
         if bound.shape not in [(), (n_features,)]:
             raise ValueError(
