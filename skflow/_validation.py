@@ -53,6 +53,7 @@ __all__ = [
     "params_of_rows",
     "plain_array",
     "power_scale",
+    "refuse_but_two_dimensions",
     "resolve_device",
     "routed_params",
     "row_weights",
@@ -62,6 +63,7 @@ __all__ = [
     "torch_generator",
     "two_samples",
     "unchanged_on_error",
+    "untracked",
 ]
 
 # Their squares, and the inverses of these, are far from what overflows.
@@ -164,8 +166,11 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
     """Name the columns of a frame that hold no numbers, and say what to do with them."""
     if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
         return
-    pairs = zip(X.columns, X.dtypes, strict=True)
-    wrong = [f"{name!r} ({dtype})" for name, dtype in pairs if not _holds_numbers(dtype)]
+    wrong = [
+        f"{name!r} ({dtype})"
+        for j, (name, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True))
+        if not (_are_numbers(X, j) if str(dtype) == "object" else _is_numeric(dtype))
+    ]
     if wrong:
         raise ValueError(
             f"Columns of X do not hold numbers: {', '.join(wrong[:10])}"
@@ -175,13 +180,21 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
         )
 
 
-def _holds_numbers(dtype: Any) -> bool:
+def _is_numeric(dtype: Any) -> bool:
     if hasattr(dtype, "is_numeric"):  # of Polars
         return bool(dtype.is_numeric()) or str(dtype) == "Boolean"
     if getattr(dtype, "categories", None) is not None:
         return False
-    # An object may be a number: scikit-learn finds out.
-    return getattr(dtype, "kind", "O") in _NUMBER_KINDS or str(dtype) == "object"
+    return getattr(dtype, "kind", "O") in _NUMBER_KINDS
+
+
+def _are_numbers(X: Any, column: int) -> bool:
+    """Say whether the objects in a column of a frame are numbers, as strings are in old pandas."""
+    try:
+        np.asarray(_safe_indexing(X, column, axis=1)).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
@@ -273,14 +286,19 @@ def _plain(X: Any) -> tuple[Any, Any]:
     Frames with columns that hold no numbers are refused.
     """
     _refuse_columns_that_are_no_numbers(X)
-    if isinstance(X, torch.Tensor):
-        X = X.detach()
-        if X.dtype in {torch.float16, torch.bfloat16}:
-            X = X.double()
+    X = untracked(X)
     xp, dispatched = get_namespace(X)
     if not dispatched and hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     return X, xp
+
+
+def untracked(X: Any) -> Any:
+    """Return tensors without their history, and in a precision that NumPy knows."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach()
+    return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
 
 
 def plain_array(X: Any) -> Any:
@@ -460,11 +478,11 @@ def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
     fitting : bool, default=False
         Whether to set them.
     """
-    _refuse_but_two_dimensions(X)
+    refuse_but_two_dimensions(X)
     validate_data(estimator, X, reset=fitting, skip_check_array=True)
 
 
-def _refuse_but_two_dimensions(X: Any) -> None:
+def refuse_but_two_dimensions(X: Any) -> None:
     n_dimensions = getattr(X, "ndim", 2)  # some frames have none, and lists
     if n_dimensions != 2:
         raise ValueError(
@@ -493,7 +511,7 @@ def columns(X: Any) -> Iterator[NDArray[Any]]:
         yield from (as_numpy(_safe_indexing(X, j, axis=1)) for j in range(X.shape[1]))
     else:
         X = as_numpy(X)
-        _refuse_but_two_dimensions(X)
+        refuse_but_two_dimensions(X)
         yield from X.T
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
 
-from skflow._validation import check_n_samples
+from skflow._validation import check_n_samples, plain_array
 
 __all__ = ["ToyDensity", "gaussian_ring", "half_moons", "sine"]
 
@@ -53,6 +53,7 @@ class ToyDensity:
     """
 
     def __init__(self, centres: NDArray[np.float64], noise: float) -> None:
+        check_scalar(noise, "noise", Real)
         if not noise > 0:
             raise ValueError(f"noise must be positive, got {noise!r}.")
         self.centres = centres
@@ -92,7 +93,7 @@ class ToyDensity:
         log_density : ndarray of shape (n_samples,)
             In nats.
         """
-        X = check_array(X, dtype=np.float64)
+        X = check_array(plain_array(X), dtype=np.float64)
         n_centres, n_features = self.centres.shape
         constant = np.log(n_centres) + n_features * np.log(self.noise * np.sqrt(2 * np.pi))
         log_density = np.empty(len(X))
@@ -168,6 +169,7 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
         The density.
     """
     check_scalar(n_components, "n_components", Integral, min_val=1, max_val=_MOST_COMPONENTS)
+    check_scalar(radius, "radius", Real)
     angle = 2 * np.pi * np.arange(n_components) / n_components
     return ToyDensity(radius * np.column_stack([np.cos(angle), np.sin(angle)]), noise)
 

@@ -5,7 +5,10 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import skflow
 from skflow import FlowOutlierDetector, RelativeGradientFlow
@@ -20,6 +23,7 @@ from skflow.metrics import (
 from skflow.preprocessing import (
     DequantizationTransformer,
     LogitTransformer,
+    log_abs_det_jacobian,
     score_samples_in_original_units,
 )
 
@@ -44,6 +48,18 @@ FRAMES = {
     "pandas dates": (
         pd.DataFrame({"size": [1.0, 2.0], "day": pd.to_datetime(["2020-01-01", "2020-01-02"])}),
         r"'day' \(datetime64",
+    ),
+    "objects that are strings": (
+        pd.DataFrame({"kind": pd.Series(["x", "y"], dtype=object), "size": [1.0, 2.0]}),
+        r"'kind' \(object\)",
+    ),
+    "objects that are dates": (
+        pd.DataFrame({"day": pd.Series([pd.Timestamp(0)] * 2, dtype=object), "size": [1.0, 2.0]}),
+        r"'day' \(object\)",
+    ),
+    "objects, one of them a string": (
+        pd.DataFrame({"kind": pd.Series([1.5, "y"], dtype=object), "size": [1.0, 2.0]}),
+        r"'kind' \(object\)",
     ),
     "polars dates": (
         pl.DataFrame({"size": [1.0, 2.0], "day": [pd.Timestamp(0), pd.Timestamp(1)]}),
@@ -105,6 +121,39 @@ def test_tensors_of_half_precision_and_with_gradients_are_taken(X, flow, dtype):
     assert DensityDisplay.from_estimator(flow, tracked).ax_ is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_tensors_reach_estimators_of_others(X, dtype):
+    tracked = torch.tensor(X, dtype=dtype, requires_grad=True)
+    rows = tracked.detach().double().numpy()
+    mixture = GaussianMixture().fit(X)
+    pipeline = make_pipeline(StandardScaler(), GaussianMixture()).fit(X)
+    calls = [
+        lambda X: score_samples_in_original_units(mixture, X),
+        lambda X: score_samples_in_original_units(pipeline, X),
+        lambda X: log_abs_det_jacobian(pipeline[:-1], X),
+        lambda X: highest_density_coverage(mixture, X, n_samples=9, random_state=0).coverage,
+        half_moons().score_samples,
+    ]
+    for call in calls:
+        np.testing.assert_array_equal(call(tracked), call(rows))
+
+
+@pytest.mark.parametrize("X", ["a", 3, [1.0, 2.0], np.zeros((2, 2, 2))], ids=str)
+@pytest.mark.parametrize("last", [True, False], ids=["pipeline", "passthrough"])
+def test_what_is_no_table(X, last):
+    rows = np.zeros((3, 1))
+    pipeline = make_pipeline("passthrough", KernelDensity()).fit(rows)
+    with pytest.raises(ValueError, match=r"X must be an array of two dimensions, got [013]"):
+        score_samples_in_original_units(pipeline, X) if last else log_abs_det_jacobian(None, X)
+
+
+class SamplesOfOneDimension(GaussianMixture):
+    """Forgets the columns of its samples."""
+
+    def sample(self, n_samples=1):
+        return np.zeros(n_samples), None
+
+
 @pytest.mark.parametrize("ax", ["a", 3, [1]], ids=repr)
 @pytest.mark.parametrize(
     "draw",
@@ -142,6 +191,23 @@ def test_what_is_no_density(estimator, X):
             lambda flow, X: energy_two_sample_test(X, X, n_permutations=10**30),
             ValueError,
             "n_permutations == 1000.* must be <=",
+        ),
+        (lambda flow, X: half_moons("a"), TypeError, "noise must be an instance of"),
+        (lambda flow, X: gaussian_ring(radius="a"), TypeError, "radius must be an instance of"),
+        (
+            lambda flow, X: classifier_two_sample_test(X, X, classifier=[]),
+            TypeError,
+            r"classifier must have a method fit, got \[\]",
+        ),
+        (
+            lambda flow, X: classifier_two_sample_test(X, X, classifier=GaussianMixture()),
+            TypeError,
+            r"classifier must give the probabilities of 2 classes, .* the shape \(24, 1\)",
+        ),
+        (
+            lambda flow, X: PairDisplay.from_estimator(SamplesOfOneDimension().fit(X), X),
+            ValueError,
+            "sample of the estimator must give rows, got an array of shape",
         ),
         (
             lambda flow, X: FlowOutlierDetector(

@@ -106,6 +106,11 @@ def check_same_columns(X: NDArray[Any], samples: NDArray[Any]) -> None:
     samples : ndarray of shape (n_samples, n_features)
         What has been sampled.
     """
+    if samples.ndim != 2:
+        raise ValueError(
+            f"The method sample of the estimator must give rows, got an array of shape "
+            f"{samples.shape}."
+        )
     if samples.shape[1] != X.shape[1]:
         raise ValueError(
             f"X has {X.shape[1]} columns, but the samples of the estimator have "

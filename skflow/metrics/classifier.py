@@ -60,7 +60,7 @@ def classifier_two_sample_test(
     Raises
     ------
     TypeError
-        If the classifier has neither method.
+        If the classifier has no ``fit`` or neither of both methods, or knows no two classes.
     ValueError
         If `X` and `Y` have different columns, or one has fewer rows than there are folds.
 
@@ -121,6 +121,8 @@ def classifier_two_sample_test(
             early_stopping=False,
             random_state=rng.randint(np.iinfo(np.int32).max),
         )
+    if not hasattr(classifier, "fit"):
+        raise TypeError(f"classifier must have a method fit, got {classifier!r}, which has none.")
 
     areas, variances = np.empty((2, n_folds - 1))
     for k in range(1, n_folds):
@@ -141,7 +143,13 @@ def _scores(classifier: Any, rows: NDArray[np.float64]) -> NDArray[Any]:
     if hasattr(classifier, "decision_function"):
         return np.asarray(classifier.decision_function(rows))
     if hasattr(classifier, "predict_proba"):
-        return np.asarray(classifier.predict_proba(rows))[:, 1]
+        probabilities = np.asarray(classifier.predict_proba(rows))
+        if probabilities.shape != (len(rows), 2):
+            raise TypeError(
+                f"classifier must give the probabilities of 2 classes, got {classifier!r}, whose "
+                f"predict_proba has the shape {probabilities.shape} for {len(rows)} rows."
+            )
+        return probabilities[:, 1]
     raise TypeError(
         "classifier must have a method decision_function or predict_proba, "
         f"got {classifier!r}, which has neither."

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.utils import check_scalar
 
+from skflow._validation import untracked
 from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["HighestDensityCoverage", "highest_density_coverage"]
@@ -162,7 +163,7 @@ def highest_density_coverage(
 
 
 def _check_levels(levels: Any) -> NDArray[np.float64]:
-    checked = np.asarray(levels, dtype=np.float64)
+    checked = np.asarray(untracked(levels), dtype=np.float64)
     if checked.ndim != 1 or not len(checked) or not np.all((checked > 0) & (checked < 1)):
         raise ValueError(
             f"levels must be a list of one or more numbers between 0 and 1, got {levels!r}."
@@ -171,7 +172,7 @@ def _check_levels(levels: Any) -> NDArray[np.float64]:
 
 
 def _log_density(estimator: Any, rows: Any) -> NDArray[np.float64]:
-    log_density = np.asarray(estimator.score_samples(rows), dtype=np.float64)
+    log_density = np.asarray(estimator.score_samples(untracked(rows)), dtype=np.float64)
     if np.isnan(log_density).any():
         raise ValueError(f"score_samples must give no NaN, but that of {estimator!r} did.")
     return log_density

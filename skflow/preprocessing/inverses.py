@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from skflow.preprocessing.jacobians import column_positions, label
@@ -35,7 +36,7 @@ def inverse_transform(transformer: Any, Z: NDArray[Any], name: str) -> NDArray[n
     Raises
     ------
     TypeError
-        If a part of it has no ``inverse_transform``.
+        If a part of it has no ``inverse_transform``, or has a function without its inverse.
     ValueError
         If a ColumnTransformer drops a column, or maps one more than once.
     """
@@ -51,7 +52,16 @@ def inverse_transform(transformer: Any, Z: NDArray[Any], name: str) -> NDArray[n
         raise TypeError(
             f"Samples cannot be transformed back through {name}: it has no inverse_transform."
         )
+    if isinstance(transformer, FunctionTransformer) and _is_one_way(transformer):
+        raise TypeError(
+            f"Samples cannot be transformed back through {name}: its inverse_func is not given, "
+            "and scikit-learn would leave them as they are. Pass inverse_func."
+        )
     return np.asarray(transformer.inverse_transform(Z), dtype=np.float64)
+
+
+def _is_one_way(transformer: FunctionTransformer) -> bool:
+    return transformer.func is not None and transformer.inverse_func is None
 
 
 def _through_columns(

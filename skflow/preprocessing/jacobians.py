@@ -11,7 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._validation import as_numpy
+from skflow._validation import as_numpy, refuse_but_two_dimensions, untracked
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = [
@@ -197,5 +197,12 @@ def with_shape(X: Any) -> Any:
     ----------
     X : array-like of shape (n_samples, n_features)
         The rows.
+
+    Raises
+    ------
+    ValueError
+        If it has other than two dimensions.
     """
-    return X if hasattr(X, "shape") else np.asarray(X)
+    X = untracked(X) if hasattr(X, "shape") else np.asarray(X)
+    refuse_but_two_dimensions(X)
+    return X

@@ -25,6 +25,7 @@ from skflow._validation import (
     rows,
     rows_back,
     unchanged_on_error,
+    untracked,
 )
 
 __all__ = ["LogitTransformer"]
@@ -55,11 +56,11 @@ class LogitTransformer(
 
     Parameters
     ----------
-    low, high : float or array-like of shape (n_features,), default=0.0 and 1.0
+    low, high : float, None or array-like of shape (n_features,), default=0.0 and 1.0
         The bounds: what values *can* be, and not the extremes of the data at hand, beyond which
-        the next row may lie. One number for all columns or one for each. ``-np.inf`` and
-        ``np.inf`` are no bounds: a column with one of them has one bound, and a column with both
-        passes through unchanged.
+        the next row may lie. One number for all columns or one for each. None, or ``-np.inf``
+        and ``np.inf``, are no bounds: a column without one of them has one bound, and a column
+        without both passes through unchanged.
 
     alpha : float, default=1e-6
         How far from 0 and 1 the logit is evaluated, in [0, 0.5). The default sends values on a
@@ -116,15 +117,19 @@ class LogitTransformer(
     """
 
     def __init__(
-        self, low: float | ArrayLike = 0.0, high: float | ArrayLike = 1.0, *, alpha: float = 1e-6
+        self,
+        low: float | ArrayLike | None = 0.0,
+        high: float | ArrayLike | None = 1.0,
+        *,
+        alpha: float = 1e-6,
     ) -> None:
         self.low = low
         self.high = high
         self.alpha = alpha
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "low": [Real, "array-like"],
-        "high": [Real, "array-like"],
+        "low": [Real, "array-like", None],
+        "high": [Real, "array-like", None],
         "alpha": [Interval(Real, 0, 0.5, closed="left")],
     }
 
@@ -250,7 +255,7 @@ class LogitTransformer(
         return tags
 
     def _bounds(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        low, high = self._bound("low"), self._bound("high")
+        low, high = self._bound("low", -np.inf), self._bound("high", np.inf)
         dtype = numpy_dtype(X)
         for j in range(self.n_features_in_):
             got = f"got {low[j]} to {high[j]} for {column_label(self, j)}"
@@ -258,9 +263,13 @@ class LogitTransformer(
                 raise ValueError(f"low must be below high in {dtype}, {got}.")
         return low, high
 
-    def _bound(self, name: str) -> NDArray[np.float64]:
+    def _bound(self, name: str, missing: float) -> NDArray[np.float64]:
         n_features = self.n_features_in_
-        bound = np.asarray(getattr(self, name), dtype=np.float64)
+        given = np.asarray(untracked(getattr(self, name)))
+        if given.dtype == object:
+            present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
+            given = np.where(present, given, missing)
+        bound = given.astype(np.float64)
         if bound.shape not in [(), (n_features,)]:
             raise ValueError(
                 f"{name} must be one number or one for each of the {n_features} columns of X, "
@@ -321,9 +330,16 @@ class LogitTransformer(
             )
         values, low, high = (xp.astype(array, xp.float64) for array in (X, low, high))
         has_both = has_low & has_high
-        margin = xp.where(has_both, self.alpha * (high - low), xp.zeros_like(low))
-        share = xp.where(has_both, xp.full_like(low, 1 - 2 * self.alpha), xp.ones_like(low))
-        one = xp.ones_like(values)
-        above = xp.where(has_low, margin + share * (values - low), one)
-        below = xp.where(has_high, margin + share * (high - values), one)
+        with np.errstate(over="ignore", invalid="ignore"):
+            margin = xp.where(has_both, self.alpha * (high - low), xp.zeros_like(low))
+            share = xp.where(has_both, xp.full_like(low, 1 - 2 * self.alpha), xp.ones_like(low))
+            one = xp.ones_like(values)
+            above = xp.where(has_low, margin + share * (values - low), one)
+            below = xp.where(has_high, margin + share * (high - values), one)
+        if not xp.all(is_finite := xp.isfinite(above + below)):
+            j = int(np.argwhere(~as_numpy(is_finite))[0, 1])
+            raise ValueError(
+                f"{column_label(self, j)} of X lies too far from its bounds {self.low_[j]} to "
+                f"{self.high_[j]} for float64. Divide the column and its bounds by a constant."
+            )
         return has_low, has_high, above, below

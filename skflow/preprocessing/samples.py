@@ -44,7 +44,8 @@ def sample_in_original_units(
     Raises
     ------
     TypeError
-        If the last step cannot sample, or another one has no ``inverse_transform``.
+        If the last step cannot sample, or another one has no ``inverse_transform`` or is a
+        FunctionTransformer without `inverse_func`.
     ValueError
         If a ColumnTransformer drops a column or maps one more than once.
 

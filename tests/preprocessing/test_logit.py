@@ -225,3 +225,27 @@ def test_a_value_on_the_only_bound_is_refused():
         LogitTransformer(0, np.inf).fit([[1.0], [0.0]])
     with pytest.raises(ValueError, match=r"outside of its bounds 0\.0 to inf"):
         LogitTransformer(0, np.inf).fit([[1.0], [-1.0]])
+
+
+@pytest.mark.parametrize(
+    ("none", "infinite"),
+    [
+        ((None, 9), (-np.inf, 9)),
+        ((-9, None), (-9, np.inf)),
+        ((None, None), (-np.inf, np.inf)),
+        (([None, -9], [9, None]), ([-np.inf, -9], [9, np.inf])),
+    ],
+)
+def test_none_is_no_bound(rng, none, infinite):
+    X = rng.normal(size=(5, 2))
+    transformer, expected = LogitTransformer(*none).fit(X), LogitTransformer(*infinite).fit(X)
+    assert np.array_equal(transformer.low_, expected.low_)
+    assert np.array_equal(transformer.high_, expected.high_)
+    assert np.array_equal(transformer.transform(X), expected.transform(X))
+    assert np.array_equal(transformer.log_abs_det_jacobian(X), expected.log_abs_det_jacobian(X))
+
+
+@pytest.mark.parametrize("high", [1.7e308, np.inf])
+def test_distances_beyond_the_largest_float_are_refused(high):
+    with pytest.raises(ValueError, match="column 1 of X lies too far from its bounds"):
+        LogitTransformer([0, -1.7e308], [1, high]).fit([[0.5, 1e308]])

@@ -145,6 +145,16 @@ def test_samples_behind_columns_by_name(X):
             ValueError,
             "more than once, or never",
         ),
+        (
+            FunctionTransformer(np.cbrt),
+            TypeError,
+            r"through step 'functiontransformer' .*: its inverse_func is not given, .* Pass inv",
+        ),
+        (
+            make_column_transformer((FunctionTransformer(np.cbrt), [0, 1, 2])),
+            TypeError,
+            r"of step 'columntransformer' .*: its inverse_func is not given",
+        ),
     ],
 )
 def test_what_cannot_go_back(X, columns, error, match):
