@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.validation import check_is_fitted
 
-from skflow.preprocessing.jacobians import column_positions, label
+from skflow.preprocessing.jacobians import column_blocks, label
 
 __all__ = ["inverse_transform"]
 
@@ -67,15 +66,10 @@ def _is_one_way(transformer: FunctionTransformer) -> bool:
 def _through_columns(
     transformer: ColumnTransformer, Z: NDArray[Any], name: str
 ) -> NDArray[np.float64]:
-    check_is_fitted(transformer)
-    if transformer.transformer_weights:
-        raise ValueError(f"Leave out the transformer_weights of {name}, or scale with a scaler.")
+    blocks = list(column_blocks(transformer, name))
     X = np.empty((len(Z), transformer.n_features_in_))
     used: list[int] = []
-    for block_name, block, columns in transformer.transformers_:
-        positions = column_positions(transformer, columns)
-        if not len(positions):
-            continue
+    for block_name, block, positions in blocks:
         block_label = f"{label(block, block_name)} of {name}"
         if isinstance(block, str) and block == "drop":
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import UserList
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from skflow._validation import as_numpy, refuse_but_two_dimensions, untracked
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = [
-    "column_positions",
+    "column_blocks",
     "label",
     "log_abs_det_jacobian",
     "transform_and_log_det",
@@ -107,15 +108,9 @@ def transform_and_log_det(transformer: Any, X: Any, name: str) -> tuple[Any, NDA
 def _through_columns(
     transformer: ColumnTransformer, X: Any, name: str
 ) -> tuple[Any, NDArray[np.float64]]:
-    check_is_fitted(transformer)
-    if transformer.transformer_weights:
-        raise ValueError(f"Leave out the transformer_weights of {name}, or scale with a scaler.")
     log_det = np.zeros(X.shape[0])
     outputs, used = [], []
-    for block_name, block, columns in transformer.transformers_:
-        positions = column_positions(transformer, columns)
-        if not len(positions):
-            continue
+    for block_name, block, positions in column_blocks(transformer, name):
         if isinstance(block, str) and block == "drop":
             raise ValueError(
                 f"The columns {positions.tolist()} are dropped by {name}, so that the rows have "
@@ -143,7 +138,42 @@ def _through_columns(
     return Z, log_det
 
 
-def column_positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]:
+def column_blocks(
+    transformer: ColumnTransformer, name: str
+) -> Iterator[tuple[str, Any, NDArray[np.intp]]]:
+    """Yield the blocks of a ColumnTransformer that have columns.
+
+    Parameters
+    ----------
+    transformer : ColumnTransformer
+        The fitted transformer.
+    name : str
+        What errors call it.
+
+    Yields
+    ------
+    block_name : str
+        As the transformer calls it.
+    block : transformer or str
+        The fitted transformer, "passthrough" or "drop".
+    positions : ndarray of shape (n_columns,)
+        Of its columns.
+
+    Raises
+    ------
+    ValueError
+        If the transformer has weights.
+    """
+    check_is_fitted(transformer)
+    if transformer.transformer_weights:
+        raise ValueError(f"Leave out the transformer_weights of {name}, or scale with a scaler.")
+    for block_name, block, columns in transformer.transformers_:
+        positions = _positions(transformer, columns)
+        if len(positions):
+            yield block_name, block, positions
+
+
+def _positions(transformer: ColumnTransformer, columns: Any) -> NDArray[np.intp]:
     """Return the positions of columns, which are given by position, name, slice or mask.
 
     Parameters
