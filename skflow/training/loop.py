@@ -151,13 +151,7 @@ def train(
     def finish(flow: Flow) -> History:
         if best is not None:
             flow.load_state_dict(best)
-        return replace(
-            history,
-            n_steps=steps.n_taken,
-            n_skipped=steps.n_skipped,
-            rate=steps.rate,
-            log_det_drift=end_training(flow),
-        )
+        return _ended(history, steps, flow)
 
     return_freed_memory()
     for epoch in range(1, stopping.max_iter + 1):
@@ -259,13 +253,7 @@ def retrace(
     steps = Steps(flow, optimizer, rate=rate, others_rate=others_rate)
 
     def finish(flow: Flow) -> History:
-        return replace(
-            history,
-            n_steps=steps.n_taken,
-            n_skipped=steps.n_skipped,
-            rate=steps.rate,
-            log_det_drift=end_training(flow),
-        )
+        return _ended(history, steps, flow)
 
     pull = whitening(len(path) * len(batches))
     for epoch, (before, after) in enumerate(path, 1):
@@ -290,6 +278,17 @@ def retrace(
                 )
             )
     return finish(flow)
+
+
+def _ended(history: History, steps: Steps, flow: Flow) -> History:
+    """End the training of a flow, and return its history with what the steps came to."""
+    return replace(
+        history,
+        n_steps=steps.n_taken,
+        n_skipped=steps.n_skipped,
+        rate=steps.rate,
+        log_det_drift=end_training(flow),
+    )
 
 
 def mean_log_prob(flow: Flow, rows: Rows) -> float:
