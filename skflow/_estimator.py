@@ -66,7 +66,6 @@ from skflow.flow import (
     ElementwiseSpline,
     Flow,
     HyperbolicSecant,
-    LinearStack,
     Logistic,
     Normal,
     NormalMixture,
@@ -1073,7 +1072,7 @@ class RelativeGradientFlow(
         self, flow: Flow, history: History, sample: _Sample, started: float, *, continued: bool
     ) -> None:
         self.flow_ = flow
-        self.n_layers_ = sum(m.n_layers for m in flow.modules() if isinstance(m, LinearStack))
+        self.n_layers_ = sum(stack.n_layers for stack in flow.dense_layers)
         self.learning_rate_ = history.rate
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
         self.validation_scores_ = (

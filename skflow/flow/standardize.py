@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skflow.flow.bijection import Bijection
 
-__all__ = ["Standardize", "column_ranges", "constant_columns"]
+__all__ = ["Standardize", "column_ranges", "constant_columns", "values_repeat"]
 
 _BLOCK_ENTRIES = 2**16
 
@@ -47,6 +47,23 @@ def constant_columns(low: Tensor, high: Tensor) -> Tensor:
     size = torch.maximum(low.abs(), high.abs())
     # Halves, since a range may overflow.
     return high / 2 - low / 2 <= _ULPS / 2 * torch.finfo(low.dtype).eps * size
+
+
+def values_repeat(x: Tensor) -> Tensor:
+    """Say in which columns at most half of the values are distinct.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows.
+
+    Returns
+    -------
+    repeat : Tensor of shape (D,), of bools
+        True for a column whose values repeat.
+    """
+    n_distinct = 1 + (x.sort(0).values.diff(dim=0) != 0).sum(0)
+    return n_distinct <= len(x) / 2
 
 
 class Standardize(Bijection):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skflow.flow.standardize import Standardize
+from skflow.flow.standardize import Standardize, values_repeat
 
 __all__ = ["Batch", "Batches", "Rows", "noise_scales"]
 
@@ -193,8 +193,7 @@ def noise_scales(rows: Rows, share: float) -> Tensor | None:
     if share == 0:
         return None
     x = rows.take(torch.arange(min(len(rows), _ROWS_COMPARED)))
-    n_distinct = 1 + (x.sort(0).values.diff(dim=0) != 0).sum(0)
-    return share * (n_distinct > len(x) / 2).to(x.dtype)
+    return share * (~values_repeat(x)).to(x.dtype)
 
 
 class Batch(NamedTuple):
