@@ -210,10 +210,21 @@ def draw_digits(flow, path):
     figure.savefig(path, dpi=110)
 
 
+def validation_curve(flow):
+    """Return the scores of held-out rows, by epoch.
+
+    Few rows are all fitted in the end: then those of the fit that chose for how long.
+    """
+    if not flow.candidates_:
+        return flow.validation_scores_
+    chosen = max(flow.candidates_, key=lambda candidate: candidate["best_validation_score"])
+    return chosen["validation_scores"]
+
+
 def draw_training(flows, scores, path):
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.4), layout="constrained")
     for ax, (name, flow) in zip(axes.flat, flows.items(), strict=True):
-        curve, score = np.array(flow.validation_scores_), scores[name]
+        curve, score = np.array(validation_curve(flow)), scores[name]
         epochs = np.arange(1, len(curve) + 1)
         ax.plot(epochs, curve, color=FLOW, linewidth=1.6)
         ax.plot(len(curve), score["flow"], "o", color=FLOW, markersize=6, clip_on=False)
