@@ -948,7 +948,7 @@ class RelativeGradientFlow(
             warnings.warn(
                 "Columns of X have no density, so that log-likelihoods mean little. " + faults,
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return constant
 
