@@ -219,7 +219,7 @@ class Memoryless(RelativeSGD):
     """The default optimiser where a batch has fewer rows than columns, wherever it is."""
 
     def _size(self):
-        return max(float(schatten_norms(stack.factors).max()) for stack in self.stacks)
+        return max(float(schatten_norms(stack.factors).max()) for stack in self.layers)
 
     def _apply(self, rate, size, whitening):
         super()._apply(rate / max(1.0, size), size, whitening)
@@ -232,7 +232,7 @@ class Frobenius(Memoryless):
 
 class Spectral(Memoryless):
     def _size(self):
-        (stack,) = self.stacks
+        (stack,) = self.layers
         delta, y, *_ = stack.factors
         if 2 * y.shape[1] < y.shape[2]:
             # Outside the span of the rows of δ and y, S is −I, whose norm of 1 needs no finding.
@@ -249,14 +249,14 @@ class Dense(Memoryless):
         raise NotImplementedError
 
     def _size(self):
-        (stack,) = self.stacks
+        (stack,) = self.layers
         of_bias = stack.factors.delta.sum(1).unsqueeze(2)
         self.changed = self.change(torch.cat([relative_gradient(self), of_bias], 2))
         square = self.changed[..., :-1] @ self.changed[..., :-1].mT
         return float(torch.linalg.vector_norm(square, dim=(1, 2)).sqrt().max())
 
     def _apply(self, rate, size, whitening):
-        (stack,) = self.stacks
+        (stack,) = self.layers
         rate /= max(1.0, size)
         ones = torch.ones_like(stack.bias[:, :1])
         augmented = torch.cat([stack.bias, ones], 1).unsqueeze(2)
@@ -270,7 +270,7 @@ class Scaled(Dense):
     moments = None
 
     def change(self, relative):
-        (stack,) = self.stacks
+        (stack,) = self.layers
         delta, y, *_ = stack.factors
         # δ is of the mean loss: that of a row is N times as large.
         new = torch.stack([(delta * y.shape[1]).square().mean(1), y.square().mean(1)])
@@ -298,7 +298,7 @@ class Averaged(Memoryless):
 
     @torch.no_grad()
     def step(self, rate, *args):
-        (stack,) = self.stacks
+        (stack,) = self.layers
         new = [factor.clone() for factor in stack.factors[:2]]
         if self.last is not None:
             delta = torch.cat([new[0] / 1.5, self.last[0] / 3], 1)
@@ -310,7 +310,7 @@ class Averaged(Memoryless):
 
 
 def relative_gradient(optimizer):
-    (stack,) = optimizer.stacks
+    (stack,) = optimizer.layers
     return stack.factors.relative()
 
 

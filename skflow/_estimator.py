@@ -1072,7 +1072,7 @@ class RelativeGradientFlow(
         self, flow: Flow, history: History, sample: _Sample, started: float, *, continued: bool
     ) -> None:
         self.flow_ = flow
-        self.n_layers_ = sum(stack.n_layers for stack in flow.dense_layers)
+        self.n_layers_ = sum(layer.depth for layer in flow.relative_layers)
         self.learning_rate_ = history.rate
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
         self.validation_scores_ = (

@@ -1,18 +1,20 @@
 """The mathematics of the flow, in PyTorch alone."""
 
-from skflow.flow.accumulator import Factors
 from skflow.flow.activations import Activation, LeakyTanh, SmoothLeakyReLU
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
-from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal, StudentT
+from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal
 from skflow.flow.bijection import Bijection
+from skflow.flow.block_diagonal import BlockDiagonal
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.export import LogDensity
 from skflow.flow.linear import LinearStack
 from skflow.flow.mixture import NormalMixture
 from skflow.flow.network import Flow
+from skflow.flow.relative import Factors, RelativeLayer
 from skflow.flow.splines import ElementwiseSpline
 from skflow.flow.standardize import Standardize
+from skflow.flow.student_t import StudentT
 
 __all__ = [
     "Activation",
@@ -20,6 +22,7 @@ __all__ = [
     "AffineCoupling",
     "BaseDistribution",
     "Bijection",
+    "BlockDiagonal",
     "Coupling",
     "DistributionLike",
     "ElementwiseSpline",
@@ -33,6 +36,7 @@ __all__ = [
     "Logistic",
     "Normal",
     "NormalMixture",
+    "RelativeLayer",
     "SmoothLeakyReLU",
     "SplineCoupling",
     "Standardize",

@@ -17,89 +17,22 @@ respect to the outputs to that with respect to the input, and the factors on the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from skflow.flow.products import addmm, matmul, mm, product, takes_onednn
+from skflow.flow.products import addmm, matmul, mm, takes_onednn
+from skflow.flow.relative import Factors
 
 if TYPE_CHECKING:
     from skflow.flow.activations import Activation
 
-__all__ = ["Factors", "Workspace", "fused_accumulator", "literal_accumulator"]
+__all__ = ["Workspace", "fused_accumulator", "literal_accumulator"]
 
 # How many entries of the activations' derivatives are made at a time: few enough for a
 # processor's cache, and of small layers many layers at once.
 _BLOCK_ENTRIES = 2**16
-
-
-class Factors(NamedTuple):
-    r"""The factors of the relative gradient of L dense layers.
-
-    With rows as samples and :math:`y = x W^\top + b`, the relative gradient of the negative
-    log-likelihood, :math:`\log|\det W|` included, is
-
-    .. math::
-        \Delta W = \delta^\top (y W) - m W, \qquad \Delta b = \delta^\top (y b + 1) - m b.
-
-    No inverse of a D×D matrix is in it. Equations (20), (32) and (33) of the
-    appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks. The mass `m` is how
-    often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
-
-    Where a batch has fewer rows than columns, the low rank is what makes this cheap. Else
-    :math:`S = \delta^\top y - m I`, of shape (D, D), is smaller than :math:`y W`, which is not
-    formed: :math:`\Delta W = S W`.
-
-    Parameters
-    ----------
-    delta : Tensor of shape (L, N, D)
-        Gradient of the loss, less its log-determinants, with respect to `y`.
-    y : Tensor of shape (L, N, D)
-        Pre-activations, bias included.
-    y_weight : Tensor of shape (L, N, D) or None, default=None
-        The product :math:`y W` of each layer; None where N is at least D and it is not needed.
-    mass : float, default=1.0
-        The mean weight of the rows.
-    weights : Tensor of shape (N,) or None, default=None
-        The weights of the rows, if they have any.
-    """
-
-    delta: Tensor
-    y: Tensor
-    y_weight: Tensor | None = None
-    mass: float = 1.0
-    weights: Tensor | None = None
-
-    def relative(self) -> Tensor:
-        r"""Return :math:`S = \delta^\top y - m I`, of shape (L, D, D). Cost: O(L·N·D²)."""
-        relative = product(self.delta.mT, self.y)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(self.mass)
-        return relative
-
-    def weight_gradient(self, weight: Tensor) -> Tensor:
-        r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²).
-
-        Parameters
-        ----------
-        weight : Tensor of shape (L, D, D)
-            The weights.
-        """
-        if self.y_weight is None:
-            return product(self.relative(), weight)
-        return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
-
-    def bias_gradient(self, bias: Tensor) -> Tensor:
-        r"""Return :math:`\Delta b`, of shape (L, D). Cost: O(L·N·D).
-
-        Parameters
-        ----------
-        bias : Tensor of shape (L, D) or None
-            The biases.
-        """
-        column = bias.unsqueeze(-1)
-        gradient = torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-self.mass)
-        return gradient.squeeze(-1)
 
 
 Pullback = Callable[[Tensor, Tensor, bool], tuple[Tensor | None, Factors]]

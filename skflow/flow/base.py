@@ -1,5 +1,7 @@
 """Base distributions: what the latents are made to follow."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,13 +13,7 @@ from torch import Tensor, nn
 from skflow.flow.parametrized import Parametrized
 from skflow.flow.weighted import mean
 
-__all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "StudentT"]
-
-# The degrees of freedom that Student's t starts from are the likeliest of these.
-_START_DF = (2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
-
-# One over the most that they exceed two by: the normal distribution, to the eye.
-_LEAST_INVERSE = 1e-4
+__all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "open_uniform"]
 
 
 class BaseDistribution(Parametrized, nn.Module, ABC):
@@ -131,6 +127,13 @@ class BaseDistribution(Parametrized, nn.Module, ABC):
             Latents: a row for each.
         """
 
+    def fixed(self) -> BaseDistribution:
+        """Return the same distribution without training, for exporters.
+
+        By default, it is this one.
+        """
+        return self
+
     def sharpness(self, z: Tensor, weights: Tensor | None = None) -> float:
         r"""Return the mean of :math:`(\partial \log p / \partial z_i)^2`, at least 1.
 
@@ -219,7 +222,7 @@ class HyperbolicSecant(BaseDistribution):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        u = _uniform(shape, generator, dtype)
+        u = open_uniform(shape, generator, dtype)
         return torch.log(torch.tan(u * (0.5 * math.pi))).mul(2 / math.pi)
 
 
@@ -257,134 +260,21 @@ class Logistic(BaseDistribution):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        return torch.logit(_uniform(shape, generator, dtype)).mul_(self._SCALE)
+        return torch.logit(open_uniform(shape, generator, dtype)).mul_(self._SCALE)
 
 
-class StudentT(BaseDistribution):
-    r"""Student's t of variance 1, whose degrees of freedom are learned for each component.
+def open_uniform(shape: tuple[int, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw from the open interval (0, 1).
 
-    .. math::
-        p(z) = \prod_i \frac{\Gamma(\frac{\nu_i + 1}2)}{\Gamma(\frac{\nu_i}2)
-            \sqrt{\pi (\nu_i - 2)}} \left(1 + \frac{z_i^2}{\nu_i - 2}\right)^{-(\nu_i + 1)/2}
-
-    Its tails fall off as a power, the one that suits the data. The variance is fixed, rather
-    than the scale, as it is for the other distributions: the degrees of freedom shape the
-    density and leave its width to the layers before. They exceed 2, towards which the
-    likelihood of latents falls without bound, and cannot settle there.
-
-    Attributes
+    Parameters
     ----------
-    df : Tensor of shape (D,)
-        The degrees of freedom :math:`\nu`, in (2, 10002). Before :meth:`initialize` they are 30.
-
-    Notes
-    -----
-    What is learned is :math:`\log(1/(\nu - 2))`, nearly, in which the shape changes evenly.
-    Samples are drawn by Bailey's polar method [1]_.
-
-    References
-    ----------
-    .. [1] R. W. Bailey, "Polar generation of random variates with the t-distribution",
-       Mathematics of Computation 62 (1994).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skflow.flow import StudentT
-    >>> base = StudentT()
-    >>> base.allocate(2)
-    >>> base.log_prob(torch.zeros(1, 2)).detach()
-    tensor([-1.7855])
+    shape : (int, int)
+        The numbers of rows and of columns.
+    generator : torch.Generator
+        Where the randomness comes from.
+    dtype : torch.dtype
+        The precision of the result.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_inverse: nn.Parameter | None
-        self.register_parameter("log_inverse", None)
-
-    @property
-    def df(self) -> Tensor:  # noqa: D102
-        return 2 + 1 / self._inverse().detach()
-
-    def allocate(self, n_features: int) -> None:  # noqa: D102
-        if self.log_inverse is None:
-            start = torch.full((n_features,), 1 / 28)
-            self.log_inverse = nn.Parameter((start - _LEAST_INVERSE).log())
-        elif len(self.log_inverse) != n_features:
-            raise ValueError(
-                f"This distribution has {len(self.log_inverse)} features, and {n_features} "
-                "are asked for: make a new one."
-            )
-
-    @torch.no_grad()
-    def initialize(
-        self, z: Tensor, generator: torch.Generator, weights: Tensor | None = None
-    ) -> None:
-        """Set each component's degrees of freedom to the likeliest of a few.
-
-        Parameters
-        ----------
-        z : Tensor of shape (N, D)
-            Latents: a row for each.
-        generator : torch.Generator
-            Not used.
-        weights : Tensor of shape (N,) or None, default=None
-            How many rows each row stands for; by default one.
-        """
-        inverses = [1 / (df - 2) for df in _START_DF]
-        candidates = [z.new_full((), inverse) for inverse in inverses]
-        scores = [mean(_t_log_prob(z, inv, _t_log_norm(inv)), weights) for inv in candidates]
-        likeliest = z.new_tensor(inverses)[torch.stack(scores).argmax(0)]
-        self._log_inverse().copy_((likeliest - _LEAST_INVERSE).log())
-
-    def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
-        return _t_log_prob(z, self._inverse(), self.log_norm()).sum(-1)
-
-    def log_norm(self) -> Tensor:
-        """Return the log-density of each component at zero, of shape (D,), float64, in nats."""
-        return _t_log_norm(self._inverse())
-
-    def sample(  # noqa: D102
-        self,
-        shape: tuple[int, int],
-        *,
-        generator: torch.Generator,
-        dtype: torch.dtype = torch.float64,
-    ) -> Tensor:
-        excess = self.df - 2
-        u, v = (_uniform(shape, generator, torch.float64) for _ in range(2))
-        radius = (excess * torch.expm1(u.log() * (-2 / (2 + excess)))).sqrt_()
-        return (radius * torch.cos(2 * math.pi * v)).to(dtype)
-
-    def _log_inverse(self) -> nn.Parameter:
-        if self.log_inverse is None:
-            raise RuntimeError("Tell the distribution its number of features first: allocate(D).")
-        return self.log_inverse
-
-    def _inverse(self) -> Tensor:
-        """Return 1 / (ν - 2) in float64: as ν grows, its terms of the density nearly cancel."""
-        return self._log_inverse().double().exp() + _LEAST_INVERSE
-
-
-def _t_log_norm(inverse: Tensor) -> Tensor:
-    """Return the log-density at zero, where ν = 2 + 1 / `inverse`."""
-    df = 2 + 1 / inverse.double()
-    return (
-        torch.lgamma(0.5 * (df + 1))
-        - torch.lgamma(0.5 * df)
-        + 0.5 * (inverse.double().log() - math.log(math.pi))
-    )
-
-
-def _t_log_prob(z: Tensor, inverse: Tensor, log_norm: Tensor) -> Tensor:
-    """Return the log-density of each component, where `log_norm` is that at zero."""
-    df = 2 + 1 / inverse.double()
-    tail = torch.log1p(z.square() * inverse.to(z.dtype)) * (-0.5 * (df + 1)).to(z.dtype)
-    return tail + log_norm.to(z.dtype)
-
-
-def _uniform(shape: tuple[int, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Draw from the open interval (0, 1)."""
     uniform = torch.rand(shape, generator=generator, dtype=dtype, device=generator.device)
     # Multiples of the machine's epsilon in [0, 1): half a step keeps them off both ends.
     half_step = 0.5 * torch.finfo(dtype).eps

@@ -6,9 +6,9 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from skflow.flow.base import StudentT
-from skflow.flow.linear import LinearStack
+from skflow.flow.base import BaseDistribution
 from skflow.flow.network import Flow
+from skflow.flow.relative import RelativeLayer
 
 __all__ = ["LogDensity"]
 
@@ -50,10 +50,8 @@ class LogDensity(nn.Module):
         self.flow = deepcopy(flow).requires_grad_(False)
         for parent in list(self.flow.modules()):
             for name, child in parent.named_children():
-                if isinstance(child, LinearStack):
-                    setattr(parent, name, _FixedStack(child))
-                elif isinstance(child, StudentT):
-                    setattr(parent, name, _FixedStudentT(child))
+                if isinstance(child, RelativeLayer | BaseDistribution):
+                    setattr(parent, name, child.fixed())
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,40 +68,3 @@ class LogDensity(nn.Module):
             In nats, in the units of `x`.
         """
         return self.flow.log_prob(x)
-
-
-class _FixedStack(LinearStack):
-    """Dense layers that do not change, so that their log-determinants are a buffer."""
-
-    fixed_log_abs_det: Tensor
-
-    def __init__(self, stack: LinearStack) -> None:
-        n_layers, n_features, _ = stack.weight.shape
-        super().__init__(
-            n_layers,
-            n_features,
-            activation=stack.activation,
-            bias=stack.bias is not None,
-            dtype=stack.weight.dtype,
-        )
-        known = stack.log_abs_det()  # carries out a gain as well
-        self.load_state_dict(stack.state_dict())
-        self.to(stack.weight.device).requires_grad_(False)
-        self.register_buffer("fixed_log_abs_det", known.detach().clone())
-
-    def log_abs_det(self) -> Tensor:
-        return self.fixed_log_abs_det
-
-
-class _FixedStudentT(StudentT):
-    """A Student's t that does not change, so that its gamma functions are in a buffer."""
-
-    fixed_log_norm: Tensor
-
-    def __init__(self, base: StudentT) -> None:
-        super().__init__()
-        self.log_inverse = base.log_inverse
-        self.register_buffer("fixed_log_norm", base.log_norm())
-
-    def log_norm(self) -> Tensor:
-        return self.fixed_log_norm

@@ -4,59 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from skflow.flow.accumulator import Factors, Workspace, fused_accumulator
+from skflow.flow.accumulator import Workspace, fused_accumulator
 from skflow.flow.activations import Activation
-from skflow.flow.bijection import Bijection, Pullback
+from skflow.flow.bijection import Pullback
+from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
-from skflow.flow.products import add_product_, affine, product
+from skflow.flow.products import add_product_, affine
+from skflow.flow.relative import RelativeLayer, is_unchanged
+from skflow.flow.solvers import Solver, log_abs_dets, solver
 from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
 
-__all__ = ["LinearStack", "unchanged"]
-
-# Up to so many columns, the determinants of all layers are computed in one call.
-_MOST_BATCHED_COLUMNS = 128
-
-# Beyond so many columns, the log-determinants at the start are what they are by construction...
-_MOST_COMPUTED_COLUMNS = 2048
-
-# ...and beyond so many, those at the end are the tracked ones.
-_MOST_CHECKED_COLUMNS = 8192
-
-# Up to so many columns, the inverse of a layer is a matrix and no factorisation.
-_MOST_INVERTED_COLUMNS = 2048
-
-# The entries that are computed at a time: of an inverse, of a fingerprint, and of the traces of
-# an update.
-_BLOCK_ENTRIES = 2**18
+__all__ = ["LinearStack"]
 
 # Weights that are small by more than this factor are multiplied by it.
 _MOST_GAIN = 1024.0
 
 
-Solver = Callable[[Tensor], Tensor]
-Stamp = tuple[int, int]
-
-
-class _Tracked(NamedTuple):
-    r"""What is known of the weights without factorising them, as long as they have this stamp."""
-
-    stamp: Stamp
-    log_abs_det: Tensor
-    r""":math:`\log|\det W|` of each layer without the gain, of shape (L,), float64."""
-    diagonal: Tensor | None = None
-    """What the weights' diagonals would be in float64, of shape (L, D)."""
-
-
-class LinearStack(Bijection):
+class LinearStack(RelativeLayer):
     r"""Dense layers :math:`y = x W^\top + b` with an activation between them.
 
     The stack ends with a dense layer: `n_layers` of them, and `n_layers` − 1 activations. Its
@@ -112,11 +82,7 @@ class LinearStack(Bijection):
     True
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-    _tracked: _Tracked | None
     _solvers: tuple[tuple[Stamp, torch.dtype], list[Solver]] | None
-    _seen: tuple[Stamp, Tensor] | None
 
     def __init__(
         self,
@@ -137,13 +103,17 @@ class LinearStack(Bijection):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(n_layers, n_features, dtype=dtype)) if bias else None
         self.gain = 1.0
-        self.factors: Factors | None = None
+        self.determinants = Determinants()
         self._workspace: Workspace | None = None
-        self._drop_caches()
+        self._solvers = None
 
     @property
     def n_layers(self) -> int:
         """The number of dense layers."""
+        return len(self.weight)
+
+    @property
+    def depth(self) -> int:  # noqa: D102
         return len(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -257,91 +227,52 @@ class LinearStack(Bijection):
         rate : float
             The learning rate :math:`\eta`.
         """
-        if self.factors is None:
-            raise RuntimeError("A step needs the flow's relative_gradient first.")
-        delta, y, y_weight, mass, _ = self.factors
+        factors = self.known_factors()
+        delta, y, y_weight, mass, _ = factors
         weight, bias = self.weight, self.bias
         if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
         if y_weight is None:
-            self.add_relative_(self.factors.relative(), delta.sum(1), alpha=-rate)
+            self.add_relative_(factors.relative(), delta.sum(1), alpha=-rate)
             return
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
-        tracked = self._known()
+        known = self.determinants.entry(weight)
         if bias is not None:
             # As rows: a product with a column is slow.
             row = bias.unsqueeze(1)
             row.baddbmm_(torch.bmm(row, y.mT).add_(1), delta, beta=beta, alpha=-rate)
         add_product_(weight, delta.mT, y_weight, alpha=alpha)
-        if tracked is not None:
-            self._track(tracked, alpha, delta, y, y_weight)
+        if known is not None:
+            self.determinants.update(weight, known, alpha, (delta, y, y_weight))
         self.gain *= beta
         if self.gain > _MOST_GAIN:
             self.settle()
-
-    def add_relative_(self, relative: Tensor, delta_sum: Tensor, *, alpha: float) -> None:
-        r"""Add :math:`\alpha S W` to the weights and :math:`\alpha (S b + s)` to the biases.
-
-        Parameters
-        ----------
-        relative : Tensor of shape (L, D, D)
-            The matrix `S` of each layer.
-        delta_sum : Tensor of shape (L, D)
-            The vector `s` of each layer.
-        alpha : float
-            The factor.
-        """
-        if self.bias is not None:
-            # As rows: a product with a column is slow.
-            by_bias = torch.bmm(self.bias.unsqueeze(1), relative.mT).squeeze(1)
-            self.bias.add_(by_bias.add_(delta_sum), alpha=alpha)
-        self.weight.add_(product(relative, self.weight), alpha=alpha)
-
-    def _track(
-        self, tracked: _Tracked, alpha: float, delta: Tensor, y: Tensor, y_weight: Tensor
-    ) -> None:
-        r"""Bring what was known up to date, after :math:`\alpha\, \delta^\top (y W)` was added."""
-        rounded, diagonal = self._diagonal(), tracked.diagonal
-        is_exact = diagonal is not None
-        if diagonal is None:
-            # It has changed already, by less than it is rounded to now.
-            diagonal = rounded.to(torch.float64, copy=True)
-        update = torch.bmm(y, delta.mT).double()
-        # A biased rounding of the trace would add up over the steps.
-        trace = update.diagonal(dim1=-2, dim2=-1)
-        for y_part, delta_part, y_weight_part, trace_part, diagonal_part in _in_blocks(
-            y, delta, y_weight, trace, diagonal
-        ):
-            torch.sum(y_part * delta_part, -1, dtype=torch.float64, out=trace_part)
-            if is_exact:
-                change = torch.linalg.vecdot(delta_part, y_weight_part, dim=1)
-                diagonal_part.add_(change, alpha=alpha)
-        if is_exact:
-            rounded.copy_(diagonal)
-        update.mul_(alpha)
-        trace.add_(1)
-        self._keep(tracked.log_abs_det + _log_abs_dets(update), diagonal)
 
     @torch.no_grad()
     def settle(self) -> None:
         """Multiply the weights by :attr:`gain`, and set that to 1."""
         if self.gain == 1:
             return
-        tracked = self._known()
+        weight = self.weight
+        known = self.determinants.entry(weight)
         # As the float type rounds it, so that the log-determinant is that of the weights.
         gain = self._rounded(self.gain)
-        self.weight.mul_(gain)
+        weight.mul_(gain)
         self.gain = 1.0
         if self.factors is not None and self.factors.y_weight is not None:
             self.factors.y_weight.mul_(gain)  # for a step that is still to be taken
-        if tracked is not None:
-            log_abs_det = tracked.log_abs_det + self.weight.shape[-1] * math.log(gain)
-            if tracked.diagonal is not None:
-                self._diagonal().copy_(tracked.diagonal.mul_(gain))
-            self._keep(log_abs_det, tracked.diagonal)
+        if known is not None:
+            self.determinants.scale(weight, known, gain)
 
+    @torch.no_grad()
+    def recheck(self) -> None:
+        """Forget what is kept of weights that were changed unseen."""
+        if not is_unchanged(self) and self.determinants.recheck(self.weight):
+            self._solvers = None
+
+    @torch.no_grad()
     def end_training(self) -> float | None:
         r"""Give back what only steps of training need, and correct the log-determinants.
 
@@ -350,18 +281,12 @@ class LinearStack(Bijection):
         drift : float or None
             By how many nats the sum of the tracked :math:`\log|\det W|` was above the exact one.
             None where that is not known: nothing was tracked, or the layers have more than
-            8,192 columns, where room and time for an exact determinant would exceed those of
-            the fit.
+            8,192 columns.
         """
         self.factors = self._workspace = None
         self.settle()
-        self._verify()
-        tracked = self._known()
-        if tracked is None or self.weight.shape[-1] > _MOST_CHECKED_COLUMNS:
-            return None
-        self._tracked = None
-        with torch.no_grad():
-            return float((tracked.log_abs_det - self.log_abs_det()).sum())
+        self.recheck()
+        return self.determinants.drift(self.weight)
 
     @torch.no_grad()
     def initialize(
@@ -387,7 +312,7 @@ class LinearStack(Bijection):
         self.gain = 1.0  # of weights that are no more
         d = x.shape[1]
         x = x.to(self.weight.dtype)
-        log_abs_dets = []
+        log_dets = []
         for k in range(self.n_layers):
             if k > 0 and self.activation is not None:
                 x = self.activation(x)
@@ -404,20 +329,20 @@ class LinearStack(Bijection):
                 log_det = log_det - 0.5 * d * math.log(self.n_layers)
             self.weight[k] = weight
             del weight
-            log_abs_dets.append(log_det)
+            log_dets.append(log_det)
             if self.bias is not None:
                 self.bias[k] = -(centre @ self.weight[k].T)
             x = self._apply_layer(k, x)
-        if d > _MOST_COMPUTED_COLUMNS:
-            self._keep(torch.stack(log_abs_dets))
-            self._verify()
+        if d > self.determinants.most_computed:
+            self.determinants.keep(self.weight, torch.stack(log_dets))
+            self.recheck()
 
     @property
     def log_abs_det_is_known(self) -> bool:
         """Whether :meth:`log_abs_det` has nothing to compute."""
         self.settle()
-        self._verify()
-        return self._known() is not None
+        self.recheck()
+        return self.determinants.known(self.weight) is not None
 
     def log_abs_det(self) -> Tensor:
         r"""Return :math:`\log|\det W|` of each layer in nats, shape (L,), float64.
@@ -427,33 +352,25 @@ class LinearStack(Bijection):
         Inside another bijection, in a step of training, it is 0: the relative gradient does
         without. Cost: O(L·D³), and room for one layer; O(L·D²) where it is known.
         """
-        if self._takes_part:
+        if self.takes_part:
             return torch.zeros(self.n_layers, dtype=torch.float64, device=self.weight.device)
         self.settle()
         if is_traced(self.weight):
-            return _log_abs_dets(self.weight.double())
-        self._verify()
-        known = self._known()
-        is_differentiated = torch.is_grad_enabled() and self.weight.requires_grad
-        if known is not None and not is_differentiated:
-            return known.log_abs_det
-        if is_differentiated or self.weight.shape[-1] <= _MOST_BATCHED_COLUMNS:
-            exact = _log_abs_dets(self.weight.double())
-        else:
-            exact = torch.stack([_log_abs_det_in_place(weight) for weight in self.weight])
-        if known is None:
-            kept = exact.detach()
-            self._keep(kept)
-            return exact if is_differentiated else kept
-        change = torch.where(exact.isfinite(), exact - exact.detach(), 0)
-        return known.log_abs_det + change
+            return log_abs_dets(self.weight.double())
+        self.recheck()
+        differentiated = torch.is_grad_enabled() and self.weight.requires_grad
+        return self.determinants.computed(self.weight, differentiated=differentiated)
+
+    def fixed(self) -> LinearStack:
+        """Return a copy whose log-determinants are a buffer, for exporters."""
+        return _FixedStack(self)
 
     def get_extra_state(self) -> Tensor:
         r"""Return the known :math:`\log|\det W|` for a state dict, or an empty tensor."""
         self.settle()
-        self._verify()
-        known = self._known()
-        return torch.empty(0) if known is None else known.log_abs_det.clone()
+        self.recheck()
+        known = self.determinants.known(self.weight)
+        return torch.empty(0) if known is None else known.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to.
@@ -464,10 +381,11 @@ class LinearStack(Bijection):
             What :meth:`get_extra_state` returned.
         """
         self.gain = 1.0
-        self._drop_caches()
+        self.determinants.forget()
+        self._solvers = None
         if len(state):
-            self._keep(state)
-            self._verify()
+            self.determinants.keep(self.weight, state)
+            self.recheck()
 
     def extra_repr(self) -> str:  # noqa: D102
         return (
@@ -486,53 +404,21 @@ class LinearStack(Bijection):
 
     def _known_solvers(self, dtype: torch.dtype) -> list[Solver]:
         self.settle()
-        self._verify()
+        self.recheck()
         # Read once: another thread may put those of another type there.
-        known, key = self._solvers, (self._stamp(), dtype)
+        known, key = self._solvers, (stamp(self.weight), dtype)
         if known is None or known[0] != key:
-            known = key, [_solver(weight.detach(), dtype) for weight in self.weight]
+            known = key, [solver(weight.detach(), dtype) for weight in self.weight]
             self._solvers = known
         return known[1]
-
-    def _known(self) -> _Tracked | None:
-        tracked = self._tracked  # read once: another thread may drop it
-        return None if tracked is None or tracked.stamp != self._stamp() else tracked
-
-    @torch.no_grad()
-    def _verify(self) -> None:
-        """Forget what is known of the weights if they changed and have the same stamp."""
-        if self in _UNCHANGED.get():
-            return
-        seen, now = self._seen, (self._stamp(), _fingerprint(self.weight))
-        if seen is None or seen[0] != now[0]:
-            self._seen = now
-        elif not torch.equal(seen[1], now[1]):
-            self._drop_caches()
-            self._seen = now
-
-    def _keep(self, log_abs_det: Tensor, diagonal: Tensor | None = None) -> None:
-        self._tracked = _Tracked(self._stamp(), log_abs_det, diagonal)
-
-    def _diagonal(self) -> Tensor:
-        return self.weight.diagonal(dim1=-2, dim2=-1)
 
     def _rounded(self, value: float) -> float:
         return ctypes.c_float(value).value if self.weight.dtype == torch.float32 else value
 
-    def _stamp(self) -> Stamp:
-        # Changes with every change of the weights that PyTorch counts, in place or by a move.
-        weight = self.weight  # which a module takes its time to find
-        return weight.data_ptr(), weight._version
-
-    def _drop_caches(self) -> None:
-        self._tracked = None
-        self._solvers = None
-        self._seen = None
-
     def __getstate__(self) -> dict[str, Any]:
-        # A stamp means nothing in another process, and factors belong to a step.
+        # What belongs to a step, or to the memory of this process.
         kept = self.get_extra_state()
-        dropped = dict.fromkeys(("_tracked", "_solvers", "_seen", "factors", "_workspace"))
+        dropped = dict.fromkeys(("_solvers", "factors", "_workspace"))
         return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -541,100 +427,24 @@ class LinearStack(Bijection):
         self.set_extra_state(kept)
 
 
-# Whose weights are taken not to change, in the calls that a thread is making.
-_UNCHANGED: ContextVar[frozenset[LinearStack]] = ContextVar("_UNCHANGED", default=frozenset())
+class _FixedStack(LinearStack):
+    """Dense layers that do not change, so that their log-determinants are a buffer."""
 
+    fixed_log_abs_det: Tensor
 
-@contextmanager
-def unchanged(stacks: Iterable[LinearStack]) -> Iterator[None]:
-    """Compare the fingerprints of weights once, and not at each use within.
+    def __init__(self, stack: LinearStack) -> None:
+        n_layers, n_features, _ = stack.weight.shape
+        super().__init__(
+            n_layers,
+            n_features,
+            activation=stack.activation,
+            bias=stack.bias is not None,
+            dtype=stack.weight.dtype,
+        )
+        known = stack.log_abs_det()  # carries out a gain as well
+        self.load_state_dict(stack.state_dict())
+        self.to(stack.weight.device).requires_grad_(False)
+        self.register_buffer("fixed_log_abs_det", known.detach().clone())
 
-    Parameters
-    ----------
-    stacks : iterable of LinearStack
-        Whose weights do not change within, but for what PyTorch counts.
-    """
-    stacks = frozenset(stacks)
-    for stack in stacks:
-        stack.settle()
-        stack._verify()
-    token = _UNCHANGED.set(_UNCHANGED.get() | stacks)
-    try:
-        yield
-    finally:
-        _UNCHANGED.reset(token)
-
-
-def _fingerprint(weight: Tensor) -> Tensor:
-    """Return a number for each row of the weights, of shape (L·D,), by which changes are told.
-
-    Sums of products and no product of matrices: neither the number of threads nor the precision
-    that products are set to may change them.
-    """
-    d = weight.shape[-1]
-    # All different, none small, and no progression.
-    probe = torch.linspace(1, 2, d, dtype=weight.dtype, device=weight.device).sqrt_()
-    rows = weight.reshape(-1, d).split(max(1, _BLOCK_ENTRIES // d))
-    return torch.cat([(part * probe).sum(-1) for part in rows])
-
-
-def _in_blocks(
-    y: Tensor, delta: Tensor, y_weight: Tensor, trace: Tensor, diagonal: Tensor
-) -> Iterator[tuple[Tensor, ...]]:
-    """Yield them; if they are large, some layers of them at a time, or some rows of a layer."""
-    if y.numel() <= _BLOCK_ENTRIES:
-        yield y, delta, y_weight, trace, diagonal
-        return
-    n_layers = max(1, _BLOCK_ENTRIES // y[0].numel())
-    n_rows = max(1, _BLOCK_ENTRIES // y.shape[-1])
-    layers = (tensor.split(n_layers) for tensor in (y, delta, y_weight, trace, diagonal))
-    for *with_rows, diagonal_part in zip(*layers, strict=True):
-        for parts in zip(*(tensor.split(n_rows, dim=1) for tensor in with_rows), strict=True):
-            yield *parts, diagonal_part
-
-
-def _log_abs_dets(matrices: Tensor) -> Tensor:
-    r"""Return :math:`\log|\det|` of matrices, of shape (L, n, n), one by one where that is needed.
-
-    PyTorch's LU factorisations of batches of larger matrices hang or fail on CPUs with more than
-    one thread (pytorch/pytorch#141358).
-    """
-    if matrices.shape[-1] <= _MOST_BATCHED_COLUMNS or matrices.device.type != "cpu":
-        lu = torch.linalg.lu_factor_ex(matrices)[0]  # a tenth of the operations of slogdet
-        return lu.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-    return torch.stack([torch.linalg.slogdet(matrix).logabsdet for matrix in matrices])
-
-
-def _log_abs_det_in_place(weight: Tensor) -> Tensor:
-    """Return that of one layer, of shape (D, D), in float64 and in room for one copy."""
-    if weight.device.type != "cpu":
-        return torch.linalg.slogdet(weight.double()).logabsdet
-    lu, _ = _lu_factor(weight.detach(), torch.float64)
-    return lu.diagonal().abs().log().sum()
-
-
-def _solver(weight: Tensor, dtype: torch.dtype) -> Solver:
-    r"""Return what takes `y` to the `x` with :math:`x W^\top = y`, both of type `dtype`.
-
-    A product with an inverse is several times faster than a solution with triangular factors,
-    and no less accurate where the inverse has been computed in a higher precision.
-    """
-    d = len(weight)
-    if dtype.itemsize >= 8 or d > _MOST_INVERTED_COLUMNS:
-        lu, pivots = _lu_factor(weight.mT, dtype)
-        return lambda y: torch.linalg.lu_solve(lu, pivots, y, left=False)
-    lu, pivots = _lu_factor(weight.mT, torch.float64)
-    inverse = torch.eye(d, dtype=dtype, device=weight.device)
-    for rows in inverse.split(max(1, _BLOCK_ENTRIES // d)):
-        rows.copy_(torch.linalg.lu_solve(lu, pivots, rows.double(), left=False))
-    return lambda y: product(y, inverse)
-
-
-def _lu_factor(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    # In the column-major copy that LAPACK wants, and in place: there is no other.
-    lu = torch.empty_like(matrix.mT, dtype=dtype, memory_format=torch.contiguous_format).mT
-    lu.copy_(matrix)
-    pivots = torch.empty(len(matrix), dtype=torch.int32, device=matrix.device)
-    info = torch.empty((), dtype=torch.int32, device=matrix.device)
-    torch.linalg.lu_factor_ex(lu, out=(lu, pivots, info))
-    return lu, pivots
+    def log_abs_det(self) -> Tensor:
+        return self.fixed_log_abs_det

@@ -15,8 +15,8 @@ from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, Normal
 from skflow.flow.bijection import Bijection, check_rows
 from skflow.flow.distribution import FlowDistribution, as_distribution
-from skflow.flow.linear import LinearStack, unchanged
 from skflow.flow.pickling import StablePickle
+from skflow.flow.relative import RelativeLayer, unchanged
 from skflow.flow.tracing import is_traced
 
 __all__ = ["Flow"]
@@ -85,9 +85,12 @@ class Flow(StablePickle, nn.Module):
         return tuple(cast(Bijection, bijection) for bijection in self._bijections)
 
     @property
-    def dense_layers(self) -> tuple[LinearStack, ...]:
-        """The dense layers, at the top and inside other bijections, from data to latents."""
-        return tuple(m for m in self._bijections.modules() if isinstance(m, LinearStack))
+    def relative_layers(self) -> tuple[RelativeLayer, ...]:
+        """The layers that train by the relative gradient, from data to latents.
+
+        They stand at the top and inside other bijections.
+        """
+        return tuple(m for m in self._bijections.modules() if isinstance(m, RelativeLayer))
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -107,7 +110,7 @@ class Flow(StablePickle, nn.Module):
         tensor([-1.8379, -1.8379])
         tensor([-1.8379, -1.8379])
         """
-        with unchanged(self.dense_layers):
+        with unchanged(self.relative_layers):
             yield
 
     def _check(self, x: Tensor) -> None:
@@ -195,9 +198,9 @@ class Flow(StablePickle, nn.Module):
             If a dense layer is applied twice, or not to each row.
         """
         self._check(x)
-        dense_layers = self.dense_layers
-        for stack in dense_layers:
-            stack.factors = None
+        layers = self.relative_layers
+        for layer in layers:
+            layer.factors = None
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
             x, log_det, pullback = bijection.forward_and_pullback(x, input_gradient=k > 0)
@@ -212,20 +215,20 @@ class Flow(StablePickle, nn.Module):
             assert gradient is not None
             gradient = pullback(gradient, share)
         mass = 1.0 if weights is None else float(weights.mean())
-        for stack in dense_layers:
-            if stack.factors is None:
+        for layer in layers:
+            if layer.factors is None:
                 continue
-            if stack.factors.y.shape[1] != len(x):
+            if layer.factors.y.shape[1] != len(x):
                 raise RuntimeError(
-                    f"{stack} was applied to {stack.factors.y.shape[1]} rows of {len(x)}. A dense "
+                    f"{layer} was applied to {layer.factors.y.shape[1]} rows of {len(x)}. A dense "
                     "layer inside another bijection must be applied to each row once."
                 )
-            stack.factors = stack.factors._replace(mass=mass, weights=weights)
+            layer.factors = layer.factors._replace(mass=mass, weights=weights)
         return torch.dot(sum(log_dets, log_prob), share)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""
-        terms = [stack.log_abs_det().sum() for stack in self.dense_layers]
+        terms = [layer.log_abs_det().sum() for layer in self.relative_layers]
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -362,7 +365,7 @@ class Flow(StablePickle, nn.Module):
 
 def _in_blocks(bijection: Bijection, x: Tensor) -> Tensor:
     """Map a sample in little room, where more is taken than for the result."""
-    if isinstance(bijection, LinearStack):
+    if isinstance(bijection, RelativeLayer):
         return bijection(x)
     blocks = x.split(max(1, _BLOCK_ENTRIES // x.shape[1]))
     return torch.cat([bijection(block) for block in blocks])

@@ -48,8 +48,8 @@ class Average:
             The share of a step that was taken.
         """
         weight = min(1.0, share * max(10 / (10 + self.n_steps), _LEAST_WEIGHT))
-        for stack in self.trained.dense_layers:
-            stack.settle()
+        for layer in self.trained.relative_layers:
+            layer.settle()
         for mean, value in self.pairs:
             mean.lerp_(value, weight)
         self.n_steps += share

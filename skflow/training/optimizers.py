@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skflow.flow.accumulator import Factors
 from skflow.flow.bijection import Bijection
 from skflow.flow.couplings import Conditioner
-from skflow.flow.linear import LinearStack
 from skflow.flow.network import Flow
 from skflow.flow.products import product
+from skflow.flow.relative import Factors, RelativeLayer
 from skflow.training.adam import AdamW
 
 __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
@@ -42,8 +41,8 @@ class Optimizer(ABC):
     """
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
-        self.stacks = flow.dense_layers
-        dense = {id(p) for stack in self.stacks for p in stack.parameters()}
+        self.layers = flow.relative_layers
+        dense = {id(p) for p in _relative_parameters(flow)}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
         self._adam = _adam(self.others, _conditioner_weights(flow), weight_decay)
 
@@ -117,8 +116,8 @@ class Optimizer(ABC):
         operations tell before anything is changed.
         """
         size = 0.0
-        for stack in self.stacks:
-            delta, y, y_weight, *_ = _factors(stack)
+        for layer in self.layers:
+            delta, y, y_weight, *_ = layer.known_factors()
             delta_norms, other_norms = (
                 torch.linalg.vector_norm(factor, dim=(1, 2))
                 for factor in (delta, y if y_weight is None else y_weight)
@@ -142,18 +141,18 @@ class RelativeSGD(Optimizer):
 
     with `m` the mean weight of the rows. No state is kept. Where a batch has fewer rows than
     columns, no D×D gradient is formed either: the memory is that of the parameters, and
-    :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`LinearStack.relative_step`.
+    :math:`\log|\det W|` is tracked. Cost of a step: that of :meth:`RelativeLayer.relative_step`.
     """
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # The squared norm of a batch of white rows, over their number, is 1 + D/N and a little
         # more: the rate at which a step turns the weights over falls with that.
-        most = max((stack.weight.shape[-1] for stack in self.stacks), default=1)
+        most = max((layer.weight.shape[-1] for layer in self.layers), default=1)
         return min(0.02, 0.2 * n_rows / most) / sharpness
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
-        for stack in self.stacks:
-            stack.relative_step(rate)
+        for layer in self.layers:
+            layer.relative_step(rate)
 
 
 class NormalizedRelativeSGD(Optimizer):
@@ -192,17 +191,19 @@ class NormalizedRelativeSGD(Optimizer):
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
         inner = [m for b in flow.bijections for m in b.modules() if isinstance(m, Bijection)]
-        self._means = [_RunningMean(stack) for stack in self.stacks]
+        self._means = [_RunningMean(layer) for layer in self.layers]
         self._followed = {
-            s for s in self.stacks if s.n_layers == 1 and inner[-1] not in {s, s.activation}
+            layer
+            for layer in self.layers
+            if layer.depth == 1 and inner[-1] not in set(layer.modules())
         }
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
         # A mean over batches is less noise and more signal than a single one, and as its
         # changes point the same way for longer, half the rate suits it.
-        n_layers = max(1, sum(stack.n_layers for stack in self.stacks))
-        averaged = all(stack.weight.shape[-1] <= n_rows for stack in self.stacks)
+        n_layers = max(1, sum(layer.depth for layer in self.layers))
+        averaged = all(layer.weight.shape[-1] <= n_rows for layer in self.layers)
         return (0.2 if averaged else 0.4) / math.sqrt(n_layers) / sharpness
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
@@ -215,34 +216,34 @@ class NormalizedRelativeSGD(Optimizer):
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
         norms = []
-        for stack, mean in zip(self.stacks, self._means, strict=True):
-            factors = _factors(stack)
+        for layer, mean in zip(self.layers, self._means, strict=True):
+            factors = layer.known_factors()
             if factors.y_weight is None:
-                mean.update(factors, whitening if stack in self._followed else 0.0)
+                mean.update(factors, whitening if layer in self._followed else 0.0)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
         if not norms:
             return
         rate /= max(1.0, float(torch.cat(norms).max()))
-        for stack, mean in zip(self.stacks, self._means, strict=True):
-            if _factors(stack).y_weight is None:
+        for layer, mean in zip(self.layers, self._means, strict=True):
+            if layer.known_factors().y_weight is None:
                 mean.step(rate)
             else:
-                stack.relative_step(rate)
+                layer.relative_step(rate)
 
 
 class _RunningMean:
-    r"""The relative gradients of a stack, averaged over batches with weights that fall off.
+    r"""The relative gradients of a layer, averaged over batches with weights that fall off.
 
     Parameters
     ----------
-    stack : LinearStack
-        The dense layers.
+    layer : RelativeLayer
+        The layer.
     """
 
-    def __init__(self, stack: LinearStack) -> None:
-        self.stack = stack
+    def __init__(self, layer: RelativeLayer) -> None:
+        self.layer = layer
         self.n_batches = 0
         self.weight_sum: Tensor | None = None
         self.bias_sum: Tensor | None = None
@@ -270,7 +271,7 @@ class _RunningMean:
         """Go on from a copy of what :meth:`state` returned."""
         self.n_batches = n_batches
         self.weight_sum, self.bias_sum = (
-            None if sums is None else sums.to(self.stack.weight, copy=True)
+            None if sums is None else sums.to(self.layer.weight, copy=True)
             for sums in (weight_sum, bias_sum)
         )
 
@@ -285,7 +286,7 @@ class _RunningMean:
         assert self.weight_sum is not None
         assert self.bias_sum is not None
         alpha = -rate / (1 - _DECAY**self.n_batches)
-        self.stack.add_relative_(self.weight_sum, self.bias_sum, alpha=alpha)
+        self.layer.add_relative_(self.weight_sum, self.bias_sum, alpha=alpha)
 
 
 class Adam(Optimizer):
@@ -303,8 +304,7 @@ class Adam(Optimizer):
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
-        dense = [p for stack in self.stacks for p in stack.parameters()]
-        self._dense_adam = _adam(dense, [], 0.0)
+        self._dense_adam = _adam(_relative_parameters(flow), [], 0.0)
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         return 0.001  # whose steps do not grow with the gradient
@@ -317,13 +317,14 @@ class Adam(Optimizer):
         self._dense_adam.load_state_dict(state["dense"])
 
     def _apply(self, rate: float, size: float, whitening: float) -> None:
-        for stack in self.stacks:
-            stack.settle()
-            factors = _factors(stack)
-            stack.weight.grad = factors.weight_gradient(stack.weight)
-            if stack.bias is not None:
-                stack.bias.grad = factors.bias_gradient(stack.bias)
+        for layer in self.layers:
+            layer.set_gradients()
         self._dense_adam.step(rate)
+
+
+def _relative_parameters(flow: Flow) -> list[nn.Parameter]:
+    found = ((layer.weight, layer.bias) for layer in flow.relative_layers)
+    return [parameter for pair in found for parameter in pair if parameter is not None]
 
 
 def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
@@ -366,13 +367,3 @@ def schatten_norms(factors: Factors) -> Tensor:
 def _schatten_norms(matrices: Tensor) -> Tensor:
     square = product(matrices, matrices.mT)
     return torch.linalg.vector_norm(square, dim=(1, 2), dtype=torch.float64).sqrt_()
-
-
-def _factors(stack: LinearStack) -> Factors:
-    if stack.factors is None:
-        raise RuntimeError(
-            "A step needs the flow's relative_gradient first, and that must pass forwards through "
-            f"each dense layer once: {stack} was not reached. Take layers that are not applied "
-            "out of the flow."
-        )
-    return stack.factors

@@ -149,8 +149,8 @@ def end_training(flow: Flow) -> float | None:
     Returns
     -------
     drift : float or None
-        The sum of what :meth:`LinearStack.end_training` returns, None if nothing is known.
+        The sum of what :meth:`RelativeLayer.end_training` returns, None if nothing is known.
     """
-    drifts = [stack.end_training() for stack in flow.dense_layers]
+    drifts = [layer.end_training() for layer in flow.relative_layers]
     known = [drift for drift in drifts if drift is not None]
     return sum(known) if known else None

@@ -8,6 +8,7 @@ import torch
 
 from skflow.flow import (
     AffineCoupling,
+    BlockDiagonal,
     ElementwiseSpline,
     LeakyTanh,
     LinearStack,
@@ -61,6 +62,7 @@ FACTORIES = {
     "spline_coupling": learned(SplineCoupling, n_hidden=8),
     "spline_coupling_double": learned(SplineCoupling, n_hidden=8, n_bins=4, dtype=torch.float64),
     "linear": linear_stack(1),
+    "block_diagonal": learned(BlockDiagonal, n_groups=2),
     "linear_without_bias": linear_stack(2, bias=False, dtype=torch.float64),
     "linear_stack": linear_stack(3, activation=SmoothLeakyReLU()),
     "linear_stack_tanh": linear_stack(3, activation=LeakyTanh(), init="orthogonal"),

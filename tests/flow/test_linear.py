@@ -8,7 +8,9 @@ import torch
 
 from skflow import RelativeGradientFlow
 from skflow.flow import Flow, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU, linear
+from skflow.flow.determinants import Determinants
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
+from skflow.flow.solvers import solver
 
 
 def test_log_abs_det_is_kept_until_the_weights_change(make_stack, monkeypatch):
@@ -192,17 +194,17 @@ READERS = {
 def test_every_reader_after_steps_sees_the_settled_weights(read, with_gradients, generator):
     x = torch.randn(3, 8, generator=generator, dtype=torch.float64)
     flow, settled = after_steps(), after_steps()
-    settled.dense_layers[0].settle()
+    settled.relative_layers[0].settle()
     # An oracle without anything kept, and therefore without a gain.
     plain = after_steps()
     oracle = LinearStack(2, 8, activation=LeakyTanh(), dtype=torch.float64)
     with torch.no_grad():
-        oracle.weight.copy_(plain.dense_layers[0].weight * plain.dense_layers[0].gain)
-        oracle.bias.copy_(plain.dense_layers[0].bias)
+        oracle.weight.copy_(plain.relative_layers[0].weight * plain.relative_layers[0].gain)
+        oracle.bias.copy_(plain.relative_layers[0].bias)
     with torch.set_grad_enabled(with_gradients):
-        found = read(flow, flow.dense_layers[0], x)
-        assert flow.dense_layers[0].gain == 1
-        expected = read(settled, settled.dense_layers[0], x)
+        found = read(flow, flow.relative_layers[0], x)
+        assert flow.relative_layers[0].gain == 1
+        expected = read(settled, settled.relative_layers[0], x)
         exact = read(Flow([oracle], Normal(), n_features=8), oracle, x)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     torch.testing.assert_close(found, exact)
@@ -244,7 +246,7 @@ def test_a_step_after_a_reader_is_the_step_without_one(generator):
     weights = []
     for reads in (False, True):
         flow = after_steps()
-        (stack,) = flow.dense_layers
+        (stack,) = flow.relative_layers
         flow.relative_gradient(x)
         if reads:
             flow.log_prob(x)
@@ -258,7 +260,7 @@ def test_a_step_after_a_reader_is_the_step_without_one(generator):
 def test_a_new_start_has_no_gain_of_the_old_weights(generator):
     x = torch.randn(50, 8, generator=generator, dtype=torch.float64)
     started, fresh = after_steps(), after_steps()
-    fresh.dense_layers[0].settle()
+    fresh.relative_layers[0].settle()
     for flow in (started, fresh):
         flow.initialize(x, torch.Generator().manual_seed(0))
     assert torch.equal(started.log_prob(x), fresh.log_prob(x))
@@ -442,18 +444,15 @@ def test_a_step_that_rounding_would_lose_is_not_taken(generator):
 
 
 @pytest.mark.parametrize("most_inverted", [0, 2048])
-def test_the_inverse_of_an_ill_conditioned_layer_in_float32(generator, monkeypatch, most_inverted):
-    monkeypatch.setattr(linear, "_MOST_INVERTED_COLUMNS", most_inverted)
-    monkeypatch.setattr(linear, "_BLOCK_ENTRIES", 70)  # more than one block
-    stack = LinearStack(1, 20)
-    with torch.no_grad():
-        u, v = (random_orthogonal(20, generator) for _ in range(2))
-        stack.weight[0] = u @ torch.logspace(-1, 2, 20).double().diag() @ v
+def test_the_inverse_of_an_ill_conditioned_layer_in_float32(generator, most_inverted):
+    u, v = (random_orthogonal(20, generator) for _ in range(2))
+    weight = (u @ torch.logspace(-1, 2, 20).double().diag() @ v).float()
     x = torch.randn(30, 20, generator=generator)
-    with torch.no_grad():
-        y = stack(x.double())
-        exact = torch.linalg.solve(stack.weight[0].double(), y.T).T
-        assert (stack.inverse(y.float()) - exact).abs().max() < 1e-3  # condition number times eps
+    y = x.double() @ weight.double().T
+    exact = torch.linalg.solve(weight.double(), y.T).T
+    # More than one block of the inverse.
+    solve = solver(weight, torch.float32, most_inverted=most_inverted, block_entries=70)
+    assert (solve(y.float()) - exact).abs().max() < 1e-3  # condition number times eps
 
 
 def test_states_and_pickles_keep_the_log_determinants(make_stack, monkeypatch):
@@ -480,9 +479,9 @@ def test_a_state_without_log_determinants_makes_them_forgotten(make_stack):
 
 
 @pytest.mark.parametrize("init", ["whiten", "orthogonal"])
-def test_log_determinants_of_many_columns_are_known_from_the_start(init, generator, monkeypatch):
-    monkeypatch.setattr(linear, "_MOST_COMPUTED_COLUMNS", 5)
+def test_log_determinants_of_many_columns_are_known_from_the_start(init, generator):
     stack = LinearStack(3, 6, activation=LeakyTanh(), init=init, dtype=torch.float64)
+    stack.determinants = Determinants(most_computed=5)
     stack.initialize(torch.randn(30, 6, generator=generator), generator)
     assert stack.log_abs_det_is_known
     with torch.no_grad():
@@ -490,16 +489,16 @@ def test_log_determinants_of_many_columns_are_known_from_the_start(init, generat
         torch.testing.assert_close(stack.log_abs_det(), exact)
 
 
-def test_the_end_of_training_corrects_the_log_determinants(make_stack, generator, monkeypatch):
+def test_the_end_of_training_corrects_the_log_determinants(make_stack):
     stack = make_stack(2, 6)
     with torch.no_grad():
         exact = stack.log_abs_det().clone()
-        stack._keep(exact + 0.25)
+        stack.set_extra_state(exact + 0.25)
         assert stack.end_training() == pytest.approx(0.5)
         torch.testing.assert_close(stack.log_abs_det(), exact)
         # Of many columns, the tracked ones are kept.
-        monkeypatch.setattr(linear, "_MOST_CHECKED_COLUMNS", 5)
-        stack._keep(exact + 0.25)
+        stack.determinants = Determinants(most_checked=5)
+        stack.set_extra_state(exact + 0.25)
         assert stack.end_training() is None
         torch.testing.assert_close(stack.log_abs_det(), exact + 0.25)
 

@@ -108,13 +108,13 @@ def test_dense_layers_are_found_anywhere_but_in_the_base(make_stack, generator):
     first, second, third = (make_stack(1, 3) for _ in range(3))
     nested = Flow([Chain(first, Chain(LeakyTanh(), second)), third], Normal(), n_features=3)
     flat = Flow([first, LeakyTanh(), second, third], Normal(), n_features=3)
-    assert nested.dense_layers == flat.dense_layers == (first, second, third)
+    assert nested.relative_layers == flat.relative_layers == (first, second, third)
     x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(nested.log_prob(x), flat.log_prob(x))
     assert torch.equal(nested.log_abs_det(), flat.log_abs_det())
     base = Normal()
     base.inner = make_stack(1, 3)
-    assert Flow([], base, n_features=3).dense_layers == ()
+    assert Flow([], base, n_features=3).relative_layers == ()
 
 
 def test_samples_of_a_linear_flow_have_its_moments(generator):

@@ -8,13 +8,16 @@ import torch
 from skflow.flow import (
     AffineCoupling,
     Bijection,
+    BlockDiagonal,
     ElementwiseSpline,
     Flow,
     LeakyTanh,
     LinearStack,
     Normal,
+    RelativeLayer,
     SmoothLeakyReLU,
 )
+from skflow.flow.determinants import Determinants
 from skflow.training.averaging import Average
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
 from skflow.training.steps import end_training
@@ -66,9 +69,9 @@ def test_sgd_calls_nothing_cubic_in_the_columns(make_stack, generator, monkeypat
 
 
 @pytest.mark.parametrize("block_entries", [2**18, 5 * 64])  # all at once, or a few rows
-def test_tracked_log_determinant_stays_exact_in_float32(generator, monkeypatch, block_entries):
-    monkeypatch.setattr("skflow.flow.linear._BLOCK_ENTRIES", block_entries)
+def test_tracked_log_determinant_stays_exact_in_float32(generator, block_entries):
     stack = LinearStack(2, 64, activation=LeakyTanh())
+    stack.determinants = Determinants(block_entries=block_entries)
     flow = Flow([stack], Normal(), n_features=64)
     mixing = torch.eye(64) + 0.05 * torch.randn(64, 64, generator=generator)
     x = 3 * torch.randn(2000, 64, generator=generator).pow(3) @ mixing
@@ -407,7 +410,7 @@ class InTwoParts(Chain):
     def forward_and_log_det(self, x):
         log_det = x.new_zeros(len(x))
         for part in self.parts:
-            if isinstance(part, LinearStack) and part.n_layers == 1:
+            if isinstance(part, RelativeLayer) and part.depth == 1:
                 x = part(x)
                 log_det = log_det + part.log_abs_det().sum()
             else:
@@ -435,6 +438,7 @@ def flow_of_parts(nest, d):
         LinearStack(2, d, activation=LeakyTanh(), dtype=torch.float64),
         AffineCoupling(d, n_hidden=4).double(),
         SmoothLeakyReLU(),
+        BlockDiagonal(d, n_groups=2, dtype=torch.float64),
         LinearStack(1, d, dtype=torch.float64),
     ]
     for part in parts:
@@ -466,7 +470,7 @@ def test_dense_layers_train_the_same_inside_other_bijections(
             weights = 2 * torch.rand(n_rows, generator=generator, dtype=torch.float64)
         losses = [flow.relative_gradient(x, weights) for flow in pair]
         assert_close(losses[1], losses[0])
-        for inner, outer in zip(nested.dense_layers, flat.dense_layers, strict=True):
+        for inner, outer in zip(nested.relative_layers, flat.relative_layers, strict=True):
             assert inner.weight.grad is None or optimizer_class is Adam
             assert inner.factors._fields == outer.factors._fields
             for found, expected in zip(inner.factors, outer.factors, strict=True):
@@ -607,7 +611,7 @@ def test_a_bijection_inside_another_takes_its_own_pullback(generator):
     x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(flow.relative_gradient(x), flat.relative_gradient(x))
     assert own.n_passes == 1
-    torch.testing.assert_close(own.dense.factors, flat.dense_layers[0].factors)
+    torch.testing.assert_close(own.dense.factors, flat.relative_layers[0].factors)
     # Outside of training, it is differentiated as any other.
     flow.log_prob(x).sum().backward()
     assert own.n_passes == 1
@@ -622,11 +626,11 @@ def test_the_end_of_training_and_averages_reach_all_dense_layers(generator):
     optimizer = RelativeSGD(flow)
     flow.relative_gradient(torch.randn(4, 8, generator=generator))
     optimizer.step(0.1)
-    (stack,) = flow.dense_layers
+    (stack,) = flow.relative_layers
     assert stack.gain > 1
     Average(mean, flow, 0).update(1.0)
     assert stack.gain == 1
-    assert torch.equal(mean.dense_layers[0].weight, stack.weight)
+    assert torch.equal(mean.relative_layers[0].weight, stack.weight)
     assert stack.factors is not None
     assert end_training(flow) == pytest.approx(0, abs=1e-5)
     assert stack.factors is None

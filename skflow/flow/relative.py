@@ -1,0 +1,255 @@
+"""The contract of every layer that trains by the relative gradient."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skflow.flow.bijection import Bijection
+from skflow.flow.products import product
+
+__all__ = ["Factors", "RelativeLayer", "is_unchanged", "unchanged"]
+
+
+class Factors(NamedTuple):
+    r"""The factors of the relative gradient of L matrices.
+
+    With rows as samples and :math:`y = x W^\top + b`, the relative gradient of the negative
+    log-likelihood, :math:`\log|\det W|` included, is
+
+    .. math::
+        \Delta W = \delta^\top (y W) - m W, \qquad \Delta b = \delta^\top (y b + 1) - m b.
+
+    No inverse of a matrix is in it. Equations (20), (32) and (33) of the
+    appendix of Gresele et al. (2020), with the :math:`-b` that (33) lacks. The mass `m` is how
+    often the loss counts :math:`-\log|\det W|`, which is once where it is a plain mean.
+
+    Where a batch has fewer rows than a matrix has columns, the low rank is what makes this cheap.
+    Else :math:`S = \delta^\top y - m I`, of shape (D, D), is smaller than :math:`y W`, which is
+    not formed: :math:`\Delta W = S W`.
+
+    Parameters
+    ----------
+    delta : Tensor of shape (L, N, D)
+        Gradient of the loss, less its log-determinants, with respect to `y`.
+    y : Tensor of shape (L, N, D)
+        Pre-activations, bias included.
+    y_weight : Tensor of shape (L, N, D) or None, default=None
+        The product :math:`y W` of each matrix; None where N is at least D and it is not needed.
+    mass : float, default=1.0
+        The mean weight of the rows.
+    weights : Tensor of shape (N,) or None, default=None
+        The weights of the rows, if they have any.
+    """
+
+    delta: Tensor
+    y: Tensor
+    y_weight: Tensor | None = None
+    mass: float = 1.0
+    weights: Tensor | None = None
+
+    def relative(self) -> Tensor:
+        r"""Return :math:`S = \delta^\top y - m I`, of shape (L, D, D). Cost: O(L·N·D²)."""
+        relative = product(self.delta.mT, self.y)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(self.mass)
+        return relative
+
+    def weight_gradient(self, weight: Tensor) -> Tensor:
+        r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²).
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        """
+        if self.y_weight is None:
+            return product(self.relative(), weight)
+        return torch.baddbmm(weight, self.delta.mT, self.y_weight, beta=-self.mass)
+
+    def bias_gradient(self, bias: Tensor) -> Tensor:
+        r"""Return :math:`\Delta b`, of shape (L, D). Cost: O(L·N·D).
+
+        Parameters
+        ----------
+        bias : Tensor of shape (L, D) or None
+            The biases.
+        """
+        column = bias.unsqueeze(-1)
+        gradient = torch.baddbmm(column, self.delta.mT, self.y @ column + 1, beta=-self.mass)
+        return gradient.squeeze(-1)
+
+
+class RelativeLayer(Bijection):
+    r"""A bijection with L square matrices :math:`y = x W^\top + b` that train relatively.
+
+    Flows, optimisers, averages and exports find such layers by this class, at the top of a flow
+    and inside other bijections. Beside the methods of :class:`Bijection`, a subclass states
+
+    - :meth:`forward_and_pullback`, which leaves :math:`\log|\det W|` out, and whose pullback sets
+      :attr:`factors` and leaves the gradients of `weight` and `bias` alone;
+    - :meth:`log_abs_det`.
+
+    The update of the weights follows from the factors. A subclass may take it in a form that is
+    cheaper, and may put a part of it off: see :meth:`settle`.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (L, D, D)
+    bias : Parameter of shape (L, D) or None
+        All parameters of the layer that train relatively.
+    factors : Factors or None
+        The factors of the relative gradient, left here by the last pullback of
+        :meth:`forward_and_pullback`.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: Factors | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many of the matrices a row goes through, one after the other."""
+        return 1
+
+    @abstractmethod
+    def log_abs_det(self) -> Tensor:
+        r"""Return :math:`\log|\det W|` of each matrix in nats, shape (L,), float64.
+
+        Inside another bijection, in a step of training, it has to be 0: the relative gradient
+        does without. :attr:`takes_part` tells.
+        """
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether this is inside a bijection that takes a step of training now."""
+        return self._takes_part
+
+    def relative_step(self, rate: float) -> None:
+        r"""Descend along the relative gradient of :attr:`factors`, in place.
+
+        With :math:`\eta` the rate, :math:`W \leftarrow W - \eta\, \Delta W`, and `b` alike.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate :math:`\eta`.
+        """
+        factors = self.known_factors()
+        self.add_relative_(factors.relative(), factors.delta.sum(1), alpha=-rate)
+
+    def add_relative_(self, relative: Tensor, delta_sum: Tensor, *, alpha: float) -> None:
+        r"""Add :math:`\alpha S W` to the weights and :math:`\alpha (S b + s)` to the biases.
+
+        Parameters
+        ----------
+        relative : Tensor of shape (L, D, D)
+            The matrix `S` of each layer.
+        delta_sum : Tensor of shape (L, D)
+            The vector `s` of each layer.
+        alpha : float
+            The factor.
+        """
+        if self.bias is not None:
+            # As rows: a product with a column is slow.
+            by_bias = torch.bmm(self.bias.unsqueeze(1), relative.mT).squeeze(1)
+            self.bias.add_(by_bias.add_(delta_sum), alpha=alpha)
+        self.weight.add_(product(relative, self.weight), alpha=alpha)
+
+    def set_gradients(self) -> None:
+        """Put the relative gradient where optimisers of PyTorch look for a gradient."""
+        self.settle()
+        factors = self.known_factors()
+        self.weight.grad = factors.weight_gradient(self.weight)
+        if self.bias is not None:
+            self.bias.grad = factors.bias_gradient(self.bias)
+
+    def known_factors(self) -> Factors:
+        """Return :attr:`factors`.
+
+        Raises
+        ------
+        RuntimeError
+            If no pass went through this layer since the last one began.
+        """
+        if self.factors is None:
+            raise RuntimeError(
+                "A step needs the flow's relative_gradient first, and that must pass forwards "
+                f"through each dense layer once: {self} was not reached. Take layers that are not "
+                "applied out of the flow."
+            )
+        return self.factors
+
+    def settle(self) -> None:
+        """Carry out what steps have put off, so that the parameters are what the layer applies.
+
+        By default, nothing is put off.
+        """
+
+    def recheck(self) -> None:
+        """Forget what is kept of parameters that were changed unseen.
+
+        By default, nothing is kept.
+        """
+
+    def end_training(self) -> float | None:
+        r"""Give back what only steps of training need.
+
+        Returns
+        -------
+        drift : float or None
+            By how many nats the sum of a tracked :math:`\log|\det W|` was above the exact one.
+            None, the default, where nothing was compared.
+        """
+        self.factors = None
+        return None
+
+    def fixed(self) -> Bijection:
+        """Return the same map without training, for exporters. By default, it is this layer."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"factors": None}  # which belong to a step
+
+
+# Whose weights are taken not to change, in the calls that a thread is making.
+_UNCHANGED: ContextVar[frozenset[RelativeLayer]] = ContextVar("_UNCHANGED", default=frozenset())
+
+
+def is_unchanged(layer: RelativeLayer) -> bool:
+    """Whether a call within :func:`unchanged` has looked at the parameters of a layer already.
+
+    Parameters
+    ----------
+    layer : RelativeLayer
+        The layer.
+    """
+    return layer in _UNCHANGED.get()
+
+
+@contextmanager
+def unchanged(layers: Iterable[RelativeLayer]) -> Iterator[None]:
+    """Compare parameters with what is kept of them once, and not at each use within.
+
+    Parameters
+    ----------
+    layers : iterable of RelativeLayer
+        Whose parameters do not change within, but for what PyTorch counts.
+    """
+    layers = frozenset(layers)
+    for layer in layers:
+        layer.settle()
+        layer.recheck()
+    token = _UNCHANGED.set(_UNCHANGED.get() | layers)
+    try:
+        yield
+    finally:
+        _UNCHANGED.reset(token)
