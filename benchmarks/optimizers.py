@@ -37,10 +37,11 @@ from skflow.flow import (
     SmoothLeakyReLU,
     Standardize,
 )
-from skflow.training.batches import Batches, Rows
-from skflow.training.loop import mean_log_prob
+from skflow.training.batches import Batches
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD, schatten_norms
+from skflow.training.rows import Rows
 from skflow.training.schedule import annealing
+from skflow.training.scores import mean_log_prob
 
 N_VALIDATION = 2000
 N_START = 20_000  # rows that the start is computed from

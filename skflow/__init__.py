@@ -5,10 +5,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
-from skflow._architecture import default_bijections
 from skflow._estimator import RelativeGradientFlow
 from skflow._outliers import FlowOutlierDetector
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
+from skflow.training.architecture import default_bijections
 
 if TYPE_CHECKING:
     from skflow import callbacks

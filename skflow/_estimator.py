@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -23,20 +21,10 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._architecture import (
-    ACTIVATIONS,
-    COUPLINGS,
-    are_few,
-    default_batch_size,
-    default_bijections,
-    default_input_noise,
-    default_max_iter,
-    default_weight_decay,
-)
 from skflow._columns import degenerate_columns
 from skflow._documentation import DocumentationLinkMixin
 from skflow._fit_task import CallbackSupportMixin, FitTask
-from skflow._progress import Show, shown_progress
+from skflow._progress import shown_progress
 from skflow._state import become, own_autograd_mode, snapshot
 from skflow._summary import SummaryMixin
 from skflow._validation import (
@@ -57,101 +45,35 @@ from skflow._validation import (
     torch_generator,
     unchanged_on_error,
 )
-from skflow.exceptions import DivergenceError
 from skflow.flow import (
     Activation,
     BaseDistribution,
     Bijection,
     DistributionLike,
-    ElementwiseSpline,
     Flow,
-    HyperbolicSecant,
-    Logistic,
-    Normal,
-    NormalMixture,
     Standardize,
-    StudentT,
 )
 from skflow.flow.standardize import column_ranges, constant_columns
-from skflow.flow.weighted import row_counts
-from skflow.training.batches import Batches, Rows, noise_scales
+from skflow.training.architecture import ACTIVATIONS, COUPLINGS
+from skflow.training.few_rows import FitOfFewRows
+from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
-from skflow.training.incremental import Increment, train_once
-from skflow.training.loop import EpochReport, Stopping, mean_log_prob, retrace, train
-from skflow.training.optimizers import (
-    OTHERS_RATE,
-    Adam,
-    NormalizedRelativeSGD,
-    Optimizer,
-    RelativeSGD,
-)
+from skflow.training.outcome import Outcome, check_weights, warn_of_skipped_steps
+from skflow.training.passes import Increment
+from skflow.training.plan import BASES, DTYPES, OPTIMIZERS, Plan, build_flow, plan_pass
 from skflow.training.precision import MatmulPrecision
+from skflow.training.rows import Rows
+from skflow.training.start import start
 
 __all__ = ["RelativeGradientFlow"]
-
-_BASES: dict[str, Callable[[], BaseDistribution]] = {
-    "normal": Normal,
-    "hyperbolic_secant": HyperbolicSecant,
-    "logistic": Logistic,
-    "student_t": StudentT,
-    "mixture": NormalMixture,
-}
-_OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
-    "relative": NormalizedRelativeSGD,
-    "sgd": RelativeSGD,
-    "adam": Adam,
-}
-_Report = Callable[[EpochReport], bool | None]
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-# What the weights start from. Of more columns than this, no covariance matrix is formed.
-_INIT_ROWS = 20_000
-_MOST_FACTORED_COLUMNS = 4096
-_INIT_ROWS_OF_MANY_COLUMNS = 2048
-
-# From so many on, no start is compared with another.
-_MANY_ROWS = 10_000
-
-# Of few rows: how many times as much noise may suit them, and the share of `max_time` that an
-# attempt may take.
-_MORE_NOISE = 4.0
-_SHARE_OF_AN_ATTEMPT = 0.3
 
 # More layers, and higher rates, are mistakes.
 _MOST_LAYERS = 1000
 _MOST_RATE = 1000.0
 
-# By how many nats a validation score must rise to count as higher.
-_LEAST_RISE = 1e-4
-
-# The entries of the rows that a fit is checked with at its end, in so many rows, and by what it
-# may end below its start: so many nats, or such a share of them if that is more.
-_CHECKED_ENTRIES = 2**18
-_FEWEST_CHECKED, _MOST_CHECKED = 16, 2048
-_MOST_LOST, _MOST_SHARE_LOST = 1.0, 0.1
-
-# From how many of them the sharpness of the base distribution is estimated.
-_SHARPNESS_ROWS = 256
-
-# The shares of a schedule's highest learning rates that suit rates that stay.
-_LASTING_SHARE = 0.25
-_LASTING_OTHERS_SHARE = 0.5
-
+# How many entries of X are mapped at a time, for a processor's cache, and in no fewer rows.
 _BLOCK_ENTRIES = 2**16
 _LEAST_BLOCK_ROWS = 256
-
-
-class _Sample(NamedTuple):
-    """Rows to learn from."""
-
-    data: torch.Tensor
-    weights: torch.Tensor | None = None
-    which: torch.Tensor | None = None
-    """The indices of those whose weight is positive, unless all are."""
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.data if self.which is None else self.which)
 
 
 class RelativeGradientFlow(
@@ -441,9 +363,9 @@ class RelativeGradientFlow(
         "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
         "activation": [StrOptions({"auto", *ACTIVATIONS}), Activation],
         "coupling": [StrOptions({"auto", *COUPLINGS}), None],
-        "base_distribution": [StrOptions(set(_BASES)), HasMethods(["log_prob", "sample"])],
+        "base_distribution": [StrOptions(set(BASES)), HasMethods(["log_prob", "sample"])],
         "bijections": [callable, None],
-        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "input_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -453,7 +375,7 @@ class RelativeGradientFlow(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
-        "dtype": [StrOptions(set(_DTYPES))],
+        "dtype": [StrOptions(set(DTYPES))],
         "matmul_precision": [StrOptions({"highest", "high", "medium"})],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -463,7 +385,7 @@ class RelativeGradientFlow(
     loss_curve_: list[float]
     validation_scores_: list[float]
     n_samples_seen_: int
-    input_noise_: float
+    candidates_: list[dict[str, Any]]
     _increment: Increment
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -503,105 +425,24 @@ class RelativeGradientFlow(
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            fitted._fit(X, sample_weight, started, task, show)
+            plan = fitted._plan(fitted._rows(X, sample_weight))
+            outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
+            fit = plan.fit(started)
+            task.begin(plan.settings.training.max_iter)
+
+            def report(epoch: EpochReport) -> bool:
+                show(epoch)
+                return epoch.fit == 1 and task.end_epoch(
+                    is_last=epoch.progress >= 1,
+                    fitted=lambda: fitted._if_ended(plan, fit, started),
+                )
+
+            history = run(fit, report)
+            outcome.check(fit.flow, history, stacklevel=3)
+            fitted._expose(plan, fit, fit.flow, history, started)
             become(self, fitted)
             task.end()
         return self
-
-    def _fit(
-        self,
-        X: ArrayLike,
-        sample_weight: ArrayLike | None,
-        started: float,
-        task: FitTask,
-        show: Show,
-    ) -> None:
-        """Do what :meth:`fit` does, in an estimator that nobody else sees yet."""
-        sample = self._sample(X, sample_weight, first=True)
-        device = resolve_device(self.device, sample.data.device)
-        generator = torch_generator(self.random_state, device)
-        continued = self.warm_start and hasattr(self, "flow_")
-        flow = self._continued_flow(sample) if continued else self._new_flow(sample)
-        standardize, core = _split(flow.to(device))
-
-        n_validation = self._n_validation(sample.n_rows)
-        n_training = sample.n_rows - n_validation
-        self.batch_size_ = self._batch_size(n_training)
-        order = _random_order(sample, self.batch_size_, generator)
-        constant = self._degenerate_columns(sample)
-        every = self._rows(sample, order, standardize, constant, generator)
-        validation = every.subset(slice(n_validation))
-        inputs = every.subset(slice(n_validation, None))
-        sharpness = _start(core, inputs, validation, generator, continued=continued)
-        checked = inputs.subset(slice(_n_checked(core.n_features)))
-        # Held-out rows keep the best weights, those of the start among them.
-        score_before = None if self.early_stopping else mean_log_prob(core, checked)
-        few = self.early_stopping and are_few(sample.n_rows, core.n_features)
-        self.max_iter_ = self._max_iter(n_training, self.batch_size_)
-        noises = self._input_noises(inputs, few=few)
-        n_fits = len(noises) + 1 if few else 1
-
-        def attempt(core: Flow, k: int, report: _Report) -> History:
-            max_time = self.max_time
-            if few and max_time is not None:
-                max_time *= (k + 1) * _SHARE_OF_AN_ATTEMPT
-            return train(
-                core,
-                **self._training(core, inputs, generator, sharpness, noises[k]),
-                stopping=Stopping(
-                    max_iter=self.max_iter_,
-                    max_time=max_time,
-                    started=started,
-                    n_iter_no_change=self.n_iter_no_change,
-                    tol=_LEAST_RISE,
-                ),
-                validation=validation if self.early_stopping else None,
-                standard_errors=1.0 if few and not continued else 0.0,
-                offset=standardize.log_det,
-                report=report,
-            )
-
-        def increment(history: History) -> Increment:
-            return Increment(
-                n_training, constant, inputs.mean_weight, sharpness, n_steps=history.n_steps
-            )
-
-        def report(epoch: EpochReport) -> bool:
-            show(epoch, fit=1, n_fits=n_fits)
-            return task.end_epoch(
-                is_last=epoch.progress >= 1,
-                fitted=lambda: self._if_ended(
-                    epoch, flow, core, sample, increment, started, continued=continued
-                ),
-            )
-
-        def report_of(fit: int) -> _Report:
-            return lambda epoch: show(epoch, fit=fit, n_fits=n_fits)
-
-        task.begin(self.max_iter_)
-        starts = [deepcopy(core) for _ in noises[1:]]
-        self.input_noise_ = noises[0]
-        self.candidates_: list[dict[str, Any]] = []
-        history = attempt(core, 0, report)
-        n_skipped = history.n_skipped
-        if few and not history.interrupted:
-            self.candidates_.append(_candidate(history, noises[0]))
-            for k, start in enumerate(starts, 1):
-                other = attempt(start, k, report_of(k + 1))
-                n_skipped += other.n_skipped
-                self.candidates_.append(_candidate(other, noises[k]))
-                if _is_better(other, history):
-                    history, self.input_noise_ = other, noises[k]
-            flow, history = self._refit(
-                sample, every, core, history, generator, report_of(n_fits), continued=continued
-            )
-            n_skipped += history.n_skipped
-        _, core = _split(flow)
-        _check_outcome(core, checked, score_before, history.rate)
-        if n_skipped:
-            _warn_of_skipped_steps(n_skipped, history.rate)
-        self._expose(flow, history, sample, started, continued=continued)
-        self._increment = increment(history)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -674,49 +515,30 @@ class RelativeGradientFlow(
     def _partial_fit(self, X: ArrayLike, sample_weight: ArrayLike | None, started: float) -> None:
         """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""
         first = not hasattr(self, "flow_")
-        sample = self._sample(X, sample_weight, first=first, method="partial_fit")
-        device = resolve_device(self.device, sample.data.device)
-        kept = None if first else self._increment.seed
-        generator = torch_generator(self.random_state if kept is None else kept, device)
-        flow = self._new_flow(sample) if first else deepcopy(self.flow_)
-        standardize, core = _split(flow.to(device))
+        rows = self._rows(X, sample_weight, least=2 if first else 1, method="partial_fit")
+        parameters = self.get_params(deep=False)
+        front, core = self._new_flow(rows) if first else deepcopy(self.flow_).split()
+        generator = self._generator(rows, seed=None if first else self._increment.seed)
+        core.to(generator.device)
+        constant = self._constant_columns(rows) if first else self._increment.constant
+        n_seen = len(rows)
         if first:
-            order = _random_order(sample, sample.n_rows, generator)
-            constant = self._degenerate_columns(sample)
-            inputs = self._rows(sample, order, standardize, constant, generator)
-            sharpness = _start(core, inputs, inputs.subset(slice(0)), generator)
-            increment = Increment(sample.n_rows, constant, inputs.mean_weight, sharpness)
+            rows = rows.shuffled(len(rows), generator)
+        rows = rows.behind(front, constant, generator, DTYPES[self.dtype])
+        if first:
+            sharpness = start(core, rows, rows.subset(slice(0)), generator)
+            self._increment = Increment(n_seen, constant, rows.mean_weight, sharpness)
         else:
-            increment = self._increment
-            inputs = self._rows(sample, sample.which, standardize, increment.constant, generator)
-
-        trained = increment.resume(core)
-        self.batch_size_ = self._batch_size(increment.n_rows)
-        self.max_iter_ = self._max_iter(increment.n_rows, self.batch_size_)
-        n_seen = sample.n_rows + (0 if first else self.n_samples_seen_)
-        optimizer = self._optimizer(trained, n_seen)
-        rate, others_rate = self._rates(optimizer, self.batch_size_, increment.sharpness)
-        unit = increment.weight_unit
-        batches = Batches(inputs, self.batch_size_, generator, every_row=True, weight_unit=unit)
-        self.input_noise_ = 0.0
-        self.candidates_ = []
-        history, increment = train_once(
-            core,
-            trained,
-            batches,
-            optimizer,
-            increment,
-            rate=_LASTING_SHARE * rate,
-            others_rate=_LASTING_OTHERS_SHARE * others_rate,
-            batch_size=self.batch_size_,
-            offset=standardize.log_det,
-            precision=self.matmul_precision,
-        )
-        _check_weights(core, history.rate)
-        if history.n_skipped:
-            _warn_of_skipped_steps(history.n_skipped, history.rate)
-        self._expose(flow, history, sample, started, continued=not first)
-        self._increment = increment
+            n_seen += self.n_samples_seen_
+        one_pass = plan_pass(parameters, rows, core, self._increment, n_seen, generator)
+        history = run(one_pass)
+        check_weights(core, history.rate)
+        warn_of_skipped_steps(history, stacklevel=4)
+        self.batch_size_ = one_pass.settings.batch_size
+        self.max_iter_ = one_pass.settings.max_iter
+        self.input_noise_, self.candidates_ = 0.0, []
+        self._expose_flow(front, core, history, n_seen, started, continued=not first)
+        self._increment = one_pass.increment
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Return the log-density at each row of `X`.
@@ -869,80 +691,78 @@ class RelativeGradientFlow(
             state["_rows_like"] = like.cpu()
         return state
 
-    def _sample(
-        self, X: ArrayLike, sample_weight: ArrayLike | None, *, first: bool, method: str = "fit"
-    ) -> _Sample:
-        least = 2 if first else 1
-        X = rows(self, X, fitting=first, least=least, method=method)
+    def _rows(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        *,
+        least: int = 2,
+        method: str = "fit",
+    ) -> Rows:
+        """Return the rows as they came, but for those of no weight."""
+        X = rows(self, X, fitting=least > 1, least=least, method=method)
         data = as_tensor(X)
         if sample_weight is None:
-            return _Sample(data)
+            return Rows(data)
         weights = as_tensor(row_weights(sample_weight, X))
         positive = weights > 0
         if positive.all():
-            return _Sample(data, None if (weights == 1).all() else weights)
-        sample = _Sample(data, weights, positive.nonzero().flatten())
-        if sample.n_rows < least:
+            return Rows(data, weights=None if (weights == 1).all() else weights)
+        which = positive.nonzero().flatten()
+        if len(which) < least:
             raise ValueError(
-                f"sample_weight is positive for {sample.n_rows} row(s) only, while a minimum of "
+                f"sample_weight is positive for {len(which)} row(s) only, while a minimum of "
                 f"{least} is required."
             )
-        return sample
+        return Rows(data, weights=weights, which=which)
 
-    def _new_flow(self, sample: _Sample) -> Flow:
-        self._n_rows_built_for = sample.n_rows
-        return self._built_flow(Standardize.from_rows(*sample))
-
-    def _built_flow(self, standardize: Standardize) -> Flow:
-        """Return the flow that the parameters ask for, with weights that say nothing yet."""
-        n_rows, n_features = self._n_rows_built_for, len(standardize.shift)
-        dtype = _DTYPES[self.dtype]
-        make = default_bijections if self.bijections is None else self.bijections
-        made: Any = make(
-            n_rows,
-            n_features,
-            n_layers=self.n_layers,
-            activation=self.activation,
-            coupling=self.coupling,
-            dtype=dtype,
+    def _plan(self, rows: Rows) -> Plan:
+        """Return what a fit to the rows does."""
+        generator = self._generator(rows)
+        continued = self.warm_start and hasattr(self, "flow_")
+        front, core = self._continued_flow(rows) if continued else self._new_flow(rows)
+        return Plan(
+            self.get_params(deep=False),
+            rows,
+            front,
+            core.to(generator.device),
+            constant=self._constant_columns(rows),
+            generator=generator,
+            continued=continued,
         )
-        made = list(made) if isinstance(made, Iterable) else [made]
-        for bijection in made:
-            if not isinstance(bijection, Bijection):
-                raise TypeError(
-                    "bijections must return instances of skflow.flow.Bijection, got "
-                    f"{bijection!r}."
-                )
-        base = self.base_distribution
-        flow = Flow(
-            [standardize, *made],
-            _BASES[base]() if isinstance(base, str) else deepcopy(base),
-            n_features=n_features,
-        )
-        flow.base.to(dtype)
-        return flow
 
-    def _continued_flow(self, sample: _Sample) -> Flow:
+    def _generator(self, rows: Rows, seed: int | None = None) -> torch.Generator:
+        device = resolve_device(self.device, rows.data.device)
+        return torch_generator(self.random_state if seed is None else seed, device)
+
+    def _new_flow(self, rows: Rows) -> tuple[Bijection, Flow]:
+        """Return the first bijection, and the flow behind it that the parameters ask for."""
+        self._n_rows_built_for = len(rows)
+        core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
+        return Standardize.from_rows(rows.data, rows.weights, rows.which), core
+
+    def _continued_flow(self, rows: Rows) -> tuple[Bijection, Flow]:
         """Return a copy of the flow that is there, if it is what the parameters ask for.
 
         What is "auto" stays what it was, whatever the number of rows is now.
         """
-        n_features = sample.data.shape[1]
-        asked = self._built_flow(Standardize(torch.zeros(n_features), torch.ones(n_features)))
-        if repr(asked) != repr(self.flow_):
+        parameters = self.get_params(deep=False)
+        asked = build_flow(parameters, self._n_rows_built_for, rows.n_features)
+        front, core = deepcopy(self.flow_).split()
+        if repr(asked) != repr(core):
             raise ValueError(
                 "With warm_start=True, fit goes on with the flow that is there, but the data and "
-                f"the parameters now ask for another one:\n{asked}\ninstead of\n{self.flow_}\n"
+                f"the parameters now ask for another one:\n{asked}\ninstead of\n{core}\n"
                 "Set the parameters back, or set warm_start=False."
             )
-        return deepcopy(self.flow_)
+        return front, core
 
-    def _degenerate_columns(self, sample: _Sample) -> torch.Tensor:
+    def _constant_columns(self, rows: Rows) -> torch.Tensor:
         """Return the indices of the constant columns, and warn of all that have no density."""
-        ends = column_ranges(sample.data, sample.which)
+        ends = column_ranges(rows.data, rows.which)
         constant = constant_columns(*ends).nonzero().flatten()
         faults = degenerate_columns(
-            sample.data, constant, sample.which, label=lambda j: column_label(self, j)
+            rows.data, constant, rows.which, label=lambda j: column_label(self, j)
         )
         if faults:
             warnings.warn(
@@ -952,127 +772,44 @@ class RelativeGradientFlow(
             )
         return constant
 
-    def _training(
-        self,
-        core: Flow,
-        inputs: Rows,
-        generator: torch.Generator,
-        sharpness: float,
-        input_noise: float,
-    ) -> dict[str, Any]:
-        """Return what a flow is trained with, except for how long."""
-        n_rows = len(inputs)
-        batch_size = self._batch_size(n_rows)
-        optimizer = self._optimizer(core, n_rows)
-        rate, others_rate = self._rates(optimizer, batch_size, sharpness)
-        return {
-            "batches": Batches(
-                inputs,
-                batch_size,
-                generator,
-                noise=noise_scales(inputs, input_noise),
-                weight_unit=inputs.mean_weight,
-            ),
-            "optimizer": optimizer,
-            "rate": rate,
-            "others_rate": others_rate,
-            "precision": self.matmul_precision,
-        }
+    def _expose(self, plan: Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
+        """Set the attributes of a fit that left a flow and this record."""
+        chosen = fit.best if isinstance(fit, FitOfFewRows) else 0
+        self.input_noise_ = plan.input_noises[chosen]
+        self.candidates_ = [
+            {
+                "input_noise": noise,
+                "loss_curve": candidate.losses,
+                "validation_scores": candidate.validation_scores,
+                "best_validation_score": candidate.best_score,
+            }
+            for noise, candidate in zip(plan.input_noises, fit.histories, strict=False)
+        ]
+        self.batch_size_ = plan.settings.training.batch_size
+        self.max_iter_ = plan.settings.training.max_iter
+        n_rows = len(plan.training) + len(plan.validation)
+        n_seen = n_rows + (self.n_samples_seen_ if plan.continued else 0)
+        self._expose_flow(plan.front, core, history, n_seen, started, continued=plan.continued)
+        self._increment = Increment(
+            len(plan.training),
+            plan.constant,
+            plan.training.mean_weight,
+            plan.sharpness,
+            n_steps=history.n_steps,
+        )
 
-    def _refit(
+    def _expose_flow(
         self,
-        sample: _Sample,
-        every: Rows,
-        fitted: Flow,
+        front: Bijection,
+        core: Flow,
         history: History,
-        generator: torch.Generator,
-        report: _Report,
+        n_seen: int,
+        started: float,
         *,
         continued: bool,
-    ) -> tuple[Flow, History]:
-        """Fit to every row, in the way that was best for those that were held out."""
-        flow = self._continued_flow(sample) if continued else self._new_flow(sample)
-        standardize, core = _split(flow.to(generator.device))
-        first, chosen = core.bijections[0], fitted.bijections[0]
-        if isinstance(first, ElementwiseSpline) and isinstance(chosen, ElementwiseSpline):
-            first.init = chosen.init
-        nothing = every.subset(slice(0))
-        sharpness = _start(core, every, nothing, generator, continued=continued)
-        training = self._training(core, every, generator, sharpness, self.input_noise_)
-        of_all = retrace(
-            core, path=history.path, offset=standardize.log_det, report=report, **training
-        )
-        return flow, replace(of_all, best_score=history.best_score)
-
-    def _n_validation(self, n_rows: int) -> int:
-        if not self.early_stopping:
-            return 0
-        return min(max(1, round(self.validation_fraction * n_rows)), n_rows - 1)
-
-    def _batch_size(self, n_rows: int) -> int:
-        return default_batch_size(n_rows) if self.batch_size == "auto" else self.batch_size
-
-    def _max_iter(self, n_rows: int, batch_size: int) -> int:
-        return default_max_iter(n_rows, batch_size) if self.max_iter == "auto" else self.max_iter
-
-    def _input_noises(self, inputs: Rows, *, few: bool) -> list[float]:
-        """Return the noise to try, from which the held-out rows choose."""
-        n_rows, n_features = inputs.shape
-        scales = noise_scales(inputs, 1.0)
-        if scales is None or not scales.any():  # values repeat in every column: none is added
-            return [0.0]
-        if self.input_noise != "auto":
-            return [float(self.input_noise)]
-        noise = default_input_noise(n_rows, n_features)
-        return [noise, _MORE_NOISE * noise] if few else [noise]
-
-    def _optimizer(self, flow: Flow, n_rows: int) -> Optimizer:
-        weight_decay = default_weight_decay(n_rows, flow.n_features)
-        return _OPTIMIZERS[self.optimizer](flow, weight_decay=weight_decay)
-
-    def _rates(
-        self, optimizer: Optimizer, batch_size: int, sharpness: float
-    ) -> tuple[float, float]:
-        """Return the highest learning rates of the dense layers and of all else."""
-        default = optimizer.default_rate(batch_size, sharpness)
-        rate = default if self.learning_rate == "auto" else float(self.learning_rate)
-        return rate, OTHERS_RATE * rate / default
-
-    def _rows(
-        self,
-        sample: _Sample,
-        order: torch.Tensor | None,
-        standardize: Standardize,
-        constant: torch.Tensor,
-        generator: torch.Generator,
-    ) -> Rows:
-        """Return the rows in the given order, as the flow behind `standardize` takes them."""
-        noise = None
-        if len(constant):
-            shape = (sample.n_rows, len(constant))
-            draws = torch.randn(shape, generator=generator, device=generator.device)
-            draws = draws.to(sample.data.device)
-            if sample.which is not None:
-                every = draws.new_zeros(len(sample.data), len(constant))
-                draws = every.index_copy_(0, sample.which, draws)
-            noise = (constant, draws)
-        rows = Rows(
-            sample.data,
-            standardize=deepcopy(standardize).to(sample.data.device),
-            noise=noise,
-            dtype=_DTYPES[self.dtype],
-            device=generator.device,
-            order=order,
-            weights=sample.weights,
-        )
-        rows.move_if_it_fits()
-        return rows
-
-    def _expose(
-        self, flow: Flow, history: History, sample: _Sample, started: float, *, continued: bool
     ) -> None:
-        self.flow_ = flow
-        self.n_layers_ = sum(layer.depth for layer in flow.relative_layers)
+        self.flow_ = Flow([front, *core.bijections], core.base, n_features=core.n_features)
+        self.n_layers_ = sum(layer.depth for layer in core.relative_layers)
         self.learning_rate_ = history.rate
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses
         self.validation_scores_ = (
@@ -1080,29 +817,17 @@ class RelativeGradientFlow(
         ) + history.validation_scores
         self.best_validation_score_ = history.best_score
         self.n_iter_ = max(1, len(self.loss_curve_))
-        self.n_samples_seen_ = (self.n_samples_seen_ if continued else 0) + sample.n_rows
+        self.n_samples_seen_ = n_seen
         with torch.no_grad():
-            self.log_det_ = float(flow.log_abs_det())
+            self.log_det_ = float(core.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
         self.fit_time_ = time.perf_counter() - started
 
-    def _if_ended(
-        self,
-        report: EpochReport,
-        flow: Flow,
-        core: Flow,
-        sample: _Sample,
-        increment: Callable[[History], Increment],
-        started: float,
-        *,
-        continued: bool,
-    ) -> dict[str, Any]:
+    def _if_ended(self, plan: Plan, fit: Fit, started: float) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
-        flow, core = deepcopy((flow, core))  # at once, so that they go on sharing parameters
-        history = report.finish(core)
+        core = deepcopy(fit.flow)
         twin = snapshot(self)
-        twin._expose(flow, history, sample, started, continued=continued)
-        twin._increment = increment(history)
+        twin._expose(plan, fit, core, fit.finish(core), started)
         return twin.__dict__
 
     def _map_blocks(
@@ -1123,137 +848,5 @@ class RelativeGradientFlow(
         return array_like(mapped, X)
 
 
-def _is_better(history: History, than: History) -> bool:
-    assert history.best_score is not None
-    assert than.best_score is not None
-    return history.best_score > than.best_score
-
-
-def _candidate(history: History, input_noise: float) -> dict[str, Any]:
-    return {
-        "input_noise": input_noise,
-        "loss_curve": history.losses,
-        "validation_scores": history.validation_scores,
-        "best_validation_score": history.best_score,
-    }
-
-
-def _n_checked(n_features: int) -> int:
-    return max(_FEWEST_CHECKED, min(_MOST_CHECKED, _CHECKED_ENTRIES // n_features))
-
-
-def _check_outcome(flow: Flow, rows: Rows, score_before: float | None, rate: float) -> None:
-    """Refuse a density that is not finite, and warn of one that is worse than at the start."""
-    _check_weights(flow, rate)
-    score = mean_log_prob(flow, rows)
-    if not math.isfinite(score):
-        raise DivergenceError(
-            f"The fit ended with a mean log-likelihood of {score} nats on its own rows, with "
-            f"learning_rate={rate:.3g}. Set learning_rate lower, and look for entries of X or of "
-            "sample_weight that are out of all proportion."
-        )
-    if score_before is None or not math.isfinite(score_before):
-        return
-    if score_before - score > max(_MOST_LOST, _MOST_SHARE_LOST * abs(score_before)):
-        warnings.warn(
-            f"The fit ended at {score:.4g} nats on its own rows, below its start, which was at "
-            f"{score_before:.4g}. Set learning_rate lower than {rate:.3g}, or set "
-            "early_stopping=True to keep the best weights.",
-            RuntimeWarning,
-            stacklevel=5,
-        )
-
-
-def _check_weights(flow: Flow, rate: float) -> None:
-    if not all(bool(torch.isfinite(p).all()) for p in flow.parameters()):
-        raise DivergenceError(
-            f"Training ended with weights that are not finite, with learning_rate={rate:.3g}. Set "
-            "learning_rate lower, and look for entries of X or of sample_weight that are out of "
-            "all proportion."
-        )
-
-
-def _warn_of_skipped_steps(n_skipped: int, rate: float) -> None:
-    warnings.warn(
-        f"{n_skipped} step(s) were not finite and were not applied. Each of them halved the "
-        f"learning rate, which ended at {rate:.3g}. Set learning_rate={rate:.3g} or less.",
-        RuntimeWarning,
-        stacklevel=5,
-    )
-
-
 def _block_length(n_features: int) -> int:
     return max(_LEAST_BLOCK_ROWS, _BLOCK_ENTRIES // n_features)
-
-
-def _split(flow: Flow) -> tuple[Standardize, Flow]:
-    """Return the standardisation, and the flow behind it, which is what trains."""
-    standardize, *trained = flow.bijections
-    assert isinstance(standardize, Standardize)
-    return standardize, Flow(trained, flow.base, n_features=flow.n_features)
-
-
-def _random_order(sample: _Sample, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """Return the indices of the rows in random order.
-
-    If the rows would fit in one batch when each is repeated as its weight says, so many are
-    shuffled: what is drawn next, to start from, is what it would be with the rows repeated.
-    """
-    n_drawn = sample.n_rows
-    if sample.weights is not None:
-        n_repeated = round(float(sample.weights.sum()))
-        if n_drawn < n_repeated <= batch_size:
-            n_drawn = n_repeated
-    order = torch.randperm(n_drawn, generator=generator, device=generator.device).cpu()
-    if n_drawn > sample.n_rows:
-        order = order[order < sample.n_rows]
-    return order if sample.which is None else sample.which[order]
-
-
-def _start(
-    flow: Flow,
-    inputs: Rows,
-    validation: Rows,
-    generator: torch.Generator,
-    *,
-    continued: bool = False,
-) -> float:
-    """Let a flow start from some of the rows, unless it goes on; return its sharpness there."""
-    some = torch.arange(_n_init_rows(inputs))
-    start, weights = inputs.take(some), inputs.take_weights(some)
-    if weights is not None:
-        weights = row_counts(weights).to(start.device)
-    if not continued:
-        _initialize(flow, start, weights, validation, generator)
-    few = slice(_SHARPNESS_ROWS)
-    return flow.sharpness(start[few], None if weights is None else weights[few])
-
-
-def _initialize(
-    flow: Flow,
-    start: torch.Tensor,
-    weights: torch.Tensor | None,
-    validation: Rows,
-    generator: torch.Generator,
-) -> None:
-    """Let a flow start from quantiles and covariances, or from these alone if that is likelier.
-
-    Splines that start as the identity leave a whitened flow a Gaussian. Many rows tell their
-    quantiles well enough not to ask.
-    """
-    flow.initialize(start, generator, weights)
-    first = flow.bijections[0]
-    if isinstance(first, ElementwiseSpline) and len(validation) and len(start) < _MANY_ROWS:
-        score = mean_log_prob(flow, validation)
-        first.init = "identity"
-        flow.initialize(start, generator, weights)
-        if not mean_log_prob(flow, validation) > score:
-            first.init = "quantiles"
-            flow.initialize(start, generator, weights)
-
-
-def _n_init_rows(rows: Rows) -> int:
-    """Return how many rows the start is computed from, so that it stays cheap beside the fit."""
-    n_features = rows.data.shape[1]
-    few = n_features > _MOST_FACTORED_COLUMNS
-    return min(len(rows), _INIT_ROWS_OF_MANY_COLUMNS if few else max(_INIT_ROWS, 10 * n_features))

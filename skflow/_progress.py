@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from skflow.training.loop import EpochReport
+from skflow.training.fits import EpochReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,11 +23,7 @@ __all__ = ["shown_progress"]
 _WIDE = 80
 
 
-class Show(Protocol):
-    """Shows an epoch."""
-
-    def __call__(self, report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
-        """Show what there is to say after an epoch of one of several fits, counted from 1."""
+Show = Callable[[EpochReport], None]
 
 
 @contextmanager
@@ -42,12 +38,12 @@ def shown_progress(verbose: bool | int) -> Iterator[Show]:
     Yields
     ------
     show : callable
-        To be called after each epoch. If several fits are to follow each other, its arguments
-        `fit` and `n_fits` say which one the epoch belongs to, and the share that is done is that
-        of all of them. A bar stays where it is when the block ends, and vanishes if it fails.
+        To be called after each epoch. If several fits follow each other, the share that is done
+        is that of all of them. A bar stays where it is when the block ends, and vanishes if it
+        fails.
     """
     if not verbose:
-        yield lambda report, *, fit=1, n_fits=1: None
+        yield lambda report: None
         return
     bar = _started_bar()
     if bar is None:
@@ -57,11 +53,11 @@ def shown_progress(verbose: bool | int) -> Iterator[Show]:
     try:
         task = bar.add_task("epoch 0", total=1.0, nats="", pace="")
 
-        def show(report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
+        def show(report: EpochReport) -> None:
             bar.update(
                 task,
-                description=f"{_which(fit, n_fits)}epoch {report.epoch}",
-                completed=_done(report, fit, n_fits),
+                description=f"{_which(report)}epoch {report.epoch}",
+                completed=_done(report),
                 nats=_nats(report, "#.4g"),
                 pace=_pace(report),
             )
@@ -117,20 +113,20 @@ def _can_be_live(console: Console) -> bool:
     return console.is_interactive and console.file.isatty()
 
 
-def _write_line(report: EpochReport, *, fit: int = 1, n_fits: int = 1) -> None:
-    which, done = _which(fit, n_fits), _done(report, fit, n_fits)
+def _write_line(report: EpochReport) -> None:
+    which, done = _which(report), _done(report)
     nats = _nats(report, ".4f")
     sys.stdout.write(f"{which}epoch {report.epoch:4d}  {done:4.0%}  {nats}  {_pace(report)}\n")
     sys.stdout.flush()
 
 
-def _which(fit: int, n_fits: int) -> str:
-    return f"fit {fit} of {n_fits}  " if n_fits > 1 else ""
+def _which(report: EpochReport) -> str:
+    return f"fit {report.fit} of {report.n_fits}  " if report.n_fits > 1 else ""
 
 
-def _done(report: EpochReport, fit: int, n_fits: int) -> float:
+def _done(report: EpochReport) -> float:
     """Return the share of all fits that is done."""
-    return (fit - 1 + report.progress) / n_fits
+    return (report.fit - 1 + report.progress) / report.n_fits
 
 
 def _nats(report: EpochReport, form: str) -> str:

@@ -1,29 +1,19 @@
 """What "auto" stands for, and that the flow is built as asked for."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from skflow import RelativeGradientFlow, SmoothLeakyReLU
-from skflow._architecture import (
-    Architecture,
-    default_batch_size,
-    default_input_noise,
-    default_max_iter,
-    default_weight_decay,
-)
+from skflow import RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 from skflow.flow import (
     AffineCoupling,
     ElementwiseSpline,
     LinearStack,
     SplineCoupling,
 )
-
-
-def architecture(n_rows, n_features, n_layers="auto", activation="auto", coupling="auto"):
-    return Architecture(
-        n_rows, n_features, n_layers=n_layers, activation=activation, coupling=coupling
-    )
+from skflow.training.defaults import network_settings, resolve, training_settings
 
 
 @pytest.mark.parametrize(
@@ -39,30 +29,55 @@ def architecture(n_rows, n_features, n_layers="auto", activation="auto", couplin
     ],
 )
 def test_auto_follows_rows_and_columns(shape, n_layers, coupling):
-    chosen = architecture(*shape)
+    chosen = network_settings(*shape)
     assert (chosen.activation, chosen.n_layers, chosen.coupling) == ("spline", n_layers, coupling)
 
 
 @pytest.mark.parametrize("activation", ["leaky_tanh", SmoothLeakyReLU()])
 def test_fixed_activations_come_without_couplings(activation):
-    chosen = architecture(5000, 10, activation=activation)
+    chosen = network_settings(5000, 10, activation=activation)
     assert (chosen.n_layers, chosen.coupling) == (5, None)
 
 
+def training(n_rows, n_features=10, **kwargs):
+    return training_settings(RelativeGradientFlow(**kwargs).get_params(), n_rows, n_features)
+
+
 def test_training_is_sized_too():
-    assert [default_batch_size(n) for n in (9, 500, 4999, 5000)] == [30, 50, 100, 256]
-    assert [default_max_iter(n, 100) for n in (100, 5000, 10_000, 10**7)] == [100, 100, 50, 1]
+    assert [training(n).batch_size for n in (9, 500, 4999, 5000)] == [30, 50, 100, 256]
+    epochs = [training(n, batch_size=100).max_iter for n in (100, 5000, 10_000, 10**7)]
+    assert epochs == [100, 100, 50, 1]
     sizes = ((100, 20), (1000, 20), (10_000, 20), (1000, 2))
-    noise = [default_input_noise(*size) for size in sizes]
+    noise = [training(*size).input_noise for size in sizes]
     assert noise == pytest.approx([0.05, 0.05, 0.005, 0.01])
-    decays = [default_weight_decay(n, d) for n, d in ((100, 10), (5000, 99), (15_000, 10), (9, 1))]
+    decays = [
+        training(n, d).weight_decay for n, d in ((100, 10), (5000, 99), (15_000, 10), (9, 1))
+    ]
     assert decays == pytest.approx([3.0, 3.0, 1.0, 0.03])
+
+
+def test_settings_are_what_the_parameters_come_to():
+    few = resolve(RelativeGradientFlow().get_params(), 500, 4)
+    assert (few.n_validation, few.refits) == (50, True)
+    assert few.input_noises == pytest.approx([0.05 * 400 / 450, 0.2 * 400 / 450])
+    assert few == resolve(RelativeGradientFlow(random_state=1).get_params(), 500, 4)
+    assert few != resolve(RelativeGradientFlow(coupling=None).get_params(), 500, 4)
+    assert not any("auto" in repr(value) for value in vars(few).values())
+    many = resolve(RelativeGradientFlow(input_noise=0.3).get_params(), 5000, 4)
+    assert (many.n_validation, many.refits, many.input_noises) == (500, False, (0.3,))
+    without = resolve(RelativeGradientFlow(early_stopping=False).get_params(), 500, 4)
+    assert (without.n_validation, without.refits, len(without.input_noises)) == (0, False, 1)
+    with pytest.raises(FrozenInstanceError):
+        few.n_validation = 3
 
 
 def test_the_order_is_spline_dense_and_then_coupling_spline_dense():
     def kinds(n_layers, activation, coupling):
         return [
-            type(b) for b in architecture(2000, 4, n_layers, activation, coupling).bijections()
+            type(bijection)
+            for bijection in default_bijections(
+                2000, 4, n_layers=n_layers, activation=activation, coupling=coupling
+            )
         ]
 
     first = [ElementwiseSpline, LinearStack]

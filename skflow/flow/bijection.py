@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,12 @@ class Bijection(nn.Module, ABC):
     """
 
     n_features: int | None = None
+
+    starts: ClassVar[tuple[str, ...]] = ()
+    """What `init` may be set to, where :meth:`initialize` has more than one start to offer. A fit
+    takes the likeliest."""
+
+    init: Any
 
     # Whether another bijection's automatic differentiation is taking this one's own pullback.
     _takes_part: bool = False

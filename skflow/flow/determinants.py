@@ -135,6 +135,16 @@ class Determinants:
         change = torch.where(exact.isfinite(), exact - exact.detach(), 0)
         return known + change
 
+    def are_computed(self, weight: Tensor) -> bool:
+        """Whether the weights have few enough columns to compute determinants after training.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        """
+        return weight.shape[-1] <= self.most_checked
+
     def drift(self, weight: Tensor) -> float | None:
         """Correct what was tracked; return by how many nats its sum was above the exact one.
 
@@ -150,7 +160,7 @@ class Determinants:
             room and time for an exact determinant would exceed those of the fit.
         """
         tracked = self.known(weight)
-        if tracked is None or weight.shape[-1] > self.most_checked:
+        if tracked is None or not self.are_computed(weight):
             return None
         self._known = None
         return float((tracked - self.computed(weight, differentiated=False)).sum())

@@ -116,6 +116,11 @@ class LinearStack(RelativeLayer):
     def depth(self) -> int:  # noqa: D102
         return len(self.weight)
 
+    @property
+    def has_exact_determinants(self) -> bool:
+        """Whether the layers have up to 8,192 columns."""
+        return self.determinants.are_computed(self.weight)
+
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         self.settle()
         for k in range(self.n_layers):
@@ -271,6 +276,23 @@ class LinearStack(RelativeLayer):
         """Forget what is kept of weights that were changed unseen."""
         if not is_unchanged(self) and self.determinants.recheck(self.weight):
             self._solvers = None
+
+    def step_state(self) -> dict[str, Tensor]:
+        """Return the diagonals of the weights in float64, if they are tracked."""
+        known = self.determinants.entry(self.weight)
+        return {} if known is None or known.diagonal is None else {"diagonal": known.diagonal}
+
+    def load_step_state(self, state: dict[str, Tensor]) -> None:
+        """Take what :meth:`step_state` gave, after the state dict.
+
+        Parameters
+        ----------
+        state : dict
+            What it returned.
+        """
+        known = self.determinants.entry(self.weight)
+        if known is not None and "diagonal" in state:
+            self.determinants.keep(self.weight, known.log_abs_det, state["diagonal"].clone())
 
     @torch.no_grad()
     def end_training(self) -> float | None:

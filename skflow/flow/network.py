@@ -92,6 +92,11 @@ class Flow(StablePickle, nn.Module):
         """
         return tuple(m for m in self._bijections.modules() if isinstance(m, RelativeLayer))
 
+    def split(self) -> tuple[Bijection, Flow]:
+        """Return the first bijection, and the flow behind it, which share their parameters."""
+        first, *rest = self.bijections
+        return first, Flow(rest, self.base, n_features=self.n_features)
+
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Check once that what is kept belongs to the weights, and not at each call within.

@@ -120,6 +120,11 @@ class RelativeLayer(Bijection):
         """How many of the matrices a row goes through, one after the other."""
         return 1
 
+    @property
+    def has_exact_determinants(self) -> bool:
+        """Whether its determinants are small enough to be computed. By default, they are."""
+        return True
+
     @abstractmethod
     def log_abs_det(self) -> Tensor:
         r"""Return :math:`\log|\det W|` of each matrix in nats, shape (L,), float64.
@@ -198,6 +203,22 @@ class RelativeLayer(Bijection):
         """Forget what is kept of parameters that were changed unseen.
 
         By default, nothing is kept.
+        """
+
+    def step_state(self) -> dict[str, Tensor]:
+        """Return what steps need beside the state dict, to go on bit for bit.
+
+        By default, that is nothing.
+        """
+        return {}
+
+    def load_step_state(self, state: dict[str, Tensor]) -> None:
+        """Take what :meth:`step_state` gave, after the state dict.
+
+        Parameters
+        ----------
+        state : dict
+            What it returned.
         """
 
     def end_training(self) -> float | None:

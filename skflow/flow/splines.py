@@ -363,6 +363,7 @@ class ElementwiseSpline(Bijection):
     True
     """
 
+    starts = ("quantiles", "identity")
     low: Tensor
     size: Tensor
 

@@ -1,4 +1,4 @@
-"""Rows of a data set, prepared a few at a time, and shuffled batches of them."""
+"""Shuffled batches of rows."""
 
 from __future__ import annotations
 
@@ -9,191 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skflow.flow.standardize import Standardize, values_repeat
+from skflow.training.rows import Rows
 
-__all__ = ["Batch", "Batches", "Rows", "noise_scales"]
+__all__ = ["Batch", "Batches"]
 
-# How much is prepared at a time where all rows are wanted one after the other.
+# How many entries of a batch noise is added to at a time.
 _BLOCK_ENTRIES = 2**16
-
-# What a processor's cache holds of rows that go through a flow; of fewer rows than these, matrix
-# products are slow.
-_CACHED_ENTRIES = 2**15
-_LEAST_BLOCK_ROWS = 256
-
-# By how many rows it is judged whether a column's values repeat.
-_ROWS_COMPARED = 1000
-
-# Of a device's free memory, the share that the data may take.
-_DEVICE_SHARE = 0.5
-
-
-class Rows:
-    """Rows of a data set, standardised as they are taken.
-
-    The data stay where they are and as they are: no more than what is taken is ever copied. For
-    a GPU, all of it is prepared there at once if it fits, and else what is taken goes through
-    pinned memory, so that the copy runs while the device computes.
-
-    Parameters
-    ----------
-    data : Tensor of shape (N, D)
-        All rows, in the units of the user.
-    standardize : Standardize or None, default=None
-        Applied to what is taken, in float64, where the data are.
-    noise : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
-        Indices of columns, and what is added to them, where the data are.
-    dtype : torch.dtype or None, default=None
-        The precision of what is taken; by default, that of `data`.
-    device : torch.device or str, default="cpu"
-        Where it is taken to.
-    order : Tensor of shape (M,) or None, default=None
-        Which rows there are, by their index in `data`; by default, all in their order.
-    weights : Tensor of shape (N,) or None, default=None
-        Of all rows of `data`, in float64.
-    """
-
-    def __init__(
-        self,
-        data: Tensor,
-        *,
-        standardize: Standardize | None = None,
-        noise: tuple[Tensor, Tensor] | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str = "cpu",
-        order: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> None:
-        self.data = data
-        self.standardize = standardize
-        self.noise = noise
-        self.dtype = data.dtype if dtype is None else dtype
-        self.device = torch.device(device)
-        self.order = torch.arange(len(data)) if order is None else order
-        self.weights = weights
-        self.resident: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The numbers of rows and of columns."""
-        return len(self.order), self.data.shape[1]
-
-    def subset(self, which: slice) -> Rows:
-        """Return some of the rows.
-
-        Parameters
-        ----------
-        which : slice
-            The rows to keep.
-        """
-        subset = Rows(
-            self.data,
-            standardize=self.standardize,
-            noise=self.noise,
-            dtype=self.dtype,
-            device=self.device,
-            order=self.order[which],
-            weights=self.weights,
-        )
-        subset.resident = self.resident
-        return subset
-
-    def take(self, indices: Tensor) -> Tensor:
-        """Return the rows with these indices, of shape (len(indices), D), on the device.
-
-        Parameters
-        ----------
-        indices : Tensor of shape (B,)
-            The positions of the rows.
-        """
-        chosen = self.order[indices]
-        if self.resident is not None:
-            return self.resident[chosen.to(self.device)]
-        n_rows = self._block_length()
-        if len(chosen) <= n_rows:
-            x = self._prepare(chosen)
-        else:
-            x = self.data.new_empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
-            for part, some in zip(x.split(n_rows), chosen.split(n_rows), strict=True):
-                part.copy_(self._prepare(some))
-        if self.device.type == "cuda" and not x.is_cuda:
-            return x.pin_memory().to(self.device, non_blocking=True)
-        return x.to(self.device)
-
-    def take_weights(self, indices: Tensor | None = None) -> Tensor | None:
-        """Return the weights of the rows with these indices, or of all, on the CPU, if any.
-
-        Parameters
-        ----------
-        indices : Tensor of shape (B,)
-            The positions of the rows.
-        """
-        if self.weights is None:
-            return None
-        return self.weights[self.order if indices is None else self.order[indices]]
-
-    @property
-    def mean_weight(self) -> float:
-        """The mean of the weights, 1 if there are none."""
-        weights = self.take_weights()
-        return 1.0 if weights is None else float(weights.mean())
-
-    def blocks(self) -> Iterator[Tensor]:
-        """Yield all rows in their order, in blocks that a processor's cache holds."""
-        n_rows = max(_LEAST_BLOCK_ROWS, _CACHED_ENTRIES // self.data.shape[1])
-        for indices in torch.arange(len(self)).split(n_rows):
-            yield self.take(indices)
-
-    def move_if_it_fits(self) -> None:
-        """Prepare all of the data on the device, if that is a GPU with room for it."""
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if self.data.numel() * self.dtype.itemsize <= _DEVICE_SHARE * free:
-                self.move()
-
-    def move(self) -> None:
-        """Prepare all of the data on the device."""
-        resident = torch.empty(self.data.shape, dtype=self.dtype, device=self.device)
-        for indices in torch.arange(len(self.data)).split(self._block_length()):
-            resident[indices[0] : indices[-1] + 1] = self._prepare(indices).to(self.device)
-        self.resident = resident
-
-    def _block_length(self) -> int:
-        return max(1, _BLOCK_ENTRIES // self.data.shape[1])
-
-    def _prepare(self, indices: Tensor) -> Tensor:
-        x = self.data[indices]
-        if self.standardize is not None:
-            x = self.standardize(x.double())
-        if self.noise is not None:
-            columns, noise = self.noise
-            x[:, columns] += noise[indices].to(x.dtype)
-        return x.to(self.dtype)
-
-
-def noise_scales(rows: Rows, share: float) -> Tensor | None:
-    """Return how much noise each column bears.
-
-    Parameters
-    ----------
-    rows : Rows
-        In random order: the first of them are looked at.
-    share : float
-        The standard deviation of the noise, as a share of that of the data.
-
-    Returns
-    -------
-    scales : Tensor of shape (D,) or None
-        None if there is no noise at all. It is zero in columns of which at most half of the values
-        are distinct: noise would wash out that they repeat.
-    """
-    if share == 0:
-        return None
-    x = rows.take(torch.arange(min(len(rows), _ROWS_COMPARED)))
-    return share * (~values_repeat(x)).to(x.dtype)
 
 
 class Batch(NamedTuple):
@@ -204,6 +25,9 @@ class Batch(NamedTuple):
 
     weights: Tensor | None = None
     """Of shape (B,), in float64, on the CPU."""
+
+    log_det: Tensor | None = None
+    """The log-determinants of what was done to the rows before, of shape (B,), in nats."""
 
     @property
     def mass(self) -> float:
@@ -301,4 +125,5 @@ class Batches:
             weights = torch.ones(len(indices), dtype=torch.float64)
         if weights is not None:
             weights /= self.weight_unit
-        return Batch(self.rows.take(indices), weights)
+        x, log_det = self.rows.take_with_log_det(indices)
+        return Batch(x, weights, log_det)

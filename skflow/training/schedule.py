@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 __all__ = ["Budget", "annealing", "warming", "whitening"]
 
@@ -96,6 +97,28 @@ class Budget:
         self.overhead = self.training_started - started
         self.steps_done = 0
         self._landing: tuple[float, int, int] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes."""
+        return {
+            "steps_done": self.steps_done,
+            "seconds": self.seconds,
+            "overhead": self.overhead,
+            "landing": self._landing,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state_dict` was called, as if no time had passed since.
+
+        Parameters
+        ----------
+        state : dict
+            What it returned.
+        """
+        self.steps_done = state["steps_done"]
+        self.training_started = time.perf_counter() - state["seconds"]
+        self.overhead = state["overhead"]
+        self._landing = None if state["landing"] is None else tuple(state["landing"])
 
     def reserve(self, seconds: float) -> None:
         """Keep `seconds` back for what comes after the last step.

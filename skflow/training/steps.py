@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class Steps:
         """Record losses anew."""
         self._log_det = self._log_abs_det()
         self._losses: list[Tensor] = []
+        self._log_dets: list[Tensor] = []
         self._masses: list[float] = []
         self._sizes: list[float] = []
 
@@ -91,7 +93,7 @@ class Steps:
         DivergenceError
             If steps stay non-finite although the learning rate was lowered.
         """
-        loss = self.flow.relative_gradient(*batch)
+        loss = self.flow.relative_gradient(batch.x, batch.weights)
         if self._is_large:
             return_freed_memory()
         taken = self.optimizer.step(
@@ -103,6 +105,7 @@ class Steps:
             self.n_taken += 1
             self._n_failures = 0
             self._losses.append(loss)
+            self._log_dets.append(_mean_log_det(batch))
             self._masses.append(batch.mass)
             self._sizes.append(len(batch.x))
             return True
@@ -130,12 +133,45 @@ class Steps:
         sizes = torch.tensor(self._sizes, dtype=torch.float64) / self._sizes[0]
         mass = float((sizes * torch.tensor(self._masses, dtype=torch.float64)).mean())
         mean_loss = float((losses * sizes.to(losses)).mean())
+        log_det = float((torch.stack(self._log_dets).cpu() * sizes).mean())
         # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
-        return mean_loss / mass - 0.5 * (self._log_det + self._log_abs_det())
+        return (mean_loss - log_det) / mass - 0.5 * (self._log_det + self._log_abs_det())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes, between epochs."""
+        return {
+            "rate": self.rate,
+            "others_rate": self.others_rate,
+            "n_taken": self.n_taken,
+            "n_skipped": self.n_skipped,
+            "n_failures": self._n_failures,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state_dict` was called.
+
+        Parameters
+        ----------
+        state : dict
+            What it returned.
+        """
+        self.rate, self.others_rate = state["rate"], state["others_rate"]
+        self.n_taken, self.n_skipped = state["n_taken"], state["n_skipped"]
+        self._n_failures = state["n_failures"]
 
     @torch.no_grad()
     def _log_abs_det(self) -> float:
         return float(self.flow.log_abs_det())
+
+
+def _mean_log_det(batch: Batch) -> Tensor:
+    """Return the share of a batch's loss that what was done to its rows before has."""
+    if batch.log_det is None:
+        return torch.zeros((), dtype=torch.float64)
+    log_det = batch.log_det
+    return (
+        log_det.mean() if batch.weights is None else (log_det * batch.weights.to(log_det)).mean()
+    )
 
 
 def end_training(flow: Flow) -> float | None:

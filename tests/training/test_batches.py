@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from skflow.flow import Standardize
-from skflow.training.batches import Batches, Rows, noise_scales
+from skflow.flow import SmoothLeakyReLU, Standardize
+from skflow.training.batches import Batches
+from skflow.training.rows import Rows, noise_scales
 
 
 def all_rows(batches):
@@ -90,10 +91,10 @@ def rows(generator):
     noise = torch.randn(50, 1, generator=generator)
     return Rows(
         data,
-        standardize=Standardize.from_rows(data),
+        front=Standardize.from_rows(data),
         noise=(torch.tensor([2]), noise),
         dtype=torch.float32,
-        order=torch.randperm(50, generator=generator),
+        which=torch.randperm(50, generator=generator),
     )
 
 
@@ -102,7 +103,7 @@ def test_rows_are_prepared_as_they_are_taken(rows):
     assert x.dtype == torch.float32
     expected = (rows.data - rows.data.mean(0)) / rows.data.std(0, correction=0)
     expected[:, 2] = rows.noise[1][:, 0]
-    torch.testing.assert_close(x, expected[rows.order].float())
+    torch.testing.assert_close(x, expected[rows.which].float())
     assert (rows.data[:, 2] == 7).all()
 
 
@@ -110,9 +111,21 @@ def test_rows_are_prepared_as_they_are_taken(rows):
 def test_blocks_are_all_rows_in_their_order(generator, n_columns, n_rows):
     data = torch.randn(n_rows, n_columns, generator=generator)
     order = torch.randperm(n_rows, generator=generator)
-    blocks = list(Rows(data, order=order).blocks())
+    blocks = [x for x, _ in Rows(data, which=order).blocks()]
     assert len(blocks) == 3
     assert torch.equal(torch.cat(blocks), data[order])
+
+
+@pytest.mark.parametrize("n_rows", [20, 30_000])  # the latter in parts
+def test_log_determinants_of_what_is_done_to_rows_come_with_them(generator, n_rows):
+    data = torch.randn(n_rows, 4, generator=generator, dtype=torch.float64)
+    front = SmoothLeakyReLU()
+    rows = Rows(data, front=front, dtype=torch.float32, which=torch.arange(n_rows).flip(0))
+    x, log_det = rows.take_with_log_det(torch.arange(n_rows))
+    expected_x, expected_log_det = front.forward_and_log_det(data.flip(0))
+    assert torch.equal(x, expected_x.float())
+    assert torch.equal(log_det, expected_log_det)
+    assert (Rows(data).take_with_log_det(torch.arange(3))[1] == 0).all()
 
 
 def test_subset_is_part_of_the_order(rows):
@@ -122,10 +135,12 @@ def test_subset_is_part_of_the_order(rows):
 
 
 def test_rows_on_their_device_are_the_same(rows):
-    expected = rows.take(torch.arange(50))
+    x, log_det = rows.take_with_log_det(torch.arange(50))
     rows.move()
-    assert torch.equal(rows.take(torch.arange(50)), expected)
-    assert torch.equal(rows.subset(slice(5)).take(torch.arange(5)), expected[:5])
+    for n_rows, some in ((50, rows), (5, rows.subset(slice(5)))):
+        moved_x, moved_log_det = some.take_with_log_det(torch.arange(n_rows))
+        assert torch.equal(moved_x, x[:n_rows])
+        assert torch.equal(moved_log_det, log_det[:n_rows])
 
 
 def test_weights_go_with_their_rows(rows, generator):

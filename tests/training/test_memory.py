@@ -7,10 +7,11 @@ import torch
 
 from skflow.flow import Flow, LeakyTanh, LinearStack, Normal
 from skflow.training import memory, steps
-from skflow.training.batches import Batches, Rows
-from skflow.training.loop import Stopping, train
+from skflow.training.batches import Batches
+from skflow.training.fits import Stopping, Training, TrainingFit, run
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import RelativeSGD
+from skflow.training.rows import Rows
 
 
 def resident():
@@ -41,7 +42,7 @@ def test_other_systems_have_nothing_to_return(monkeypatch):
 def test_large_flows_return_it_in_each_step(generator, monkeypatch, many, calls):
     counted = []
     monkeypatch.setattr(steps, "_MANY_PARAMETERS", many)
-    for module in ("steps", "loop"):
+    for module in ("steps", "fits"):
         monkeypatch.setattr(
             f"skflow.training.{module}.return_freed_memory", lambda: counted.append(1)
         )
@@ -49,5 +50,6 @@ def test_large_flows_return_it_in_each_step(generator, monkeypatch, many, calls)
     flow = Flow([LinearStack(2, 3, activation=LeakyTanh())], Normal(), n_features=3)
     flow.initialize(x, generator)
     batches = Batches(Rows(x), 50, generator)
-    train(flow, batches, RelativeSGD(flow), rate=0.01, stopping=Stopping(max_iter=5))
+    training = Training(flow, batches, RelativeSGD(flow), rate=0.01)
+    run(TrainingFit(training, Stopping(max_iter=5)))
     assert len(counted) == calls

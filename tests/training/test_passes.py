@@ -1,13 +1,17 @@
 import pytest
 import torch
 
+from skflow import RelativeGradientFlow
 from skflow.flow import AffineCoupling, Flow, LeakyTanh, LinearStack, Normal
 from skflow.training.averaging import Average
-from skflow.training.batches import Batch, Rows
-from skflow.training.incremental import Increment
-from skflow.training.loop import mean_log_prob
+from skflow.training.batches import Batch, Batches
+from skflow.training.defaults import training_settings
+from skflow.training.fits import Training, run
 from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.passes import Increment, Pass
+from skflow.training.rows import Rows
 from skflow.training.schedule import warming
+from skflow.training.scores import mean_log_prob
 from skflow.training.steps import Steps
 
 
@@ -158,3 +162,27 @@ def test_an_increment_moves_to_the_cpu(make_flow, generator):
     assert moved.state.keys() == increment.state.keys()
     NormalizedRelativeSGD(make_flow()).load_state_dict(moved.state)
     assert all(map(torch.equal, moved.parameters, increment.parameters))
+
+
+@pytest.mark.parametrize("advanced", [False, True])
+def test_a_pass_goes_on_from_its_state(make_flow, generator, advanced):
+    x = torch.randn(200, 4, generator=generator)
+    settings = training_settings(RelativeGradientFlow().get_params(), 200, 4)
+
+    def begun():
+        flow = make_flow()
+        increment = Increment(200, torch.arange(0), 1.0, 1.0)
+        trained = increment.resume(flow)
+        batches = Batches(Rows(x), 30, torch.Generator().manual_seed(1), every_row=True)
+        training = Training(trained, batches, NormalizedRelativeSGD(trained), rate=0.02)
+        return Pass(training, flow, increment, settings)
+
+    one, other = begun(), begun()
+    if advanced:
+        one.advance()
+    other.load_state_dict(one.state_dict())
+    assert run(one) == run(other)
+    for found, expected in zip(one.flow.parameters(), other.flow.parameters(), strict=True):
+        assert torch.equal(found, expected)
+    assert one.increment.seed == other.increment.seed
+    assert one.increment.n_steps == other.increment.n_steps > 0

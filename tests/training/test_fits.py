@@ -1,3 +1,4 @@
+import io
 import time
 from copy import deepcopy
 
@@ -5,10 +6,13 @@ import pytest
 import torch
 
 from skflow.exceptions import DivergenceError
-from skflow.flow import Flow, LeakyTanh, LinearStack, Normal
-from skflow.training.batches import Batches, Rows
-from skflow.training.loop import Stopping, mean_log_prob, retrace, train
-from skflow.training.optimizers import Adam, RelativeSGD
+from skflow.flow import Flow, LeakyTanh, LinearStack, Normal, SmoothLeakyReLU
+from skflow.training.batches import Batches
+from skflow.training.few_rows import FitOfFewRows
+from skflow.training.fits import Refit, Stopping, Training, TrainingFit, run
+from skflow.training.optimizers import Adam, NormalizedRelativeSGD, RelativeSGD
+from skflow.training.rows import Rows
+from skflow.training.scores import mean_log_prob
 
 
 @pytest.fixture
@@ -27,8 +31,10 @@ def flow(rows, generator):
 
 def fit(flow, rows, generator, *, rate=0.05, optimizer=RelativeSGD, batch_size=50, **kwargs):
     stopping = Stopping(**{"max_iter": 20, "n_iter_no_change": 100} | kwargs.pop("stopping", {}))
-    batches = Batches(Rows(rows), batch_size, generator)
-    return train(flow, batches, optimizer(flow), rate=rate, stopping=stopping, **kwargs)
+    report = kwargs.pop("report", None)
+    rows = rows if isinstance(rows, Rows) else Rows(rows)
+    training = Training(flow, Batches(rows, batch_size, generator), optimizer(flow), rate=rate)
+    return run(TrainingFit(training, stopping, **kwargs), report)
 
 
 @pytest.mark.parametrize("optimizer", [RelativeSGD, Adam])
@@ -57,12 +63,32 @@ def test_full_batch_loss_is_the_exact_negative_log_likelihood(flow, rows, genera
     assert history.losses == pytest.approx([-mean_log_prob(flow, Rows(rows))] * 2, abs=1e-5)
 
 
-def test_offset_is_added_to_what_is_recorded(flow, rows, generator):
-    kwargs = {"rate": 1e-12, "stopping": {"max_iter": 1}, "validation": Rows(rows[:50])}
-    plain = fit(flow, rows, torch.Generator().manual_seed(0), **kwargs)
-    shifted = fit(flow, rows, torch.Generator().manual_seed(0), offset=7.0, **kwargs)
-    assert shifted.best_score == pytest.approx(plain.best_score + 7, abs=1e-5)
-    assert shifted.losses[0] == pytest.approx(plain.losses[0] - 7, abs=1e-5)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_recorded_is_in_the_units_of_the_rows(flow, rows, generator, weighted):
+    # The first bijection has another log-determinant at each row.
+    front = SmoothLeakyReLU()
+    weights = torch.rand(400, generator=generator, dtype=torch.float64) if weighted else None
+    behind = Rows(rows, front=front, weights=weights, dtype=torch.float32)
+    history = fit(
+        flow,
+        behind,
+        generator,
+        rate=1e-12,
+        batch_size=400,
+        stopping={"max_iter": 1},
+        validation=behind.subset(slice(50)),
+    )
+    whole = Flow([front, *flow.bijections], Normal(), n_features=3)
+
+    def expected(some):
+        with torch.no_grad():
+            log_prob = whole.log_prob(rows[some].double())
+        return float((log_prob * (1 if weights is None else weights[some])).sum()) / (
+            len(log_prob) if weights is None else float(weights[some].sum())
+        )
+
+    assert history.best_score == pytest.approx(expected(slice(50)), abs=1e-5)
+    assert history.losses[0] == pytest.approx(-expected(slice(400)), abs=1e-5)
 
 
 def test_first_weights_are_kept_if_none_are_better(flow, rows, generator):
@@ -169,7 +195,7 @@ def test_weights_are_kept_only_if_they_surpass_the_start_by_errors(flow, rows, g
 
 
 @pytest.mark.parametrize("patience", [100, 8])
-def test_retracing_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
+def test_a_refit_to_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
     start, x, validation = deepcopy(flow), rows[:60], Rows(rows[60:])
     history = fit(
         flow,
@@ -184,7 +210,8 @@ def test_retracing_the_same_rows_ends_at_the_same_weights(flow, rows, patience):
     assert history.stopped_early == (patience == 8)
     assert 0 < len(history.path) <= history.n_epochs
     batches = Batches(Rows(x), 60, torch.Generator())
-    again = retrace(start, batches, RelativeSGD(start), path=history.path, rate=0.1)
+    training = Training(start, batches, RelativeSGD(start), rate=0.1)
+    again = run(Refit(training, history.path))
     assert again.n_steps == len(history.path)
     assert mean_log_prob(start, validation) == pytest.approx(history.best_score, abs=1e-4)
 
@@ -211,3 +238,108 @@ def test_the_path_leaves_out_what_was_taken_back(flow, rows):
         assert len(history.path) == length
         landed_higher |= best > landing
     assert landed_higher
+
+
+def begun(flow, rows, optimizer, n_rows, *, with_validation=True):
+    """Begin a fit, the same at each call."""
+    flow = deepcopy(flow)
+    batches = Batches(Rows(rows[:300]), n_rows, torch.Generator().manual_seed(5))
+    training = Training(flow, batches, optimizer(flow), rate=0.02)
+    validation = Rows(rows[300:]) if with_validation else None
+    return TrainingFit(training, Stopping(max_iter=12, n_iter_no_change=3), validation=validation)
+
+
+def restored(state):
+    """Return a state after a way through a file that holds no code."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def assert_same_end(one, other):
+    first, second = run(one), run(other)
+    assert first == second
+    for found, expected in zip(
+        one.flow.state_dict().values(), other.flow.state_dict().values(), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("n_epochs", [0, 1, 7])
+@pytest.mark.parametrize("n_rows", [2, 50])  # fewer than columns, and more
+@pytest.mark.parametrize("optimizer", [NormalizedRelativeSGD, RelativeSGD, Adam])
+def test_a_fit_goes_on_from_its_state_bit_for_bit(flow, rows, optimizer, n_rows, n_epochs):
+    fit, resumed = (begun(flow, rows, optimizer, n_rows) for _ in range(2))
+    for _ in range(n_epochs):
+        fit.advance()
+    state = restored(fit.state_dict())
+    resumed.load_state_dict(state)
+    assert_same_end(resumed, fit)
+    # A state is a copy: it leads to the same end again.
+    again = begun(flow, rows, optimizer, n_rows)
+    again.load_state_dict(state)
+    assert_same_end(again, resumed)
+
+
+def few(flow, rows):
+    """Begin two candidates and what follows, the same at each call."""
+
+    def refit(k, history):
+        refitted = deepcopy(flow)
+        batches = Batches(Rows(rows), 50, torch.Generator().manual_seed(k))
+        training = Training(refitted, batches, RelativeSGD(refitted), rate=0.02)
+        return Refit(training, history.path)
+
+    optimizers = (RelativeSGD, NormalizedRelativeSGD)
+    candidates = [lambda made=made: begun(flow, rows, made, 50) for made in optimizers]
+    return FitOfFewRows(candidates, refit)
+
+
+@pytest.mark.parametrize("n_epochs", [3, 12, 14, 25])
+def test_fits_of_few_rows_go_on_from_their_state(flow, rows, n_epochs):
+    fit, resumed = few(flow, rows), few(flow, rows)
+    for _ in range(n_epochs):
+        assert not fit.is_done
+        fit.advance()
+    resumed.load_state_dict(restored(fit.state_dict()))
+    assert_same_end(resumed, fit)
+    assert len(fit.histories) == 2
+
+
+def test_the_better_candidate_is_followed(flow, rows):
+    fit = few(flow, rows)
+    reports = []
+    history = run(fit, reports.append)
+    scores = [candidate.best_score for candidate in fit.histories]
+    assert history.best_score == max(scores)
+    assert fit.best == scores.index(max(scores))
+    assert history.n_epochs == len(fit.histories[fit.best].path)
+    assert {(epoch.fit, epoch.n_fits) for epoch in reports} == {(1, 3), (2, 3), (3, 3)}
+    assert history.validation_scores == []
+
+
+def test_an_interrupted_candidate_is_what_is_left(flow, rows):
+    fit = few(flow, rows)
+    history = run(fit, lambda epoch: epoch.epoch == 2)
+    assert history.interrupted
+    assert fit.histories == []
+    assert history.n_epochs == 2
+    assert mean_log_prob(fit.flow, Rows(rows[300:])) == pytest.approx(history.best_score)
+
+
+def test_where_no_epoch_is_better_all_rows_keep_the_start(flow, rows):
+    def candidate():
+        fit = begun(flow, rows, RelativeSGD, 50)
+        fit.standard_errors = 1e6
+        return fit
+
+    def refit(k, history):
+        refitted = deepcopy(flow)
+        batches = Batches(Rows(rows), 50, torch.Generator())
+        return Refit(Training(refitted, batches, RelativeSGD(refitted), rate=0.02), history.path)
+
+    fit = FitOfFewRows([candidate], refit)
+    history = run(fit)
+    assert history.losses == history.path == []
+    assert torch.equal(fit.flow.bijections[0].weight, flow.bijections[0].weight)

@@ -1,0 +1,333 @@
+"""All that is "auto", in one place: what the numbers of rows and columns make of it.
+
+The tables below hold the numbers and the reason for each. ``benchmarks/likelihood.py tables`` and
+``benchmarks/held_out.py`` measure what the network, the batches and the noise come to.
+``benchmarks/optimizers.py`` measures the learning rates, which each optimiser states itself, in
+:meth:`Optimizer.default_rate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from skflow.flow import Activation
+
+__all__ = [
+    "NetworkSettings",
+    "Settings",
+    "TrainingSettings",
+    "are_few",
+    "network_settings",
+    "resolve",
+    "training_settings",
+    "weight_decay",
+]
+
+# Fewer rows than these are few. They learn small networks, and are worth several fits unless they
+# have so many columns that one takes long.
+_FEW_ROWS = 1000
+_MOST_COLUMNS_OF_FEW = 1000
+
+# How many times the noise of the default few rows are fitted with as well: held-out rows choose.
+_NOISE_FACTORS_OF_FEW = (1.0, 4.0)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a flow consists of."""
+
+    n_layers: int
+    """The number of dense layers."""
+
+    activation: str | Activation
+    """What stands between them; "spline" is learned."""
+
+    coupling: str | None
+    """What stands before each activation."""
+
+    n_bins: int
+    """The bins of the first spline, which follows the margins of the data."""
+
+    n_inner_bins: int
+    """The bins of the others, which bend what is nearly normal."""
+
+    n_coupling_bins: int
+    """The bins of a coupling's splines."""
+
+    n_hidden: int
+    """The width of a coupling's conditioner."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a flow is trained on so many rows."""
+
+    batch_size: int
+    """The number of rows in a step."""
+
+    max_iter: int
+    """The number of epochs."""
+
+    weight_decay: float
+    """How fast the weights of conditioners decay, in units of their learning rate."""
+
+    input_noise: float
+    """The noise that is added to the rows, as a share of the standard deviation of the data."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit does with so many rows and columns."""
+
+    network: NetworkSettings
+    """The flow."""
+
+    training: TrainingSettings
+    """Its training, on the rows that are not held out."""
+
+    n_validation: int
+    """The number of rows that are held out."""
+
+    input_noises: tuple[float, ...]
+    """The noises to fit with. Held-out rows choose one of them."""
+
+    refits: bool
+    """Whether all rows are fitted in the end, as the best of these fits was."""
+
+
+def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Settings:
+    """Say what the parameters of an estimator come to, with so many rows and columns.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Those of :class:`~skflow.RelativeGradientFlow`, as ``get_params`` returns them.
+    n_rows : int
+        The number N of rows.
+    n_features : int
+        The number D of columns.
+
+    Returns
+    -------
+    settings : Settings
+        Nothing in it is "auto".
+
+    Raises
+    ------
+    ValueError
+        If there is to be a coupling, and there is one column only.
+
+    Examples
+    --------
+    >>> from skflow import RelativeGradientFlow
+    >>> from skflow.training.defaults import resolve
+    >>> settings = resolve(RelativeGradientFlow().get_params(), 1500, 10)
+    >>> settings.network.n_layers, settings.training.batch_size, settings.n_validation
+    (6, 100, 150)
+    """
+    n_validation, few = 0, False
+    if parameters["early_stopping"]:
+        few = are_few(n_rows, n_features)
+        n_validation = max(1, round(parameters["validation_fraction"] * n_rows))
+        n_validation = min(n_validation, n_rows - 1)
+    training = training_settings(parameters, n_rows - n_validation, n_features)
+    several = few and parameters["input_noise"] == "auto"
+    factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)
+    return Settings(
+        network=network_settings(
+            n_rows,
+            n_features,
+            n_layers=parameters["n_layers"],
+            activation=parameters["activation"],
+            coupling=parameters["coupling"],
+        ),
+        training=training,
+        n_validation=n_validation,
+        input_noises=tuple(factor * training.input_noise for factor in factors),
+        refits=few,
+    )
+
+
+def are_few(n_rows: int, n_features: int) -> bool:
+    """Whether rows are too few to lose some to validation, and a fit is short.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number of rows.
+    n_features : int
+        The number of columns.
+
+    Returns
+    -------
+    few : bool
+        True for fewer than 1,000 rows, of up to 1,000 columns.
+    """
+    return n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
+
+
+# ---------------------------------------------------------------------------------------------
+# The network
+# ---------------------------------------------------------------------------------------------
+
+# Rows           | dense layers
+# up to 249      | 3    fewer rows do not tell more layers apart
+# from 250 on    | 6
+# Of more than 32 columns, 3 layers do as well as 6 in half the time, up to 50,000 rows. Of more
+# than 256 columns, 2 do. Between fixed activations there are 5, as in the paper.
+_VERY_FEW_ROWS = 250
+_MANY_COLUMNS = 32
+_VERY_MANY_ROWS = 50_000
+_MOST_COUPLED_COLUMNS = 256
+_LAYERS_OF_FEW_ROWS, _LAYERS, _LAYERS_OF_VERY_MANY_COLUMNS, _FIXED_LAYERS = 3, 6, 2, 5
+
+# Rows           | coupling | hidden units           | its bins | bins of the first spline
+# up to 999      | affine   | 16                     | -        | 8
+# up to 9,999    | spline   | 64; 32 of many columns | 4        | 16
+# from 10,000 on | spline   | the same               | 8        | 16
+# One column cannot be coupled. With more than 256 columns, conditioners cost more than they gain.
+_MANY_ROWS = 10_000
+
+
+def network_settings(
+    n_rows: int,
+    n_features: int,
+    *,
+    n_layers: int | Literal["auto"] = "auto",
+    activation: str | Activation = "auto",
+    coupling: str | None = "auto",
+) -> NetworkSettings:
+    """Say what a flow consists of.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number N of rows.
+    n_features : int
+        The number D of columns.
+    n_layers : int or "auto", default="auto"
+        The number of dense layers.
+    activation : str or Activation, default="auto"
+        What stands between them.
+    coupling : {"auto", "affine", "spline"} or None, default="auto"
+        What stands before each activation.
+
+    Returns
+    -------
+    settings : NetworkSettings
+        Nothing in it is "auto".
+
+    Raises
+    ------
+    ValueError
+        If `coupling` names one and D is 1.
+    """
+    few = n_rows < _FEW_ROWS
+    activation = "spline" if activation == "auto" else activation
+    learned = activation == "spline"
+    if coupling == "auto":
+        coupled = learned and 2 <= n_features <= _MOST_COUPLED_COLUMNS
+        coupling = None if not coupled else "affine" if few else "spline"
+    elif coupling is not None and n_features < 2:
+        raise ValueError(
+            f"coupling={coupling!r} takes two columns at least, and X has {n_features}. "
+            "Set coupling='auto' or None."
+        )
+    if n_layers == "auto":
+        n_layers = _default_n_layers(n_rows, n_features) if learned else _FIXED_LAYERS
+    n_bins = 8 if few else 16
+    return NetworkSettings(
+        n_layers=n_layers,
+        activation=activation,
+        coupling=coupling,
+        n_bins=n_bins,
+        n_inner_bins=n_bins // 2,
+        n_coupling_bins=8 if n_rows >= _MANY_ROWS else 4,
+        n_hidden=16 if few else 32 if n_features > _MANY_COLUMNS else 64,
+    )
+
+
+def _default_n_layers(n_rows: int, n_features: int) -> int:
+    if n_features > _MOST_COUPLED_COLUMNS:
+        return _LAYERS_OF_VERY_MANY_COLUMNS
+    wide = n_features > _MANY_COLUMNS and n_rows < _VERY_MANY_ROWS
+    return _LAYERS_OF_FEW_ROWS if n_rows < _VERY_FEW_ROWS or wide else _LAYERS
+
+
+# ---------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------
+
+# Rows          | batch             | epochs
+# up to 4,999   | 30 to 100: a tenth of them. Fewer steps than ten an epoch would leave a flow
+#               | of few rows close to its start.
+# from 5,000 on | 256               | 100, or as many as 5,000 steps take if these are fewer
+_LARGE_BATCHES_FROM = 5000
+_LEAST_BATCH, _MOST_BATCH, _LARGE_BATCH = 30, 100, 256
+_MOST_EPOCHS = 100
+_MOST_STEPS = 5000
+
+# Weight decay is 3 up to 5,000 rows of 10 columns. More rows need less, in inverse proportion.
+# So do few columns, as the square of their number: there are as many ways for columns to depend
+# on each other as there are pairs.
+_MOST_DECAY = 3.0
+_DECAYING_COLUMNS = 10
+
+# Noise is 0.05 up to 1,000 rows, or 100 for each column if these are fewer, and falls in inverse
+# proportion to the rows from there on: with few columns, fine shapes can be made out.
+_MOST_NOISE = 0.05
+_NOISIEST_ROWS_PER_COLUMN = 100
+
+
+def training_settings(
+    parameters: Mapping[str, Any], n_rows: int, n_features: int
+) -> TrainingSettings:
+    """Say how a flow is trained on so many rows, all of them in batches.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With `batch_size`, `max_iter` and `input_noise`, as for :func:`resolve`.
+    n_rows : int
+        The number of rows that it is trained on.
+    n_features : int
+        The number of columns.
+
+    Returns
+    -------
+    settings : TrainingSettings
+        Nothing in it is "auto".
+    """
+    batch_size, max_iter = parameters["batch_size"], parameters["max_iter"]
+    if batch_size == "auto":
+        batch_size = min(max(_LEAST_BATCH, n_rows // 10), _MOST_BATCH)
+        if n_rows >= _LARGE_BATCHES_FROM:
+            batch_size = _LARGE_BATCH
+    if max_iter == "auto":
+        max_iter = max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
+    input_noise = parameters["input_noise"]
+    if input_noise == "auto":
+        few = min(_FEW_ROWS, _NOISIEST_ROWS_PER_COLUMN * n_features)
+        input_noise = _MOST_NOISE * min(1.0, few / n_rows)
+    return TrainingSettings(
+        batch_size=batch_size,
+        max_iter=max_iter,
+        weight_decay=weight_decay(n_rows, n_features),
+        input_noise=float(input_noise),
+    )
+
+
+def weight_decay(n_rows: int, n_features: int) -> float:
+    """Return how fast the weights of conditioners decay, in units of their learning rate.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number of rows.
+    n_features : int
+        The number of columns.
+    """
+    by_rows = min(1.0, _LARGE_BATCHES_FROM / n_rows)
+    return _MOST_DECAY * by_rows * min(1.0, n_features / _DECAYING_COLUMNS) ** 2

@@ -1,0 +1,329 @@
+"""What a fit does: the rows it takes, the flows that start from them, and how these train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from skflow.flow import (
+    BaseDistribution,
+    Bijection,
+    Flow,
+    HyperbolicSecant,
+    Logistic,
+    Normal,
+    NormalMixture,
+    StudentT,
+)
+from skflow.training.architecture import default_bijections
+from skflow.training.batches import Batches
+from skflow.training.defaults import (
+    TrainingSettings,
+    resolve,
+    training_settings,
+    weight_decay,
+)
+from skflow.training.few_rows import FitOfFewRows
+from skflow.training.fits import Refit, Stopping, Training, TrainingFit
+from skflow.training.history import History
+from skflow.training.optimizers import (
+    OTHERS_RATE,
+    Adam,
+    NormalizedRelativeSGD,
+    Optimizer,
+    RelativeSGD,
+)
+from skflow.training.passes import Increment, Pass
+from skflow.training.rows import Rows, noise_scales
+from skflow.training.start import start
+
+__all__ = ["BASES", "DTYPES", "OPTIMIZERS", "Plan", "build_flow", "plan_pass", "training_of"]
+
+BASES: dict[str, Callable[[], BaseDistribution]] = {
+    "normal": Normal,
+    "hyperbolic_secant": HyperbolicSecant,
+    "logistic": Logistic,
+    "student_t": StudentT,
+    "mixture": NormalMixture,
+}
+OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
+    "relative": NormalizedRelativeSGD,
+    "sgd": RelativeSGD,
+    "adam": Adam,
+}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+# By how many nats a validation score must rise to count as higher.
+_LEAST_RISE = 1e-4
+
+# The shares of a schedule's highest learning rates that suit rates that stay.
+_LASTING_SHARE = 0.25
+_LASTING_OTHERS_SHARE = 0.5
+
+# The share of `max_time` that each candidate of few rows may take.
+_SHARE_OF_A_CANDIDATE = 0.3
+
+
+class Plan:
+    """A fit of a flow to rows, with the parameters of an estimator.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Those of :class:`~skflow.RelativeGradientFlow`, as ``get_params`` returns them.
+    rows : Rows
+        All rows, as they came.
+    front : Bijection
+        The first bijection of the flow, which does not train.
+    core : Flow
+        The flow behind `front`.
+    constant : Tensor of shape (C,)
+        The columns that are constant.
+    generator : torch.Generator
+        Where the randomness comes from. It is on the device of the fit.
+    continued : bool, default=False
+        Whether `core` goes on from where it is.
+
+    Attributes
+    ----------
+    settings : Settings
+        What the parameters come to.
+    core : Flow
+        The flow behind `front`, at its start.
+    input_noises : tuple of float
+        The noises to fit with. Where values repeat in every column, none is added.
+    training, validation : Rows
+        The rows to learn from, and those that are held out.
+    sharpness : float
+        That of the base distribution at the start.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        rows: Rows,
+        front: Bijection,
+        core: Flow,
+        *,
+        constant: torch.Tensor,
+        generator: torch.Generator,
+        continued: bool = False,
+    ) -> None:
+        self.parameters = parameters
+        self.generator = generator
+        self.front = front.to(generator.device)
+        self.constant = constant
+        self.continued = continued
+        self.settings = resolve(parameters, len(rows), rows.n_features)
+        shuffled = rows.shuffled(self.settings.training.batch_size, generator)
+        self._all = shuffled.behind(front, constant, generator, DTYPES[parameters["dtype"]])
+        self.validation = self._all.subset(slice(self.settings.n_validation))
+        self.training = self._all.subset(slice(self.settings.n_validation, None))
+        scales = noise_scales(self.training, 1.0)
+        has_noise = scales is not None and bool(scales.any())
+        self.input_noises = self.settings.input_noises if has_noise else (0.0,)
+        self._unstarted = deepcopy(core) if self.settings.refits else core
+        self.core = core
+        self.sharpness = start(
+            core, self.training, self.validation, generator, continued=continued
+        )
+
+    def fit(self, started: float) -> TrainingFit | FitOfFewRows:
+        """Begin the fit.
+
+        Parameters
+        ----------
+        started : float
+            When the clock of `max_time` was started, by :func:`time.perf_counter`.
+        """
+        noises = self.input_noises
+        if not self.settings.refits:
+            return self._candidate(self.core, noises[0], self._stopping(started))
+        cores = [self.core, *(deepcopy(self.core) for _ in noises[1:])]
+
+        def candidate(k: int) -> Callable[[], TrainingFit]:
+            stopping = self._stopping(started, share=(k + 1) * _SHARE_OF_A_CANDIDATE)
+            return lambda: self._candidate(cores[k], noises[k], stopping)
+
+        def refit(k: int, history: History) -> Refit:
+            return self._refit(cores[k], noises[k], history)
+
+        return FitOfFewRows([candidate(k) for k in range(len(noises))], refit)
+
+    def _candidate(self, core: Flow, input_noise: float, stopping: Stopping) -> TrainingFit:
+        early_stopping = self.parameters["early_stopping"]
+        careful = self.settings.refits and not self.continued
+        training = self._training(core, self.training, input_noise, self.sharpness)
+        return TrainingFit(
+            training,
+            stopping,
+            validation=self.validation if early_stopping else None,
+            standard_errors=1.0 if careful else 0.0,
+        )
+
+    def _refit(self, chosen: Flow, input_noise: float, history: History) -> Refit:
+        """Begin to fit every row, in the way that was best for those that were held out."""
+        core = self._unstarted
+        if chosen.bijections and core.bijections and chosen.bijections[0].starts:
+            core.bijections[0].init = chosen.bijections[0].init
+        nothing = self._all.subset(slice(0))
+        sharpness = start(core, self._all, nothing, self.generator, continued=self.continued)
+        training = self._training(core, self._all, input_noise, sharpness)
+        return Refit(training, history.path)
+
+    def _training(self, core: Flow, rows: Rows, input_noise: float, sharpness: float) -> Training:
+        settings = training_settings(self.parameters, len(rows), rows.n_features)
+        batches = Batches(
+            rows,
+            settings.batch_size,
+            self.generator,
+            noise=noise_scales(rows, input_noise),
+            weight_unit=rows.mean_weight,
+        )
+        return training_of(self.parameters, core, batches, settings, sharpness)
+
+    def _stopping(self, started: float, share: float = 1.0) -> Stopping:
+        max_time = self.parameters["max_time"]
+        return Stopping(
+            max_iter=self.settings.training.max_iter,
+            max_time=None if max_time is None else share * max_time,
+            started=started,
+            n_iter_no_change=self.parameters["n_iter_no_change"],
+            tol=_LEAST_RISE,
+        )
+
+
+def plan_pass(
+    parameters: Mapping[str, Any],
+    rows: Rows,
+    flow: Flow,
+    increment: Increment,
+    n_seen: int,
+    generator: torch.Generator,
+) -> Pass:
+    """Say how a flow goes once over rows.
+
+    Parameters
+    ----------
+    parameters : mapping
+        As for :class:`Plan`.
+    rows : Rows
+        The rows, as `flow` takes them.
+    flow : Flow
+        Changed in place by the pass.
+    increment : Increment
+        What the pass before it left.
+    n_seen : int
+        How many rows there were so far, these included.
+    generator : torch.Generator
+        Where the randomness comes from.
+
+    Returns
+    -------
+    one_pass : Pass
+        To be run.
+    """
+    settings = training_settings(parameters, increment.n_rows, rows.n_features)
+    settings = replace(settings, weight_decay=weight_decay(n_seen, rows.n_features))
+    batches = Batches(
+        rows,
+        settings.batch_size,
+        generator,
+        every_row=True,
+        weight_unit=increment.weight_unit,
+    )
+    trained = increment.resume(flow)
+    training = training_of(parameters, trained, batches, settings, increment.sharpness)
+    training = replace(
+        training,
+        rate=_LASTING_SHARE * training.rate,
+        others_rate=_LASTING_OTHERS_SHARE * training.others_rate,
+    )
+    return Pass(training, flow, increment, settings)
+
+
+def training_of(
+    parameters: Mapping[str, Any],
+    flow: Flow,
+    batches: Batches,
+    settings: TrainingSettings,
+    sharpness: float,
+) -> Training:
+    """Say how a flow steps along its batches.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With `optimizer`, `learning_rate` and `matmul_precision`, as for :class:`Plan`.
+    flow : Flow
+        What trains.
+    batches : Batches
+        Of the rows.
+    settings : TrainingSettings
+        What is "auto".
+    sharpness : float
+        That of the base distribution at the start.
+
+    Returns
+    -------
+    training : Training
+        With a new optimiser.
+    """
+    make = OPTIMIZERS[parameters["optimizer"]]
+    optimizer: Optimizer = make(flow, weight_decay=settings.weight_decay)
+    default = optimizer.default_rate(settings.batch_size, sharpness)
+    rate = parameters["learning_rate"]
+    rate = default if rate == "auto" else float(rate)
+    return Training(
+        flow,
+        batches,
+        optimizer,
+        rate=rate,
+        others_rate=OTHERS_RATE * rate / default,
+        precision=parameters["matmul_precision"],
+    )
+
+
+def build_flow(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Flow:
+    """Return the flow behind standardised rows, with weights that say nothing yet.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With those of the network, of the base distribution and of the precision, as for
+        :class:`Plan`.
+    n_rows : int
+        The number of rows, which sets what is "auto".
+    n_features : int
+        The number of columns.
+
+    Returns
+    -------
+    flow : Flow
+        New at each call.
+
+    Raises
+    ------
+    TypeError
+        If `bijections` returns something else than bijections.
+    """
+    dtype = DTYPES[parameters["dtype"]]
+    make = parameters["bijections"] or default_bijections
+    asked = {name: parameters[name] for name in ("n_layers", "activation", "coupling")}
+    made: Any = make(n_rows, n_features, **asked, dtype=dtype)
+    made = list(made) if isinstance(made, Iterable) else [made]
+    for bijection in made:
+        if not isinstance(bijection, Bijection):
+            raise TypeError(
+                f"bijections must return instances of skflow.flow.Bijection, got {bijection!r}."
+            )
+    base = parameters["base_distribution"]
+    flow = Flow(
+        made, BASES[base]() if isinstance(base, str) else deepcopy(base), n_features=n_features
+    )
+    flow.base.to(dtype)
+    return flow

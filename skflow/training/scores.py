@@ -1,0 +1,75 @@
+"""Log-likelihoods of rows, their mean, and how far chance moves it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skflow.flow.network import Flow
+from skflow.training.rows import Rows
+
+__all__ = ["log_probs", "mean_log_prob", "standard_error", "weighted_mean"]
+
+
+@torch.no_grad()
+def log_probs(flow: Flow, rows: Rows) -> Tensor:
+    """Return the log-likelihood of each row, in the units of the data.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow behind the first bijection of `rows`.
+    rows : Rows
+        The rows.
+
+    Returns
+    -------
+    log_probs : Tensor of shape (N,)
+        In nats, float64, on the CPU.
+    """
+    with flow.unchanged():
+        blocks = [flow.log_prob(x).double() + log_det for x, log_det in rows.blocks()]
+        return torch.cat(blocks).cpu()
+
+
+def mean_log_prob(flow: Flow, rows: Rows) -> float:
+    """Return the mean log-likelihood of `rows` in nats, by their weights if they have any.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow behind the first bijection of `rows`.
+    rows : Rows
+        The rows.
+    """
+    return weighted_mean(log_probs(flow, rows), rows)
+
+
+def weighted_mean(values: Tensor, rows: Rows) -> float:
+    """Return the mean of a value for each row, by the weights of the rows if they have any.
+
+    Parameters
+    ----------
+    values : Tensor of shape (N,)
+        The values, float64.
+    rows : Rows
+        The rows.
+    """
+    weights = rows.take_weights()
+    return float(values.mean() if weights is None else (values @ weights) / weights.sum())
+
+
+def standard_error(values: Tensor, rows: Rows) -> float:
+    """Return the standard error of :func:`weighted_mean`.
+
+    Parameters
+    ----------
+    values : Tensor of shape (N,)
+        The values, float64.
+    rows : Rows
+        The rows.
+    """
+    weights = rows.take_weights()
+    shares = torch.ones_like(values) if weights is None else weights
+    deviations = shares * (values - weighted_mean(values, rows))
+    return float(torch.linalg.vector_norm(deviations) / shares.sum())

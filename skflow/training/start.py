@@ -1,0 +1,92 @@
+"""Where the weights of a flow start, as some of its rows say."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skflow.flow.network import Flow
+from skflow.flow.weighted import row_counts
+from skflow.training.rows import Rows
+from skflow.training.scores import mean_log_prob
+
+__all__ = ["start"]
+
+# What the weights start from. Of more columns than this, no covariance matrix is formed.
+_MOST_ROWS = 20_000
+_MOST_FACTORED_COLUMNS = 4096
+_MOST_ROWS_OF_MANY_COLUMNS = 2048
+
+# From so many on, no start is compared with another: they tell their quantiles well enough.
+_MANY_ROWS = 10_000
+
+# From how many of them the sharpness of the base distribution is estimated.
+_SHARPNESS_ROWS = 256
+
+
+@torch.no_grad()
+def start(
+    flow: Flow,
+    rows: Rows,
+    validation: Rows,
+    generator: torch.Generator,
+    *,
+    continued: bool = False,
+) -> float:
+    """Let a flow start from some of its rows.
+
+    Parameters
+    ----------
+    flow : Flow
+        Changed in place.
+    rows : Rows
+        The rows to learn from, in random order.
+    validation : Rows
+        The rows that are held out, which choose between starts; there may be none.
+    generator : torch.Generator
+        Where the randomness comes from.
+    continued : bool, default=False
+        Whether the flow goes on from where it is.
+
+    Returns
+    -------
+    sharpness : float
+        That of the base distribution at the latents of the rows.
+    """
+    some = torch.arange(_n_start_rows(rows))
+    x, weights = rows.take(some), rows.take_weights(some)
+    if weights is not None:
+        weights = row_counts(weights).to(x.device)
+    if not continued:
+        _initialize(flow, x, weights, validation, generator)
+    few = slice(_SHARPNESS_ROWS)
+    return flow.sharpness(x[few], None if weights is None else weights[few])
+
+
+def _initialize(
+    flow: Flow, x: Tensor, weights: Tensor | None, validation: Rows, generator: torch.Generator
+) -> None:
+    """Take the likeliest of the starts that the first bijection has to offer."""
+    flow.initialize(x, generator, weights)
+    first = flow.bijections[0] if flow.bijections else None
+    if first is None or not first.starts or not len(validation) or len(x) >= _MANY_ROWS:
+        return
+    best, best_score = first.init, mean_log_prob(flow, validation)
+    for init in first.starts:
+        if init == first.init:
+            continue
+        first.init = init
+        flow.initialize(x, generator, weights)
+        score = mean_log_prob(flow, validation)
+        if score > best_score:
+            best, best_score = init, score
+    if first.init != best:
+        first.init = best
+        flow.initialize(x, generator, weights)
+
+
+def _n_start_rows(rows: Rows) -> int:
+    """Return how many rows the start is computed from, so that it stays cheap beside the fit."""
+    d = rows.n_features
+    few = d > _MOST_FACTORED_COLUMNS
+    return min(len(rows), _MOST_ROWS_OF_MANY_COLUMNS if few else max(_MOST_ROWS, 10 * d))
