@@ -5,8 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
-from skflow._estimator import RelativeGradientFlow
-from skflow._outliers import FlowOutlierDetector
+from skflow.estimators import FlowOutlierDetector, RelativeGradientFlow
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 from skflow.training.architecture import default_bijections
 

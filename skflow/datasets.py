@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
 
-from skflow._validation import check_n_samples, plain_array
+from skflow._sklearn.validation import check_n_samples, plain_array
 
 __all__ = ["ToyDensity", "gaussian_ring", "half_moons", "sine"]
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skflow import RelativeGradientFlow
-from skflow._validation import as_tensor, rows
+from skflow._sklearn.validation import as_tensor, rows
 from skflow.preprocessing import (
     DequantizationTransformer,
     LogitTransformer,

@@ -32,7 +32,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import FlowOutlierDetector, RelativeGradientFlow
-from skflow._conditionals import excess_surprise, grid_of
+from skflow.estimators.surprise import excess_surprise, grid_of
 
 # It makes the rows that it was fitted to much likelier than others.
 NARROW = KernelDensity(bandwidth=0.2)

@@ -134,7 +134,7 @@ def test_lines_where_nothing_can_be_drawn(X, flow, open_terminal, monkeypatch, c
     )
     if case == "no rich":
         monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setattr("skflow._progress.find_spec", lambda name: None)
+    monkeypatch.setattr("skflow.estimators.progress.find_spec", lambda name: None)
     flow.fit(X)
     assert "\x1b" not in terminal.getvalue()
     assert len(re.findall(LINE, terminal.getvalue())) == 6 + len(flow.loss_curve_)

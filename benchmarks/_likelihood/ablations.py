@@ -10,7 +10,8 @@ from unittest import mock
 
 import torch
 
-from skflow import LeakyTanh, SmoothLeakyReLU, _estimator, default_bijections
+from skflow import LeakyTanh, SmoothLeakyReLU, default_bijections
+from skflow.training import plan
 from skflow.training.optimizers import Adam
 
 from .contenders import fit_flow, skflow_contender
@@ -73,7 +74,7 @@ GRADIENTS = {
 
 
 def fit_with(task, adam):
-    with mock.patch.dict(_estimator._OPTIMIZERS, adam=adam):
+    with mock.patch.dict(plan.OPTIMIZERS, adam=adam):
         return fit_flow(task, optimizer="adam")
 
 

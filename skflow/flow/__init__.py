@@ -5,6 +5,7 @@ from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Normal
 from skflow.flow.bijection import Bijection
 from skflow.flow.block_diagonal import BlockDiagonal
+from skflow.flow.blueprint import Blueprint
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.export import LogDensity
@@ -23,6 +24,7 @@ __all__ = [
     "BaseDistribution",
     "Bijection",
     "BlockDiagonal",
+    "Blueprint",
     "Coupling",
     "DistributionLike",
     "ElementwiseSpline",

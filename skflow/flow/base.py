@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skflow.flow.described import Described
 from skflow.flow.parametrized import Parametrized
 from skflow.flow.weighted import mean
 
 __all__ = ["BaseDistribution", "HyperbolicSecant", "Logistic", "Normal", "open_uniform"]
 
 
-class BaseDistribution(Parametrized, nn.Module, ABC):
+class BaseDistribution(Described, Parametrized, nn.Module, ABC):
     r"""A distribution on :math:`\mathbb{R}^D`.
 
     A subclass states :meth:`log_prob` and :meth:`sample`, and computes in the precision of the

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from skflow.flow.described import Described
+
 __all__ = ["Bijection", "Pullback", "add_gradient", "check_rows"]
 
 Pullback = Callable[[Tensor, Tensor], Tensor | None]
 
 
-class Bijection(nn.Module, ABC):
+class Bijection(Described, nn.Module, ABC):
     r"""A differentiable, invertible map of :math:`\mathbb{R}^D`, applied to each row.
 
     A subclass states :meth:`forward_and_log_det` and :meth:`inverse_and_log_det`. Both
@@ -32,10 +34,10 @@ class Bijection(nn.Module, ABC):
     n_features: int | None = None
 
     starts: ClassVar[tuple[str, ...]] = ()
-    """What `init` may be set to, where :meth:`initialize` has more than one start to offer. A fit
-    takes the likeliest."""
+    """What `start_from` may be set to, where :meth:`initialize` has more than one start to offer.
+    A fit takes the likeliest."""
 
-    init: Any
+    start_from: str
 
     # Whether another bijection's automatic differentiation is taking this one's own pullback.
     _takes_part: bool = False

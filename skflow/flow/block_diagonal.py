@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -122,6 +124,9 @@ class BlockDiagonal(RelativeLayer):
         for g, group in enumerate(self._groups(x.to(self.weight))):
             self.weight[g] = shrunk_whitening(group, weights)[0]
             self.bias[g] = -(mean(group, weights) @ self.weight[g].T)
+
+    def arguments(self) -> dict[str, Any]:  # noqa: D102
+        return {"n_features": self.n_features, "n_groups": len(self.weight)}
 
     def extra_repr(self) -> str:  # noqa: D102
         n_groups, dtype = len(self.weight), self.weight.dtype

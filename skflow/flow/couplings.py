@@ -6,6 +6,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -246,6 +247,9 @@ class Coupling(Bijection):
             Not used.
         """
         self.conditioner.initialize(generator)
+
+    def arguments(self) -> dict[str, Any]:  # noqa: D102
+        return super().arguments() | {"n_hidden": self.conditioner.sizes[1]}
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, : self.n_given], x[:, self.n_given :]

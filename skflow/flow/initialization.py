@@ -102,51 +102,97 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     >>> whitening.diagonal().round(decimals=1)
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
-    n_rows, d = x.shape
-    n_columns = max(1, _BLOCK_ENTRIES // n_rows)
-    n: float
-    if weights is None:
-        n, roots, left_out = n_rows, None, None
-        centre = x.mean(0, dtype=torch.float64)
-    else:
-        n, roots, left_out = float(weights.sum()), weights.sqrt(), weights.clamp_max(1)
-        blocks = x.split(n_columns, dim=1)
-        centre = torch.cat([mean(block.double(), weights) for block in blocks])
-
-    # Deviations whose squares add up to n S: some rows of them, and some columns.
-    def row_blocks() -> Iterator[Tensor]:
-        size = max(1, 16 * _BLOCK_ENTRIES // d)
-        for rows in (slice(k, k + size) for k in range(0, n_rows, size)):
-            block = x[rows] - centre
-            yield block if roots is None else block.mul_(roots[rows].unsqueeze(1))
-
-    def column_blocks() -> Iterator[tuple[Tensor, Tensor]]:
-        for columns in torch.arange(d, device=x.device).split(n_columns):
-            block = x[:, columns] - centre[columns]
-            yield columns, block if roots is None else block.mul_(roots.unsqueeze(1))
-
-    # (N, N) or (D, D), whichever is less; both have the eigenvalues that are not zero.
-    moments = x.new_zeros((min(n_rows, d),) * 2, dtype=torch.float64)
-    if n_rows < d:
-        for _, block in column_blocks():
-            moments.addmm_(block, block.mT, alpha=1 / n)
-    else:
-        for block in row_blocks():
-            moments.addmm_(block.mT, block, alpha=1 / n)
-    if not bool(torch.isfinite(moments).all()):
-        raise ValueError(
-            "The covariance of the rows that flow into a dense layer is not finite: they are too "
-            "large, or not all finite. Set standardize=True, or centre and scale the columns."
-        )
-    eigenvalues, eigenvectors = torch.linalg.eigh(moments)
-    del moments
+    deviations = _Deviations(x, weights)
+    eigenvalues, eigenvectors = torch.linalg.eigh(deviations.moments())
     eigenvalues = eigenvalues.clamp_min_(0)
+    d = x.shape[1]
     mean_variance = eigenvalues.sum() / d
     if not mean_variance > 0:
         return torch.eye(d, dtype=x.dtype, device=x.device), mean_variance.new_zeros(())
+    shrinkage = _likeliest_shrinkage(deviations, eigenvalues, eigenvectors, mean_variance)
+    floor = shrinkage * mean_variance
+    variance = (1 - shrinkage) * eigenvalues + floor
+    log_det = -0.5 * (variance.log().sum() + (d - len(eigenvalues)) * floor.log())
+    if len(x) >= d:
+        return ((eigenvectors * variance.rsqrt()) @ eigenvectors.mT).to(x.dtype), log_det
+    # The directions of the rows, unit vectors as columns, and those that no row has.
+    size = (eigenvalues * deviations.n).sqrt()
+    usable = size > size[-1] * 1e-7
+    strengths = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
+    directions = eigenvectors[:, usable] * strengths.abs().sqrt()
+    basis = torch.empty(d, directions.shape[1], dtype=x.dtype, device=x.device)
+    for some, block in deviations.column_blocks():
+        basis[some] = (block.mT @ directions).to(x.dtype)
+    # All of these variances exceed the floor, so that what is added to it is negative.
+    whitening = torch.mm(basis, basis.mT).neg_()
+    whitening.diagonal().add_(floor.rsqrt())
+    return whitening, log_det
 
-    n_null = d - len(eigenvalues)
-    shrinkages = torch.logspace(-8, 0, _SHRINKAGES, dtype=torch.float64, device=x.device)
+
+class _Deviations:
+    """Deviations of rows from their mean whose squares add up to n S, a block at a time.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows.
+    weights : Tensor of shape (N,) or None
+        How many rows each row stands for.
+    """
+
+    def __init__(self, x: Tensor, weights: Tensor | None) -> None:
+        self.x, self.weights = x, weights
+        n_rows, self.n_features = x.shape
+        self._n_columns = max(1, _BLOCK_ENTRIES // n_rows)
+        self.n: float
+        if weights is None:
+            self.n, self.roots, self.left_out = n_rows, None, None
+            self.centre = x.mean(0, dtype=torch.float64)
+        else:
+            self.n = float(weights.sum())
+            self.roots, self.left_out = weights.sqrt(), weights.clamp_max(1)
+            blocks = x.split(self._n_columns, dim=1)
+            self.centre = torch.cat([mean(block.double(), weights) for block in blocks])
+
+    def row_blocks(self) -> Iterator[Tensor]:
+        size = max(1, 16 * _BLOCK_ENTRIES // self.n_features)
+        for rows in (slice(k, k + size) for k in range(0, len(self.x), size)):
+            block = self.x[rows] - self.centre
+            yield block if self.roots is None else block.mul_(self.roots[rows].unsqueeze(1))
+
+    def column_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for columns in torch.arange(self.n_features, device=self.x.device).split(self._n_columns):
+            block = self.x[:, columns] - self.centre[columns]
+            yield columns, block if self.roots is None else block.mul_(self.roots.unsqueeze(1))
+
+    def moments(self) -> Tensor:
+        """Return a matrix of shape (N, N) or (D, D), whichever is less.
+
+        Both have the eigenvalues of the covariance that are not zero.
+        """
+        n_rows, d = self.x.shape
+        moments = self.x.new_zeros((min(n_rows, d),) * 2, dtype=torch.float64)
+        if n_rows < d:
+            for _, block in self.column_blocks():
+                moments.addmm_(block, block.mT, alpha=1 / self.n)
+        else:
+            for block in self.row_blocks():
+                moments.addmm_(block.mT, block, alpha=1 / self.n)
+        if not bool(torch.isfinite(moments).all()):
+            raise ValueError(
+                "The covariance of the rows that flow into a dense layer is not finite: they are "
+                "too large, or not all finite. Centre and scale the columns."
+            )
+        return moments
+
+
+def _likeliest_shrinkage(
+    deviations: _Deviations, eigenvalues: Tensor, eigenvectors: Tensor, mean_variance: Tensor
+) -> Tensor:
+    """Return the intensity with the highest leave-one-out likelihood."""
+    n, weights, left_out = deviations.n, deviations.weights, deviations.left_out
+    n_null = deviations.n_features - len(eigenvalues)
+    shrinkages = torch.logspace(-8, 0, _SHRINKAGES, dtype=torch.float64, device=eigenvalues.device)
     # Leaving row x out turns (1-λ) S + λēI into A - c x xᵀ, with A diagonal in the eigenbasis.
     rest = max(n - 1, 1)
     kept = (1 - shrinkages) * (n / rest)
@@ -154,10 +200,10 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     variances = torch.outer(kept, eigenvalues) + floors.unsqueeze(1)
     # Of each row, the squares of its coordinates in the eigenbasis, in units of the variances.
     inverses = variances.reciprocal().mT
-    if n_rows < d:
+    if n_null > 0:
         distances = (eigenvectors.square() * (eigenvalues * n)) @ inverses  # (N, shrinkages)
     else:
-        squares = ((block @ eigenvectors).square_() for block in row_blocks())
+        squares = ((block @ eigenvectors).square_() for block in deviations.row_blocks())
         distances = torch.cat([block @ inverses for block in squares])
     if weights is not None:
         distances /= weights.unsqueeze(1)
@@ -168,21 +214,4 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
         + n_null * floors.log()
         + mean(remaining.log() + (n / rest) ** 2 * distances / remaining, weights)
     ).nan_to_num(nan=torch.inf)
-    shrinkage = shrinkages[negative_log_likelihood.argmin()]
-    floor = shrinkage * mean_variance
-    variance = (1 - shrinkage) * eigenvalues + floor
-    log_det = -0.5 * (variance.log().sum() + n_null * floor.log())
-    if n_rows >= d:
-        return ((eigenvectors * variance.rsqrt()) @ eigenvectors.mT).to(x.dtype), log_det
-    # The directions of the rows, unit vectors as columns, and those that no row has.
-    size = (eigenvalues * n).sqrt()
-    usable = size > size[-1] * 1e-7
-    strengths = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
-    directions = eigenvectors[:, usable] * strengths.abs().sqrt()
-    basis = torch.empty(d, directions.shape[1], dtype=x.dtype, device=x.device)
-    for some, block in column_blocks():
-        basis[some] = (block.mT @ directions).to(x.dtype)
-    # All of these variances exceed the floor, so that what is added to it is negative.
-    whitening = torch.mm(basis, basis.mT).neg_()
-    whitening.diagonal().add_(floor.rsqrt())
-    return whitening, log_det
+    return shrinkages[negative_log_likelihood.argmin()]

@@ -383,6 +383,9 @@ class LinearStack(RelativeLayer):
         differentiated = torch.is_grad_enabled() and self.weight.requires_grad
         return self.determinants.computed(self.weight, differentiated=differentiated)
 
+    def arguments(self) -> dict[str, Any]:  # noqa: D102
+        return super().arguments() | {"bias": self.bias is not None}
+
     def fixed(self) -> LinearStack:
         """Return a copy whose log-determinants are a buffer, for exporters."""
         return _FixedStack(self)

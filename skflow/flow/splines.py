@@ -378,7 +378,7 @@ class ElementwiseSpline(Bijection):
         super().__init__()
         if n_bins < 2 or n_bins & (n_bins - 1):
             raise ValueError(f"n_bins must be a power of two and at least 2, got {n_bins!r}.")
-        self.init = init
+        self.init = self.start_from = init
         self.n_features = n_features
         self.spacings = nn.Parameter(torch.zeros(2, n_features, n_bins, dtype=dtype))
         self.slopes = nn.Parameter(torch.zeros(n_features, n_bins + 1, dtype=dtype))
@@ -423,7 +423,7 @@ class ElementwiseSpline(Bijection):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
-        if self.init == "identity":
+        if self.start_from == "identity":
             for parameter in self.parameters():
                 parameter.zero_()
             self.low.fill_(-_HALF_BOX)

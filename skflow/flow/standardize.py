@@ -1,6 +1,9 @@
 """Standardisation as the first bijection of a flow."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +104,7 @@ class Standardize(Bijection):
     @torch.no_grad()
     def from_rows(
         cls, x: Tensor, weights: Tensor | None = None, which: Tensor | None = None
-    ) -> "Standardize":
+    ) -> Standardize:
         """Take the means and the standard deviations of the columns.
 
         The scale of a constant column is 1.
@@ -143,6 +146,22 @@ class Standardize(Bijection):
                 "deviation that float64 cannot hold. Change their units."
             )
         return cls(shift, scale)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the number of columns: what is subtracted and divided by are buffers."""
+        return {"n_features": self.n_features}
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> Standardize:
+        """Make one that changes nothing.
+
+        Parameters
+        ----------
+        **arguments : dict
+            With `n_features`.
+        """
+        n_features = arguments["n_features"]
+        return cls(torch.zeros(n_features), torch.ones(n_features))
 
     @property
     def log_det(self) -> float:

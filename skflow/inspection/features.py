@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from skflow._validation import _get_feature_names, plain_array
+from skflow._sklearn.validation import _get_feature_names, plain_array
 
 __all__ = [
     "check_same_columns",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from skflow._validation import torch_generator
+from skflow._sklearn.validation import torch_generator
 from skflow.flow import (
     BaseDistribution,
     HyperbolicSecant,

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.utils import check_random_state, check_scalar
 
-from skflow._validation import two_samples
+from skflow._sklearn.validation import two_samples
 from skflow.metrics.results import TwoSampleTestResult
 
 __all__ = ["classifier_two_sample_test"]

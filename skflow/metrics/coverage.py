@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.utils import check_scalar
 
-from skflow._validation import untracked
+from skflow._sklearn.validation import untracked
 from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["HighestDensityCoverage", "highest_density_coverage"]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state, check_scalar, gen_batches
 
-from skflow._validation import two_samples
+from skflow._sklearn.validation import two_samples
 from skflow.metrics.results import TwoSampleTestResult
 
 __all__ = ["energy_distance", "energy_two_sample_test"]

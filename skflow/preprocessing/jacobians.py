@@ -12,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._validation import as_numpy, refuse_but_two_dimensions, untracked
+from skflow._sklearn.validation import as_numpy, refuse_but_two_dimensions, untracked
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = [

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._documentation import DocumentationLinkMixin
-from skflow._validation import (
+from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.validation import (
     Interval,
     array_like,
     as_numpy,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skflow._validation import check_n_samples
+from skflow._sklearn.validation import check_n_samples
 from skflow.preprocessing.inverses import inverse_transform
 from skflow.preprocessing.jacobians import label
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skflow._validation import as_numpy, power_scale
+from skflow._sklearn.validation import as_numpy, power_scale
 from skflow.preprocessing.functions import KNOWN_FUNCTIONS, log_slope
 
 __all__ = ["jacobian_of"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_outlier_detector
 from sklearn.pipeline import Pipeline
 
-from skflow._validation import as_numpy, untracked
+from skflow._sklearn.validation import as_numpy, untracked
 from skflow.preprocessing.jacobians import label, transform_and_log_det, with_shape
 
 __all__ = ["score_in_original_units", "score_samples_in_original_units"]

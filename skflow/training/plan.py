@@ -169,7 +169,7 @@ class Plan:
         """Begin to fit every row, in the way that was best for those that were held out."""
         core = self._unstarted
         if chosen.bijections and core.bijections and chosen.bijections[0].starts:
-            core.bijections[0].init = chosen.bijections[0].init
+            core.bijections[0].start_from = chosen.bijections[0].start_from
         nothing = self._all.subset(slice(0))
         sharpness = start(core, self._all, nothing, self.generator, continued=self.continued)
         training = self._training(core, self._all, input_noise, sharpness)

@@ -71,17 +71,15 @@ def _initialize(
     first = flow.bijections[0] if flow.bijections else None
     if first is None or not first.starts or not len(validation) or len(x) >= _MANY_ROWS:
         return
-    best, best_score = first.init, mean_log_prob(flow, validation)
-    for init in first.starts:
-        if init == first.init:
-            continue
-        first.init = init
+    best, best_score = first.start_from, mean_log_prob(flow, validation)
+    for kind in [kind for kind in first.starts if kind != best]:
+        first.start_from = kind
         flow.initialize(x, generator, weights)
         score = mean_log_prob(flow, validation)
         if score > best_score:
-            best, best_score = init, score
-    if first.init != best:
-        first.init = best
+            best, best_score = kind, score
+    if first.start_from != best:
+        first.start_from = best
         flow.initialize(x, generator, weights)
 
 

@@ -20,11 +20,8 @@ from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
-from skflow._conditionals import excess_surprise, grid_of, numbers_in
-from skflow._documentation import DocumentationLinkMixin
-from skflow._estimator import RelativeGradientFlow
-from skflow._folds import equal_rows, paired_folds, together
-from skflow._validation import (
+from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     as_numpy,
@@ -40,6 +37,9 @@ from skflow._validation import (
     take_rows,
     unchanged_on_error,
 )
+from skflow.estimators.density import RelativeGradientFlow
+from skflow.estimators.folds import equal_rows, paired_folds, together
+from skflow.estimators.surprise import excess_surprise, grid_of, numbers_in
 
 __all__ = ["FlowOutlierDetector"]
 

@@ -21,13 +21,9 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._columns import degenerate_columns
-from skflow._documentation import DocumentationLinkMixin
-from skflow._fit_task import CallbackSupportMixin, FitTask
-from skflow._progress import shown_progress
-from skflow._state import become, own_autograd_mode, snapshot
-from skflow._summary import SummaryMixin
-from skflow._validation import (
+from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     StrOptions,
@@ -45,10 +41,15 @@ from skflow._validation import (
     torch_generator,
     unchanged_on_error,
 )
+from skflow.estimators.columns import degenerate_columns
+from skflow.estimators.progress import shown_progress
+from skflow.estimators.state import become, own_autograd_mode, snapshot
+from skflow.estimators.summary import SummaryMixin
 from skflow.flow import (
     Activation,
     BaseDistribution,
     Bijection,
+    Blueprint,
     DistributionLike,
     Flow,
     Standardize,
@@ -749,11 +750,13 @@ class RelativeGradientFlow(
         parameters = self.get_params(deep=False)
         asked = build_flow(parameters, self._n_rows_built_for, rows.n_features)
         front, core = deepcopy(self.flow_).split()
-        if repr(asked) != repr(core):
+        differences = Blueprint.of(asked).differences(Blueprint.of(core))
+        if differences:
             raise ValueError(
                 "With warm_start=True, fit goes on with the flow that is there, but the data and "
-                f"the parameters now ask for another one:\n{asked}\ninstead of\n{core}\n"
-                "Set the parameters back, or set warm_start=False."
+                "the parameters now ask for another one. They ask for\n"
+                + "\n".join(differences)
+                + "\nSet the parameters back, or set warm_start=False."
             )
         return front, core
 

@@ -1,0 +1,1 @@
+"""All that touches what scikit-learn does not publish: checks, arrays, callbacks, links."""
