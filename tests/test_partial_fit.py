@@ -34,6 +34,7 @@ def passes(flow, X, n, **kwargs):
     return flow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["relative", "sgd", "adam"])
 def test_passes_are_about_as_good_as_a_fit_of_as_many_epochs(X, held_out, optimizer):
     flow = RelativeGradientFlow(

@@ -147,6 +147,7 @@ def maximum_by_lbfgs(x):
         return flow.log_prob(x).mean()
 
 
+@pytest.mark.slow
 def test_bias_rule_reaches_the_maximum_and_the_published_one_does_not(generator):
     x = skewed_sources(generator)
     maximum = maximum_by_lbfgs(x)

@@ -216,6 +216,7 @@ def test_a_refit_to_the_same_rows_ends_at_the_same_weights(flow, rows, patience)
     assert mean_log_prob(start, validation) == pytest.approx(history.best_score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_path_leaves_out_what_was_taken_back(flow, rows):
     patience, landed_higher = 5, False
     for seed in range(10):

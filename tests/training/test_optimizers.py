@@ -330,6 +330,7 @@ def test_whitening_descends_a_gaussian_likelihood_between_layers(weights, genera
         torch.testing.assert_close(stack.weight.detach()[0], expected[0], rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_whitening_holds_singular_values_together(generator):
     """Where the next layer can undo what noise does to one, the likelihood does not."""
 
