@@ -10,13 +10,17 @@ from skflow.flow.weighted import mean
 __all__ = ["random_orthogonal", "shrunk_whitening"]
 
 _SHRINKAGES = 33
-_MOST_FACTORED_COLUMNS = 2048
 _BLOCK_ENTRIES = 2**16  # so few that the room is given back to the system
 
 
 @torch.no_grad()
 def random_orthogonal(
-    n_features: int, generator: torch.Generator, *, dtype: torch.dtype = torch.float64
+    n_features: int,
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype = torch.float64,
+    most_factored: int = 2048,
+    block_entries: int = 2**16,
 ) -> Tensor:
     """Draw an orthogonal matrix.
 
@@ -32,6 +36,10 @@ def random_orthogonal(
         Where the randomness comes from.
     dtype : torch.dtype, default=torch.float64
         The precision of the result.
+    most_factored : int, default=2048
+        Up to so many columns, there is a factorisation.
+    block_entries : int, default=65536
+        Beyond, how many entries are made at a time.
 
     Returns
     -------
@@ -39,14 +47,14 @@ def random_orthogonal(
         The orthogonal matrix.
     """
     d, device = n_features, generator.device
-    if d <= _MOST_FACTORED_COLUMNS:
+    if d <= most_factored:
         normal = torch.randn(d, d, generator=generator, dtype=torch.float64, device=device)
         q, r = torch.linalg.qr(normal)
         return (q * r.diagonal().sign()).to(dtype)  # without the signs, QR is not uniform
     signs = [torch.randint(2, (d,), generator=generator, device=device) * 2 - 1 for _ in range(3)]
     orders = [torch.randperm(d, generator=generator, device=device) for _ in range(2)]
     q = torch.empty(d, d, dtype=dtype, device=device)
-    n_rows = max(1, _BLOCK_ENTRIES // d)
+    n_rows = max(1, block_entries // d)
     for block, ones in zip(q.split(n_rows), orders[0].split(n_rows), strict=True):
         rows = torch.zeros(block.shape, dtype=torch.float64, device=device)
         rows.scatter_(1, ones.unsqueeze(1), 1)

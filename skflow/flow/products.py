@@ -32,20 +32,13 @@ __all__ = [
 # Fewer multiplications than these take no longer than a call.
 _LEAST_MULTIPLICATIONS = 1.5e6
 
-# A product that is added to a matrix is made a part at a time: about so many entries, for a
-# processor's cache, but no fewer rows than so many.
-_BLOCK_ENTRIES, _BLOCK_ROWS = 2**19, 128
-
-# Adding is then a pass of its own, which costs more than it saves if the product's inner dimension
-# is less than this, unless rows are a multiple of a page apart: they share few lines of the cache,
-# which MKL does not get around.
+# By oneDNN, adding a product to a matrix is a pass of its own. It costs more than it saves if the
+# product's inner dimension is less than this. Rows that are a multiple of a page apart are another
+# matter: they share few lines of the cache, which MKL does not get around.
 _LEAST_INNER, _PAGE_ENTRIES = 32, 1024
 
-# What torch.compile calls for linear layers on a CPU; it has no name that is public.
-_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
-# With registers of 256 bits, both libraries are as fast.
-_HAS_WIDE_REGISTERS = torch.backends.cpu.get_cpu_capability() == "AVX512"
+# Where PyTorch keeps oneDNN's operations.
+_MKLDNN = torch.ops.mkldnn
 
 
 def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
@@ -62,8 +55,9 @@ def takes_onednn(n_rows: int, matrix: Tensor) -> bool:
         matrix.dtype == torch.float32
         and n_rows * matrix.shape[-1] * matrix.shape[-2] >= _LEAST_MULTIPLICATIONS
         and matrix.device.type == "cpu"
-        and _HAS_WIDE_REGISTERS
-        and _ONEDNN is not None
+        # With registers of 256 bits, both libraries are as fast.
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and _onednn() is not None
         and torch.backends.mkldnn.enabled
         # For that PyTorch calls oneDNN itself, and has them rounded.
         and torch.backends.mkldnn.matmul.fp32_precision != "bf16"  # type: ignore[attr-defined]
@@ -82,7 +76,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     bias : Tensor of shape (M,) or None, default=None
         What is added to each row.
     """
-    result: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+    result: Tensor = _onednn()(x, weight, bias, "none", [], "")
     return result
 
 
@@ -162,7 +156,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     a : Tensor of shape (N, K) or (L, N, K)
         The left matrix, or L of them.
     b : Tensor of shape (K, M) or (L, K, M)
-        The half of the columns that is mapped.
+        The right matrix, or L of them.
     """
     if not _calls_onednn(a, b):
         return a @ b
@@ -171,7 +165,15 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return matmul(a, b).contiguous()
 
 
-def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
+def add_product_(
+    target: Tensor,
+    a: Tensor,
+    b: Tensor,
+    *,
+    alpha: float,
+    block_entries: int = 2**19,
+    block_rows: int = 128,
+) -> None:
     r"""Add :math:`\alpha\, a b` to each of L matrices, in place and in little room.
 
     Parameters
@@ -181,19 +183,27 @@ def add_product_(target: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
     a : Tensor of shape (L, N, K)
         The left matrices.
     b : Tensor of shape (L, K, M)
-        The half of the columns that is mapped.
+        The right matrices.
     alpha : float
         The factor.
+    block_entries, block_rows : int, default=524288, 128
+        By oneDNN, a product is made a part at a time: about so many entries, for a processor's
+        cache, but no fewer rows than so many.
     """
     _, n, m = target.shape
     is_thin = b.shape[1] < _LEAST_INNER and m % _PAGE_ENTRIES != 0
     if is_thin or not takes_onednn(n, b):
         target.baddbmm_(a, b, alpha=alpha)
         return
-    n_parts = max(1, min(-(-n * m // _BLOCK_ENTRIES), n // _BLOCK_ROWS))
+    n_parts = max(1, min(-(-n * m // block_entries), n // block_rows))
     for matrix, left, right in zip(target, a, b, strict=True):
         for part, rows in zip(matrix.chunk(n_parts), left.chunk(n_parts), strict=True):
             part.add_(linear(rows, right.T), alpha=alpha)
+
+
+def _onednn() -> Any:
+    # What torch.compile calls for linear layers on a CPU; it has no name that is public.
+    return getattr(_MKLDNN, "_linear_pointwise", None)
 
 
 def _calls_onednn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:

@@ -10,9 +10,6 @@ from skflow.exceptions import InversionError
 __all__ = ["bracketed_newton"]
 
 
-# So many plain steps are enough from a good start.
-_PLAIN_STEPS = 8
-
 # Entries that are solved for at a time: a processor's cache holds what is made of them.
 _BLOCK_ENTRIES = 2**16
 
@@ -27,6 +24,7 @@ def bracketed_newton(
     *,
     start: Callable[[Tensor], Tensor],
     bracket: Bounds,
+    plain_steps: int = 8,
     max_iter: int = 100,
 ) -> Tensor:
     r"""Solve :math:`f(x) = t` for an increasing :math:`f`, element by element.
@@ -48,6 +46,8 @@ def bracketed_newton(
     bracket : callable
         Elementwise; maps targets to :math:`lower` and :math:`upper`, with
         :math:`f(lower) \le t \le f(upper)` up to rounding. Called only where it is needed.
+    plain_steps : int, default=8
+        The most plain steps: so many are enough from a good start.
     max_iter : int, default=100
         The most steps to take with the bracket. Bisection alone takes about 60.
 
@@ -81,14 +81,16 @@ def bracketed_newton(
         x.view(-1).split(_BLOCK_ENTRIES), target.reshape(-1).split(_BLOCK_ENTRIES), strict=True
     )
     for solution, block in blocks:
-        if not _plain_steps(function, block, start(block), solution):
+        if not _plain_steps(function, block, start(block), solution, plain_steps):
             _bisecting_newton(function, block, start(block), *bracket(block), max_iter, solution)
     return x
 
 
-def _plain_steps(function: Function, target: Tensor, x: Tensor, solution: Tensor) -> bool:
+def _plain_steps(
+    function: Function, target: Tensor, x: Tensor, solution: Tensor, n_steps: int
+) -> bool:
     eps = torch.finfo(target.dtype).eps
-    for k in range(_PLAIN_STEPS):
+    for k in range(n_steps):
         value, slope, *bend = function(x)
         step = value.sub_(target).div_(slope)
         if bend:

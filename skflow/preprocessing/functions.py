@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["KNOWN_FUNCTIONS", "log_slope"]
+__all__ = ["KNOWN_FUNCTIONS", "LOG_SLOPES", "log_slope"]
 
 LogSlope = Callable[[NDArray[np.float64]], NDArray[np.float64] | float]
 
@@ -23,7 +23,7 @@ def _log_cosh(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 # Those that are strictly monotone, wherever they are defined.
-_LOG_SLOPES: dict[Any, LogSlope] = {
+LOG_SLOPES: dict[Any, LogSlope] = {
     np.log: lambda x: -np.log(x),
     np.log1p: lambda x: -np.log1p(x),
     np.log2: lambda x: -np.log(x) - math.log(_LOG_2),
@@ -44,7 +44,7 @@ _LOG_SLOPES: dict[Any, LogSlope] = {
     special.ndtri: lambda x: 0.5 * (np.square(special.ndtri(x)) + _LOG_2_PI),
 }
 
-KNOWN_FUNCTIONS = ", ".join(sorted(function.__name__ for function in _LOG_SLOPES))
+KNOWN_FUNCTIONS = ", ".join(sorted(function.__name__ for function in LOG_SLOPES))
 
 
 def log_slope(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -70,7 +70,7 @@ def log_slope(function: Any, x: NDArray[np.float64]) -> NDArray[np.float64] | No
     array([-0.    , -0.6931...])
     """
     try:
-        known = _LOG_SLOPES.get(function)
+        known = LOG_SLOPES.get(function)
     except TypeError:  # it has no hash
         return None
     if known is None:

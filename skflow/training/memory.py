@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-__all__ = ["return_freed_memory"]
+__all__ = ["freeing_functions", "return_freed_memory"]
 
 
 def return_freed_memory() -> None:
@@ -16,13 +16,20 @@ def return_freed_memory() -> None:
     The C library of Linux keeps tens of megabytes once arrays of some megabytes have come and
     gone, and MKL what its factorisations took. Cost: some milliseconds.
     """
-    for function, arguments in _functions():
+    for function, arguments in freeing_functions(sys.platform):
         function(*arguments)
 
 
 @cache
-def _functions() -> list[tuple[Callable[..., int], tuple[int, ...]]]:
-    if sys.platform != "linux":
+def freeing_functions(platform: str) -> list[tuple[Callable[..., int], tuple[int, ...]]]:
+    """Return what gives freed memory back, and what it is called with.
+
+    Parameters
+    ----------
+    platform : str
+        As :data:`sys.platform` names the operating system. Only "linux" needs any.
+    """
+    if platform != "linux":
         return []
     # Of this thread alone, as others may be at work. Not all builds of PyTorch have MKL, nor all C
     # libraries a `malloc_trim`: what is missing is None.

@@ -18,9 +18,6 @@ __all__ = ["Steps", "end_training"]
 
 _MAX_FAILURES = 20
 
-# From so many parameters on, a step takes so long that giving its room back costs nothing.
-_MANY_PARAMETERS = 2**25
-
 
 class Steps:
     """Takes steps on batches, epoch by epoch, and lowers the rates where one is not finite.
@@ -35,6 +32,8 @@ class Steps:
         The highest learning rate of the dense layers.
     others_rate : float
         That of all other parameters.
+    many_parameters : int, default=33554432
+        From so many on, a step takes so long that giving its room back costs nothing.
 
     Attributes
     ----------
@@ -53,6 +52,7 @@ class Steps:
         *,
         rate: float,
         others_rate: float,
+        many_parameters: int = 2**25,
     ) -> None:
         self.flow = flow
         self.optimizer = optimizer
@@ -60,7 +60,7 @@ class Steps:
         self.others_rate = others_rate
         self.n_taken = self.n_skipped = 0
         self._n_failures = 0
-        self._is_large = sum(p.numel() for p in flow.parameters()) >= _MANY_PARAMETERS
+        self._is_large = sum(p.numel() for p in flow.parameters()) >= many_parameters
 
     def begin_epoch(self) -> None:
         """Record losses anew."""

@@ -1,6 +1,7 @@
 import copy
 import pickle
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -507,14 +508,13 @@ def test_the_end_of_training_corrects_the_log_determinants(make_stack):
         torch.testing.assert_close(stack.log_abs_det(), exact + 0.25)
 
 
-def test_random_orthogonal_of_many_columns(generator, monkeypatch):
-    monkeypatch.setattr("skflow.flow.initialization._MOST_FACTORED_COLUMNS", 5)
-    monkeypatch.setattr("skflow.flow.initialization._BLOCK_ENTRIES", 200)
-    q = random_orthogonal(101, generator)
+def test_random_orthogonal_of_many_columns(generator):
+    draw = partial(random_orthogonal, 101, generator, most_factored=5, block_entries=200)
+    q = draw()
     torch.testing.assert_close(q @ q.T, torch.eye(101, dtype=torch.float64))
     # Like entries of a uniform one, close to normal.
     assert 2.5 < q.pow(4).mean() / q.pow(2).mean() ** 2 < 3.5
-    assert not torch.equal(q, random_orthogonal(101, generator))
+    assert not torch.equal(q, draw())
 
 
 @pytest.mark.parametrize("batch_size", [160, 50, 300])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU, SplineCoupling, products
+from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU, SplineCoupling
 from skflow.flow.products import add_product_, addmm, affine, mm, product, takes_onednn
 from skflow.training.optimizers import NormalizedRelativeSGD
 from skflow.training.precision import matmul_precision
@@ -12,27 +12,26 @@ onednn = pytest.mark.skipif(
 
 
 @pytest.fixture
-def everything_by_onednn(monkeypatch):
-    monkeypatch.setattr(products, "_LEAST_MULTIPLICATIONS", 0)
-    monkeypatch.setattr(products, "_LEAST_INNER", 0)
-    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", True)
+def wide_registers(monkeypatch):
+    """Stand for a processor where oneDNN takes products that are large enough."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 
 @pytest.fixture
-def nothing_by_onednn(monkeypatch):
-    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", False)
+def narrow_registers(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """What is given to oneDNN."""
-    taken, original = [], products.linear
+    taken, original = [], torch.ops.mkldnn._linear_pointwise
 
-    def counting(x, weight, bias=None):
+    def counting(x, weight, *args):
         taken.append((x.shape, weight.shape))
-        return original(x, weight, bias)
+        return original(x, weight, *args)
 
-    monkeypatch.setattr(products, "linear", counting)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", counting)
     return taken
 
 
@@ -48,12 +47,16 @@ def close(actual, expected):
 
 
 @onednn
-@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.usefixtures("wide_registers")
 @pytest.mark.parametrize("a_is_transposed", [False, True])
 @pytest.mark.parametrize("b_is_transposed", [False, True])
-@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (3, 200, 5), (200, 5, 3), (130, 70, 260)])
+@pytest.mark.parametrize(
+    ("n", "k", "m"), [(1, 1300, 1200), (3, 5000, 110), (5000, 5, 70), (130, 70, 260)]
+)
 @pytest.mark.parametrize("batch", [(), (3,)])
-def test_products_are_those_in_double_precision(a_is_transposed, b_is_transposed, n, k, m, batch):
+def test_products_are_those_in_double_precision(
+    calls, a_is_transposed, b_is_transposed, n, k, m, batch
+):
     a, b = matrices((*batch, n, k), (*batch, k, m))
     if a_is_transposed:
         a = a.mT.contiguous().mT
@@ -62,14 +65,15 @@ def test_products_are_those_in_double_precision(a_is_transposed, b_is_transposed
     result = product(a, b)
     assert close(result, a.double() @ b.double())
     assert result.is_contiguous()
+    assert len(calls) == (3 if batch else 1)
 
 
 @onednn
-@pytest.mark.usefixtures("everything_by_onednn")
 @pytest.mark.parametrize("by_columns", [False, True])
 @pytest.mark.parametrize("b_is_transposed", [False, True])
-def test_products_in_given_room_are_those_in_double_precision(b_is_transposed, by_columns):
-    a, b, bias = matrices((90, 30), (30, 30), (30,))
+@pytest.mark.parametrize("shape", [(1, 1), (90, 30), (3, 200)])
+def test_products_in_given_room_are_those_in_double_precision(b_is_transposed, by_columns, shape):
+    a, b, bias = matrices(shape, (shape[1],) * 2, (shape[1],))
     if b_is_transposed:
         b = b.T
     if by_columns:
@@ -82,35 +86,35 @@ def test_products_in_given_room_are_those_in_double_precision(b_is_transposed, b
 
 
 @onednn
-@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.usefixtures("wide_registers")
 @pytest.mark.parametrize("has_bias", [False, True])
-def test_affine_maps_are_those_in_double_precision(has_bias):
-    x, weight, bias = matrices((40, 60), (50, 30), (50,))
-    columns = x[:, 10:40]  # whose rows are not contiguous
+def test_affine_maps_are_those_in_double_precision(calls, has_bias):
+    x, weight, bias = matrices((400, 160), (50, 130), (50,))
+    columns = x[:, 10:140]  # whose rows are not contiguous
     expected = columns.double() @ weight.double().T + (bias.double() if has_bias else 0)
     assert close(affine(columns, weight, bias if has_bias else None), expected)
+    assert len(calls) == 1
 
 
 @onednn
-@pytest.mark.usefixtures("everything_by_onednn")
+@pytest.mark.usefixtures("wide_registers")
 @pytest.mark.parametrize(
-    ("n", "entries", "rows"), [(7, 2**19, 128), (300, 1000, 1), (301, 64, 50)]
+    ("n", "entries", "rows"), [(130, 2**19, 128), (300, 1000, 1), (301, 64, 50)]
 )
-def test_products_are_added_in_parts(monkeypatch, calls, n, entries, rows):
-    monkeypatch.setattr(products, "_BLOCK_ENTRIES", entries)
-    monkeypatch.setattr(products, "_BLOCK_ROWS", rows)
-    target, a, b = matrices((2, n, 20), (2, 9, n), (2, 9, 20))
+def test_products_are_added_in_parts(calls, n, entries, rows):
+    m, k = 200, 70
+    target, a, b = matrices((2, n, m), (2, k, n), (2, k, m))
     expected = target.double() - 0.5 * a.mT.double() @ b.double()
     version = target._version
-    add_product_(target, a.mT, b, alpha=-0.5)
+    add_product_(target, a.mT, b, alpha=-0.5, block_entries=entries, block_rows=rows)
     assert close(target, expected)
     assert target._version > version  # or a layer would not know that it has changed
-    assert max(x[0] * w[0] for x, w in calls) <= max(20 * 2 * rows, 2 * entries)
+    assert max(x[0] * w[0] for x, w in calls) <= max(m * 2 * rows, 2 * entries)
 
 
+@pytest.mark.usefixtures("wide_registers")
 def test_only_large_float32_products_on_a_cpu_are_for_onednn(monkeypatch):
-    monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", True)
-    monkeypatch.setattr(products, "_ONEDNN", object())
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", object(), raising=False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", True)
     large = torch.empty(1000, 1000)
     assert takes_onednn(100, large)
@@ -122,31 +126,32 @@ def test_only_large_float32_products_on_a_cpu_are_for_onednn(monkeypatch):
         assert not takes_onednn(100, large)
 
 
+@pytest.mark.usefixtures("wide_registers")
 @pytest.mark.parametrize("lacking", ["wide registers", "the operation", "permission"])
 def test_without_onednn_products_are_left_to_pytorch(monkeypatch, lacking):
-    monkeypatch.setattr(products, "_LEAST_MULTIPLICATIONS", 0)
     if lacking == "wide registers":
-        monkeypatch.setattr(products, "_HAS_WIDE_REGISTERS", False)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     elif lacking == "the operation":
-        monkeypatch.setattr(products, "_ONEDNN", None)
+        monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None, raising=False)
     else:
         monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    a, b, bias = matrices((40, 30), (30, 50), (50,))
+    a, b, bias = matrices((400, 130), (130, 50), (50,))
     assert torch.equal(product(a, b), a @ b)
     assert torch.equal(affine(a, b.T, bias), torch.addmm(bias, a, b))
-    target = torch.zeros(1, 40, 50)
+    target = torch.zeros(1, 400, 50)
     add_product_(target, a.unsqueeze(0), b.unsqueeze(0), alpha=1.0)
     assert close(target[0], a.double() @ b.double())
 
 
-@pytest.mark.usefixtures("everything_by_onednn")
+@onednn
+@pytest.mark.usefixtures("wide_registers")
 @pytest.mark.parametrize("function", [product, affine])
 def test_gradients_flow_through_products(function):
-    a, b = (t.requires_grad_() for t in matrices((30, 30), (30, 30)))
-    function(a, b).square().sum().backward()
+    a, b = (t.requires_grad_() for t in matrices((120, 120), (120, 120)))
+    function(a, b).square().mean().backward()
     assert a.grad is not None
     assert b.grad is not None
-    plain = (a @ b if function is product else a @ b.T).square().sum()
+    plain = (a @ b if function is product else a @ b.T).square().mean()
     for gradient, expected in zip(
         (a.grad, b.grad), torch.autograd.grad(plain, (a, b)), strict=True
     ):
@@ -161,14 +166,14 @@ def trained(n_rows, bias):
     generator = torch.Generator().manual_seed(0)
     flow = Flow(
         [
-            LinearStack(2, 40, activation=SmoothLeakyReLU(), bias=bias),
-            SplineCoupling(40, n_hidden=20),
-            LinearStack(1, 40),
+            LinearStack(2, 150, activation=SmoothLeakyReLU(), bias=bias),
+            SplineCoupling(150, n_hidden=20),
+            LinearStack(1, 150),
         ],
         Normal(),
-        n_features=40,
+        n_features=150,
     )
-    x = torch.randn(n_rows, 40, generator=generator)
+    x = torch.randn(n_rows, 150, generator=generator)
     flow.initialize(x, generator)
     optimizer = NormalizedRelativeSGD(flow)
     gradients = []
@@ -184,13 +189,13 @@ def trained(n_rows, bias):
 
 
 @onednn
-@pytest.mark.parametrize("n_rows", [20, 100])  # fewer than columns, and more
+@pytest.mark.parametrize("n_rows", [80, 300])  # fewer than columns, and more
 @pytest.mark.parametrize("bias", [True, False])
 def test_both_libraries_train_alike(request, calls, n_rows, bias):
-    request.getfixturevalue("nothing_by_onednn")
+    request.getfixturevalue("narrow_registers")
     expected = trained(n_rows, bias)
     assert not calls
-    request.getfixturevalue("everything_by_onednn")
+    request.getfixturevalue("wide_registers")
     actual = trained(n_rows, bias)
     assert calls
     for ours, theirs in zip(actual, expected, strict=True):

@@ -18,7 +18,7 @@ from skflow.preprocessing import (
     sample_in_original_units,
     score_samples_in_original_units,
 )
-from skflow.preprocessing.functions import _LOG_SLOPES, KNOWN_FUNCTIONS, log_slope
+from skflow.preprocessing.functions import KNOWN_FUNCTIONS, LOG_SLOPES, log_slope
 
 POSITIVE = ("log", "log2", "log10", "sqrt", "cbrt")
 DOMAINS = dict.fromkeys(POSITIVE, (0.1, 5)) | {
@@ -34,7 +34,7 @@ def X(rng):
     return np.c_[rng.exponential(size=300), rng.uniform(size=300), rng.normal(size=300)]
 
 
-@pytest.mark.parametrize("function", list(_LOG_SLOPES), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", list(LOG_SLOPES), ids=lambda f: f.__name__)
 def test_slopes_of_functions(function):
     x = np.linspace(*DOMAINS.get(function.__name__, (-3, 3)), 41)
     step = 1e-4
