@@ -8,12 +8,12 @@ from skflow.flow.block_diagonal import BlockDiagonal
 from skflow.flow.blueprint import Blueprint
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
+from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
 from skflow.flow.linear import LinearStack
 from skflow.flow.mixture import NormalMixture
 from skflow.flow.network import Flow
 from skflow.flow.relative import Factors, RelativeLayer
-from skflow.flow.splines import ElementwiseSpline
 from skflow.flow.standardize import Standardize
 from skflow.flow.student_t import StudentT
 

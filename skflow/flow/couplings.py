@@ -88,10 +88,7 @@ class Conditioner(nn.Module):
         x : Tensor of shape (N, `n_inputs`)
             The inputs.
         """
-        *hidden, last = zip(self.weights, self.biases, strict=True)
-        for weight, bias in hidden:
-            x = torch.relu(affine(x, weight.to(x.dtype), bias.to(x.dtype)))
-        return affine(x, last[0].to(x.dtype), last[1].to(x.dtype))
+        return self._layers(x)[-1]
 
     def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Do what :meth:`forward` does, with the derivatives written out.
@@ -110,10 +107,7 @@ class Conditioner(nn.Module):
             gradients of the parameters, and returns that with respect to `x`.
         """
         weights, biases = self.weights, self.biases
-        inputs = [x]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(affine(inputs[-1], weight, bias).relu_())
-        y = affine(inputs[-1], weights[-1], biases[-1])
+        *inputs, y = self._layers(x)
 
         def pullback(grad: Tensor) -> Tensor:
             for k in (2, 1, 0):
@@ -128,6 +122,14 @@ class Conditioner(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(map(str, self.sizes))
+
+    def _layers(self, x: Tensor) -> list[Tensor]:
+        """Return what enters each layer, and what leaves the last, in the precision of `x`."""
+        values = [x]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            y = affine(values[-1], weight.to(x.dtype), bias.to(x.dtype))
+            values.append(y if len(values) == 3 else y.relu_())
+        return values
 
 
 class Coupling(Bijection):
@@ -282,8 +284,8 @@ class AffineCoupling(Coupling):
         super().__init__(n_features, 2, n_hidden, dtype=dtype)
 
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        log_scale, shift = _log_scale_and_shift(theta)
-        return torch.addcmul(shift, b, log_scale.exp()), log_scale
+        y, log_scale, _ = _affine(b, theta)
+        return y, log_scale
 
     def uncouple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_scale, shift = _log_scale_and_shift(theta)
@@ -292,7 +294,12 @@ class AffineCoupling(Coupling):
     def couple_and_pullback(  # noqa: D102
         self, b: Tensor, theta: Tensor
     ) -> tuple[Tensor, Tensor, CouplePullback]:
-        return _affine_and_pullback(b, theta)
+        y, log_scale, scale = _affine(b, theta)
+
+        def pullback(grad_y: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
+            return _affine_derivatives(b, log_scale, scale, grad_y, grad_log_slope)
+
+        return y, log_scale, pullback
 
 
 def _log_scale_and_shift(theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,17 +307,24 @@ def _log_scale_and_shift(theta: Tensor) -> tuple[Tensor, Tensor]:
     return 2 * torch.tanh(0.5 * raw), shift
 
 
-def _affine_and_pullback(b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, CouplePullback]:
+def _affine(b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the values, the log-scale and the scale."""
     log_scale, shift = _log_scale_and_shift(theta)
     scale = log_scale.exp()
+    return torch.addcmul(shift, b, scale), log_scale, scale
 
-    def pullback(grad_y: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        by_b = grad_y * scale
-        by_log_scale = torch.addcmul(grad_log_slope, by_b, b)
-        bent = torch.addcmul(by_log_scale, by_log_scale, log_scale.square(), value=-0.25)
-        return by_b, torch.cat([bent, grad_y], 1)
 
-    return torch.addcmul(shift, b, scale), log_scale, pullback
+def _affine_derivatives(
+    b: Tensor, log_scale: Tensor, scale: Tensor, grad_y: Tensor, grad_log_slope: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Return the gradients with respect to `b` and `theta`.
+
+    With :math:`\lambda = 2 \tanh(\theta / 2)`, :math:`\lambda' = 1 - \lambda^2 / 4`.
+    """
+    by_b = grad_y * scale
+    by_log_scale = torch.addcmul(grad_log_slope, by_b, b)
+    by_raw = torch.addcmul(by_log_scale, by_log_scale, log_scale.square(), value=-0.25)
+    return by_b, torch.cat([by_raw, grad_y], 1)
 
 
 class SplineCoupling(Coupling):
@@ -362,8 +376,8 @@ class SplineCoupling(Coupling):
 
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         affine, table, _ = self._affine_and_table(theta)
-        log_scale, shift = _log_scale_and_shift(affine)
-        y, log_slope = evaluate(table, torch.addcmul(shift, b, log_scale.exp()))
+        moved, log_scale, _ = _affine(b, affine)
+        y, log_slope = evaluate(table, moved)
         return y, log_slope + log_scale
 
     def uncouple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
@@ -376,12 +390,12 @@ class SplineCoupling(Coupling):
         self, b: Tensor, theta: Tensor
     ) -> tuple[Tensor, Tensor, CouplePullback]:
         affine, table, table_pullback = self._affine_and_table(theta)
-        moved, log_scale, affine_pullback = _affine_and_pullback(b, affine)
+        moved, log_scale, scale = _affine(b, affine)
         y, log_slope, spline_pullback = evaluate_and_pullback(table, moved)
 
         def pullback(grad_y: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
             by_moved, grad_table = spline_pullback(grad_y, grad_log_slope)
-            by_b, by_affine = affine_pullback(by_moved, grad_log_slope)
+            by_b, by_affine = _affine_derivatives(b, log_scale, scale, by_moved, grad_log_slope)
             by_splines = (gradient.flatten(1) for gradient in table_pullback(grad_table))
             return by_b, torch.cat([by_affine, *by_splines], 1)
 

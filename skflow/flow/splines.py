@@ -1,4 +1,4 @@
-r"""Monotone rational-quadratic splines, and the learned elementwise bijection made of them.
+r"""Monotone rational-quadratic splines.
 
 A spline has K bins between K + 1 knots :math:`(x_k, y_k)`, with a slope :math:`d_k` at each, and
 goes on as a straight line on either side. In a bin of width `w` and height `h`, with
@@ -13,47 +13,36 @@ J. A. Gregory and R. Delbourgo, 1982.
 
 Splines are held in tables of shape (A, 3, M, K + 1): for each of M columns the knots' `x`, `y` and
 slopes. A is 1 if all rows go through the same splines, or the number of rows if each has its own.
+
+:ref:`derivatives_of_splines` derives what :func:`evaluate_and_pullback` computes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from skflow.flow.bijection import Bijection, Pullback, add_gradient
 from skflow.flow.tracing import is_traced
-from skflow.flow.weighted import quantiles
 
 __all__ = [
-    "ElementwiseSpline",
+    "LEAST_SLOPE",
+    "UNIT_SLOPE",
     "evaluate",
     "evaluate_and_pullback",
     "evaluate_inverse",
     "table_and_pullback",
 ]
 
-# Of a margin's box, the least share that a bin takes: margins may be piled up.
-_LEAST_SHARE = 1e-4
-_LEAST_SLOPE = 1e-3
-
-# An identity's box.
-_HALF_BOX = 4.0
-
-_MOST_SORTED = 2**22
-
-# How many numbers of the parameters' precision lie within a bin of a constant column.
-_LEAST_STEPS = 4
-
-# How many rows of a sample lie beyond either end of the box that is made for it.
-_ROWS_BEYOND = 10
+# No slope is less, and none that is learned is zero.
+LEAST_SLOPE = 1e-3
 
 # What softplus needs for a slope of 1.
-_UNIT_SLOPE = math.log(math.expm1(1 - _LEAST_SLOPE))
+UNIT_SLOPE = math.log(math.expm1(1 - LEAST_SLOPE))
 
 
 class _Piece(NamedTuple):
@@ -68,15 +57,30 @@ class _Piece(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """What the spline's formula is made of."""
+    r"""What the formula is made of, with :math:`\sigma = d_k + d_{k+1} - 2s`."""
 
     xi: Tensor
-    mixed: Tensor  # ξ (1 - ξ)
-    mean_slope: Tensor
+    mixed: Tensor
+    r""":math:`\xi (1 - \xi)`"""
+    s: Tensor
     excess: Tensor
-    denominator: Tensor
+    r""":math:`\sigma`"""
+    beta: Tensor
     ratio: Tensor
-    steepness: Tensor
+    """The share of the bin's height that lies below, `r`."""
+    nu: Tensor
+
+
+class _Point(NamedTuple):
+    """Splines at their arguments."""
+
+    left: Tensor
+    """Where in the flattened table the knots on the left are."""
+    piece: _Piece
+    terms: _Terms
+    log_slope: Tensor
+    outer: Tensor
+    """How far the arguments lie outside the box."""
 
 
 def evaluate(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,13 +102,9 @@ def evaluate(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     -----
     Cost: O(log K) for each element.
     """
-    piece = _piece(table, _positions(table, x, plane=0))
-    inner = torch.minimum(torch.maximum(x, piece.x), piece.x + piece.width)
-    terms = _terms(piece, (inner - piece.x) / piece.width)
-    log_slope = _log_slope(terms)
-    y = piece.y + piece.height * terms.ratio
+    _, piece, terms, log_slope, outer = _point(table, x)
     # Outside, the slope is that of the knot at the end.
-    return y + (x - inner) * log_slope.exp(), log_slope
+    return piece.y + piece.height * terms.ratio + outer * log_slope.exp(), log_slope
 
 
 def evaluate_inverse(table: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,62 +159,68 @@ def evaluate_and_pullback(
         broadcasts with it; returns those with respect to `x`, of shape (N, M), and to `table`,
         as long as the box that the knots lie in stays as it is.
     """
-    left = _positions(table, x, plane=0)
-    piece = _piece(table, left)
-    inner = torch.minimum(torch.maximum(x, piece.x), piece.x + piece.width)
-    terms = _terms(piece, (inner - piece.x).div_(piece.width))
-    log_slope = _log_slope(terms)
-    outer = x - inner
+    point = _point(table, x)
+    _, piece, terms, log_slope, outer = point
     slope = log_slope.exp()
     y = torch.addcmul(piece.y, piece.height, terms.ratio).addcmul_(outer, slope)
 
     def pullback(grad_y: Tensor, grad_log_slope: Tensor) -> tuple[Tensor, Tensor]:
         # The slope of the line outside is that in the last bin's end.
-        grad_outer = grad_y * outer
-        grad_log = torch.addcmul(grad_log_slope.expand_as(y), grad_outer, slope)
-        xi, mixed, s, excess, denominator, ratio, steepness = terms
-        rest = 1 - xi
-        balance = rest - xi
-        square, rest_square = xi * xi, rest * rest
-        by_numerator = grad_y * piece.height
-        over_denominator = denominator.reciprocal()
-        by_numerator.mul_(over_denominator)
-        # By the product h r, and by the log of the slope, 2 log s + log ν - 2 log β.
-        by_denominator = torch.addcmul(by_numerator * ratio, grad_log, over_denominator, value=2)
-        by_denominator.neg_()
-        by_steepness = grad_log / steepness
-        by_mean = (
-            torch.addcmul(by_denominator, by_denominator, mixed, value=-2)
-            .addcmul_(by_numerator, square)
-            .addcmul_(by_steepness, mixed, value=2)
-            .addcdiv_(grad_log, s, value=2)
-        )
-        bend = (s * balance).addcmul_(piece.next_slope, xi).addcmul_(piece.slope, rest, value=-1)
-        by_xi = (
-            (by_denominator * excess)
-            .mul_(balance)
-            .addcmul_(by_numerator, (piece.slope * balance).addcmul_(s, xi, value=2))
-            .addcmul_(by_steepness, bend, value=2)
-        )
-        # Outside, ξ stays 0 or 1.
-        by_xi.mul_(outer == 0)
-        over_width = piece.width.reciprocal()
-        by_x = by_xi * over_width
-        gradients = x.new_empty((6, *x.shape))
-        by_left, by_right, by_low, by_high, by_slope, by_next_slope = gradients.unbind()
-        torch.addcmul(by_xi * xi, by_mean, s, out=by_left).mul_(over_width)
-        torch.neg(by_left, out=by_right)
-        by_left.sub_(by_x)
-        torch.mul(by_mean, over_width, out=by_high).addcmul_(grad_y, ratio)
-        torch.sub(grad_y, by_high, out=by_low)
-        torch.add(by_denominator, by_numerator, out=by_slope).mul_(mixed)
-        by_slope.addcmul_(by_steepness, rest_square)
-        torch.mul(by_denominator, mixed, out=by_next_slope).addcmul_(by_steepness, square)
+        grad_log = torch.addcmul(grad_log_slope.expand_as(y), grad_y * outer, slope)
+        by_x, by_knots = _derivatives(point, grad_y, grad_log)
         grad_table = torch.zeros_like(table)
-        grad_table.view(-1).index_add_(0, _six(table, left).view(-1), gradients.view(-1))
+        grad_table.view(-1).index_add_(0, _six(table, point.left).view(-1), by_knots.view(-1))
         return by_x.addcmul_(grad_y * (outer != 0), slope), grad_table
 
     return y, log_slope, pullback
+
+
+def _derivatives(point: _Point, grad_y: Tensor, grad_log: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the gradients with respect to `x`, and to the six numbers of each piece.
+
+    With :math:`\alpha = s \xi^2 + d_k \xi (1 - \xi)`, the gradients of the loss with respect to
+    :math:`\alpha`, :math:`\beta` and :math:`\nu` come first, and then, by the chain rule, those
+    with respect to `s`, :math:`\xi` and the knots. The formulae stand in
+    :ref:`derivatives_of_splines`.
+    """
+    piece, outer = point.piece, point.outer
+    xi, mixed, s, excess, beta, ratio, nu = point.terms
+    rest = 1 - xi
+    balance = rest - xi
+    square, rest_square = xi * xi, rest * rest
+    by_alpha = grad_y * piece.height
+    over_beta = beta.reciprocal()
+    by_alpha.mul_(over_beta)
+    by_beta = torch.addcmul(by_alpha * ratio, grad_log, over_beta, value=2).neg_()
+    by_nu = grad_log / nu
+    by_s = (
+        torch.addcmul(by_beta, by_beta, mixed, value=-2)
+        .addcmul_(by_alpha, square)
+        .addcmul_(by_nu, mixed, value=2)
+        .addcdiv_(grad_log, s, value=2)
+    )
+    nu_by_xi = (s * balance).addcmul_(piece.next_slope, xi).addcmul_(piece.slope, rest, value=-1)
+    by_xi = (
+        (by_beta * excess)
+        .mul_(balance)
+        .addcmul_(by_alpha, (piece.slope * balance).addcmul_(s, xi, value=2))
+        .addcmul_(by_nu, nu_by_xi, value=2)
+    )
+    # Outside, ξ stays 0 or 1.
+    by_xi.mul_(outer == 0)
+    over_width = piece.width.reciprocal()
+    by_x = by_xi * over_width
+    by_knots = grad_y.new_empty((6, *outer.shape))
+    by_left, by_right, by_low, by_high, by_slope, by_next_slope = by_knots.unbind()
+    torch.addcmul(by_xi * xi, by_s, s, out=by_left).mul_(over_width)
+    torch.neg(by_left, out=by_right)
+    by_left.sub_(by_x)
+    torch.mul(by_s, over_width, out=by_high).addcmul_(grad_y, ratio)
+    torch.sub(grad_y, by_high, out=by_low)
+    torch.add(by_beta, by_alpha, out=by_slope).mul_(mixed)
+    by_slope.addcmul_(by_nu, rest_square)
+    torch.mul(by_beta, mixed, out=by_next_slope).addcmul_(by_nu, square)
+    return by_x, by_knots
 
 
 def table_and_pullback(
@@ -252,9 +258,9 @@ def table_and_pullback(
     weights = (spacings - spacings.detach().amax(-1, keepdim=True)).exp()
     shares = weights / weights.sum(-1, keepdim=True)
     ends = F.pad((free_share * shares + least_share).cumsum(-1), (1, 0))
-    shifted = slopes + _UNIT_SLOPE
+    shifted = slopes + UNIT_SLOPE
     n_fixed = (n_bins + 1 - slopes.shape[-1]) // 2
-    slope = F.pad(F.softplus(shifted) + _LEAST_SLOPE, (n_fixed, n_fixed), value=1.0)
+    slope = F.pad(F.softplus(shifted) + LEAST_SLOPE, (n_fixed, n_fixed), value=1.0)
     table = torch.cat([low + size * ends, slope.unsqueeze(1)], 1)
 
     def pullback(grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -308,173 +314,28 @@ def _piece(table: Tensor, left: Tensor) -> _Piece:
     return _Piece(x, next_x - x, y, next_y - y, slope, next_slope)
 
 
+def _point(table: Tensor, x: Tensor) -> _Point:
+    left = _positions(table, x, plane=0)
+    piece = _piece(table, left)
+    inner = torch.minimum(torch.maximum(x, piece.x), piece.x + piece.width)
+    terms = _terms(piece, (inner - piece.x) / piece.width)
+    return _Point(left, piece, terms, _log_slope(terms), x - inner)
+
+
 def _terms(piece: _Piece, xi: Tensor) -> _Terms:
-    mean_slope = piece.height / piece.width
-    excess = torch.add(piece.slope + piece.next_slope, mean_slope, alpha=-2)
+    s = piece.height / piece.width
+    excess = torch.add(piece.slope + piece.next_slope, s, alpha=-2)
     rest = 1 - xi
     mixed = xi * rest
     square = xi * xi
-    denominator = torch.addcmul(mean_slope, excess, mixed)
-    numerator = torch.addcmul(mean_slope * square, piece.slope, mixed)
-    steepness = torch.addcmul(
-        torch.addcmul(piece.next_slope * square, mean_slope, mixed, value=2),
-        piece.slope,
-        rest * rest,
+    beta = torch.addcmul(s, excess, mixed)
+    alpha = torch.addcmul(s * square, piece.slope, mixed)
+    nu = torch.addcmul(
+        torch.addcmul(piece.next_slope * square, s, mixed, value=2), piece.slope, rest * rest
     )
-    ratio = numerator / denominator
-    return _Terms(xi, mixed, mean_slope, excess, denominator, ratio, steepness)
+    return _Terms(xi, mixed, s, excess, beta, alpha / beta, nu)
 
 
 def _log_slope(terms: _Terms) -> Tensor:
     """Return the log of s² ν / β²."""
-    return 2 * torch.log(terms.mean_slope / terms.denominator) + torch.log(terms.steepness)
-
-
-class ElementwiseSpline(Bijection):
-    r"""A learned monotone spline for each column, with straight tails of learned slopes.
-
-    Starts as the identity.
-
-    Parameters
-    ----------
-    n_features : int
-        The number D of columns.
-    n_bins : int, default=16
-        The number K of bins, a power of two.
-    init : {"identity", "quantiles"}, default="identity"
-        What :meth:`initialize` makes of it: the identity, or what maps each column of a sample
-        to about a normal one.
-    dtype : torch.dtype, default=torch.float32
-        The precision of the parameters.
-
-    Notes
-    -----
-    Cost: O(N·D·log K + D·K), forward, back and inverse.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skflow.flow import ElementwiseSpline
-    >>> x = torch.linspace(0.01, 0.99, 99).log().neg().unsqueeze(1)  # exponential
-    >>> spline = ElementwiseSpline(1, init="quantiles")
-    >>> spline.initialize(x, torch.Generator())
-    >>> z = spline(x)
-    >>> bool(torch.allclose(spline.inverse(z), x, atol=1e-4))
-    True
-    """
-
-    starts = ("quantiles", "identity")
-    low: Tensor
-    size: Tensor
-
-    def __init__(
-        self,
-        n_features: int,
-        *,
-        n_bins: int = 16,
-        init: Literal["identity", "quantiles"] = "identity",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__()
-        if n_bins < 2 or n_bins & (n_bins - 1):
-            raise ValueError(f"n_bins must be a power of two and at least 2, got {n_bins!r}.")
-        self.init = self.start_from = init
-        self.n_features = n_features
-        self.spacings = nn.Parameter(torch.zeros(2, n_features, n_bins, dtype=dtype))
-        self.slopes = nn.Parameter(torch.zeros(n_features, n_bins + 1, dtype=dtype))
-        self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))
-        self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
-
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        y, log_slope = evaluate(self._table(x.dtype)[0], x)
-        return y, log_slope.sum(-1)
-
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        x, log_slope = evaluate_inverse(self._table(y.dtype)[0], y)
-        return x, log_slope.sum(-1)
-
-    def forward_and_pullback(  # noqa: D102
-        self, x: Tensor, *, input_gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Pullback]:
-        table, table_pullback = self._table(self.slopes.dtype)
-        y, log_slope, spline_pullback = evaluate_and_pullback(table, x.to(table.dtype))
-
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            grad_x, grad_table = spline_pullback(grad_y, grad_log_det.unsqueeze(-1))
-            by_spacings, by_slopes = table_pullback(grad_table)
-            add_gradient(self.spacings, by_spacings[0])
-            add_gradient(self.slopes, by_slopes[0])
-            return grad_x if input_gradient else None
-
-        return y, log_slope.sum(-1), pullback
-
-    @torch.no_grad()
-    def initialize(
-        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
-    ) -> None:
-        """Become the identity, or map quantiles of `x` to those of the standard normal.
-
-        Parameters
-        ----------
-        x : Tensor of shape (N, D)
-            The rows.
-        generator : torch.Generator
-            Not used.
-        weights : Tensor of shape (N,) or None, default=None
-            How many rows each row stands for; by default one.
-        """
-        if self.start_from == "identity":
-            for parameter in self.parameters():
-                parameter.zero_()
-            self.low.fill_(-_HALF_BOX)
-            self.size.fill_(2 * _HALF_BOX)
-            return
-        n_bins = self.n_bins
-        # From the box's ends on, some rows lie on either side to tell the slope of the tail.
-        count = len(x) if weights is None else float(weights.sum())
-        end = float(torch.special.ndtri(torch.tensor(1 - _ROWS_BEYOND / count).clamp_min(0.8)))
-        end = min(end, _HALF_BOX)
-        y = torch.linspace(-end, end, n_bins + 1, dtype=torch.float64, device=x.device)
-        levels = torch.special.ndtr(y)
-        # Some columns at a time: a sort takes several times the room of what it sorts.
-        parts = x.split(max(1, _MOST_SORTED // len(x)), dim=1)
-        knots = torch.cat([quantiles(part.double(), levels, weights) for part in parts], 1)
-        knots = knots.mT.contiguous()
-        # Bins of a constant column are as wide as the parameters' precision can tell apart.
-        resolution = torch.finfo(self.slopes.dtype).eps * knots[:, :1].abs()
-        least = (_LEAST_STEPS * n_bins * resolution).clamp_min(1e-6)
-        size = torch.maximum(knots[:, -1:] - knots[:, :1], least)
-        shares = (knots.diff(dim=-1) / size).clamp_min(2 * _LEAST_SHARE)
-        shares /= shares.sum(-1, keepdim=True)
-        free = (shares - _LEAST_SHARE).clamp_min(1e-6).log()
-        self.spacings[0] = free - free.mean(-1, keepdim=True)
-        self.spacings[1] = 0
-        self.low[0], self.size[0] = knots[:, :1], size
-        self.low[1], self.size[1] = -end, 2 * end
-        mean_slopes = (2 * end / n_bins) / (shares * size)
-        # At a knot, the harmonic mean of the bins' slopes on its sides.
-        sides = F.pad(mean_slopes, (1, 1), mode="replicate")
-        slopes = 2 / (1 / sides[:, 1:] + 1 / sides[:, :-1])
-        free = (slopes - _LEAST_SLOPE).clamp(1e-3, 1e4)
-        raw = free + torch.log(-torch.expm1(-free))  # the inverse of softplus
-        self.slopes.copy_(raw - _UNIT_SLOPE)
-
-    @property
-    def n_bins(self) -> int:
-        """The number of bins."""
-        return self.spacings.shape[-1]
-
-    def extra_repr(self) -> str:  # noqa: D102
-        n_features = len(self.slopes)
-        return f"n_features={n_features}, n_bins={self.n_bins}, dtype={self.slopes.dtype}"
-
-    def _table(
-        self, dtype: torch.dtype
-    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-        return table_and_pullback(
-            self.spacings.to(dtype).unsqueeze(0),
-            self.slopes.to(dtype).unsqueeze(0),
-            self.low.to(dtype),
-            self.size.to(dtype),
-            least_share=_LEAST_SHARE,
-        )
+    return 2 * torch.log(terms.s / terms.beta) + torch.log(terms.nu)
