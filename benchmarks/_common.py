@@ -77,7 +77,8 @@ def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print(f"\nwrote {path.relative_to(Path(__file__).parents[1])}")
+    root = Path(__file__).parents[1]
+    print(f"\nwrote {path.relative_to(root) if path.is_relative_to(root) else path}")
 
 
 def _cpu_model() -> str:

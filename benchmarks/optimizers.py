@@ -139,7 +139,8 @@ def fit(problem, optimizer, rate, n_steps, *, seed=0, batch_size=None, schedule=
         if step % (n_steps // N_SCORES) == 0:
             curve.append((step, mean_log_prob(flow, problem.validation) + problem.offset))
         started = time.perf_counter()
-        flow.relative_gradient(*next(batches))
+        batch = next(batches)
+        flow.relative_gradient(batch.x, batch.weights)
         taken = optimizer.step(rate * schedule(step / n_steps))
         seconds.append(time.perf_counter() - started)
         if not taken:

@@ -28,6 +28,8 @@ from skflow import RelativeGradientFlow, SmoothLeakyReLU
 from skflow.datasets import gaussian_ring, half_moons, sine
 
 N_TRAIN, N_TEST = 5000, 5000
+OWN_EPOCHS = 300
+GRIDS = {"integral": 1200, "picture": 300}  # points along an axis
 
 # name: density, learning rate of table 2
 TOYS = {
@@ -54,7 +56,7 @@ def make_flow(settings, learning_rate, epochs, seed):
         n_layers=60,
         activation=SmoothLeakyReLU(alpha=0.5),
         batch_size=250,
-        max_iter=300,
+        max_iter=OWN_EPOCHS,
         early_stopping=False,
         random_state=seed,
     )
@@ -75,7 +77,8 @@ def grid(rows, margin, n):
     return points, np.prod((high - low) / n)
 
 
-def integral(flow, rows, *, margin=1.0, n=1200):
+def integral(flow, rows, *, margin=1.0):
+    n = GRIDS["integral"]
     points, area = grid(rows, margin, n)
     return sum(
         float(np.exp(flow.score_samples(block)).sum()) * area
@@ -113,7 +116,7 @@ def measure(name, settings, epochs, seed):
 
 
 def draw(flows, path):
-    dark, light, n = plt.get_cmap("magma")(0.0), "#fcf3d0", 300
+    dark, light, n = plt.get_cmap("magma")(0.0), "#fcf3d0", GRIDS["picture"]
     data = {name: TOYS[name][0].sample(N_TRAIN, random_state=1) for name in TOYS}
     heights = [np.ptp(rows[:, 1]) / np.ptp(rows[:, 0]) for rows in data.values()]
     figure, axes = plt.subplots(

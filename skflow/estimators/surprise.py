@@ -18,7 +18,13 @@ _N_BETWEEN = 4
 
 
 def numbers_in(column: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the entries of a column as float64, and NaN for each that is not a number."""
+    """Return the entries of a column as float64, and NaN for each that is not a number.
+
+    Parameters
+    ----------
+    column : ndarray of shape (n_samples,)
+        Of any type.
+    """
     if column.dtype.kind in "biuf":
         return column.astype(np.float64)
     return np.array([_number(entry) for entry in column], dtype=np.float64)

@@ -29,7 +29,7 @@ class Blueprint:
     It has the classes of the parts and the arguments of their constructors, and no weights: with
     the state dict of the flow, it is the whole flow.
 
-    Parameters
+    Attributes
     ----------
     n_features : int
         The number D of features.

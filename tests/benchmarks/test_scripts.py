@@ -1,0 +1,117 @@
+"""Every benchmark script runs from end to end, at the smallest sizes that mean nothing."""
+
+import csv
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from skflow import LeakyTanh, RelativeGradientFlow
+from skflow.datasets import half_moons, sine
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a script with some of its sizes changed; returns what it wrote, by file."""
+
+    def run(name, arguments, *, needs=(), **sizes):
+        for package in needs:
+            pytest.importorskip(package)
+        script = import_module(name)
+        folders = {name: tmp_path for name in ("RESULTS", "STATIC") if hasattr(script, name)}
+        for constant, value in (folders | sizes).items():
+            monkeypatch.setattr(script, constant, value)
+        monkeypatch.setattr("sys.argv", [name, *arguments])
+        script.main()
+        tables = {}
+        for path in tmp_path.glob("*.csv"):
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [line for line in file if not line.startswith("#")]
+            tables[path.stem] = list(csv.DictReader(rows))
+        return tables
+
+    return run
+
+
+def test_held_out(run):
+    def model(random_state):
+        return RelativeGradientFlow(1, max_iter=1, random_state=random_state)
+
+    def load(name, seed):
+        return np.split(np.random.default_rng(seed).normal(size=(60, 3)), [40])
+
+    models = import_module("held_out").MODELS | {"flow, whiten": model, "flow, orthogonal": model}
+    tables = run("held_out", ["--seeds", "1"], MODELS=models, LOADERS={"noise": None}, load=load)
+    assert {row["model"] for row in tables["held_out"]} == set(models)
+    assert all(np.isfinite(float(row["nats"])) for row in tables["held_out"])
+
+
+def test_memory_map(run, tmp_path):
+    sizes = ["--gigabytes", "1e-5", "--columns", "10", "--max-time", "0.5"]
+    (row,) = run("memory_map", [*sizes, "--results", str(tmp_path)])["memory_map"]
+    assert (row["n_rows"], row["n_features"]) == ("250", "10")
+    assert float(row["peak_resident_mb"]) >= 0
+
+
+def test_toys(run, tmp_path):
+    rows = run(
+        "toys",
+        ["--epochs", "1"],
+        TOYS={"moons": (half_moons(), 0.01), "waves": (sine(), 0.01)},
+        N_TRAIN=60,
+        N_TEST=50,
+        OWN_EPOCHS=1,
+        GRIDS={"integral": 10, "picture": 10},
+    )["toys"]
+    assert [row["settings"] for row in rows] == ["paper", "own"] * 2
+    assert (tmp_path / "paper_toys.png").stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("ignore")  # of few steps, in the figures
+def test_optimizers(run, tmp_path):
+    script = import_module("optimizers")
+
+    def load(data_dir):
+        rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+        return rows[:200], rows[200:]
+
+    setting = script.Setting(load, 2, LeakyTanh(), 50, 40, 40)
+    arguments = ["--data-dir", str(tmp_path), "--seeds", "1"]
+    tables = run("optimizers", arguments, SETTINGS={"one": setting, "two": setting}, N_SCORES=2)
+    assert {row["data"] for row in tables["optimizers"]} == {"one", "two"}
+    assert len(tables["optimizers_variants"]) == 2 * len(script.VARIANTS)
+
+
+def test_speed(run):
+    arguments = [
+        *("--only", "steps", "small", "inference", "--threads", "1"),
+        *("--rounds", "1", "--budget", "0.01", "--most-features", "8"),
+    ]
+    tables = run(
+        "speed",
+        arguments,
+        needs=("nflows", "zuko"),
+        STEP_FEATURES=(8,),
+        STEP_ROWS=(10, 4),
+        SMALL_SHAPES={"small": (3, 2)},
+        SMALL_ROWS=(10,),
+        INFERENCE_TRAIN=100,
+        INFERENCE_ENTRIES=2**11,
+        COPY_ENTRIES=2**10,
+    )
+    names = {row["contender"] for row in tables["speed_steps"]}
+    assert {"skflow, relative", "published", "nflows LULinear"} <= names
+    assert {row["n_features"] for row in tables["speed_inference"]} == {"8"}
+    assert len(tables["speed_small"]) == 5
+
+
+@pytest.mark.slow  # each of its measurements is a process
+def test_speed_of_memory():
+    pytest.importorskip("zuko")
+    script = import_module("speed")
+    sizes = partial(script.probe, threads=1)
+    gradient = sizes("gradient", contender="published", n_features=16)
+    fit = sizes("fit", optimizer="sgd", init="whiten", n_features=16, n_rows=200, epochs=1)
+    assert fit["n_steps"] == 2
+    assert set(gradient) <= set(fit)
