@@ -223,8 +223,8 @@ class Memoryless(RelativeSGD):
     def _size(self):
         return max(float(schatten_norms(stack.factors).max()) for stack in self.layers)
 
-    def _apply(self, rate, size, whitening):
-        super()._apply(rate / max(1.0, size), size, whitening)
+    def _apply(self, rate, size, penalty):
+        super()._apply(rate / max(1.0, size), size, penalty)
 
 
 class Frobenius(Memoryless):
@@ -257,7 +257,7 @@ class Dense(Memoryless):
         square = self.changed[..., :-1] @ self.changed[..., :-1].mT
         return float(torch.linalg.vector_norm(square, dim=(1, 2)).sqrt().max())
 
-    def _apply(self, rate, size, whitening):
+    def _apply(self, rate, size, penalty):
         (stack,) = self.layers
         rate /= max(1.0, size)
         ones = torch.ones_like(stack.bias[:, :1])

@@ -212,13 +212,13 @@ class Flow(StablePickle, nn.Module):
             log_dets.append(log_det)
             pullbacks.append(pullback)
         log_prob, base_pullback = self.base.log_prob_and_pullback(x)
-        share = x.new_full((len(x),), -1 / len(x))
+        by_log_prob = x.new_full((len(x),), -1 / len(x))
         if weights is not None:
-            share *= weights.to(share)
-        gradient: Tensor | None = base_pullback(share)
+            by_log_prob *= weights.to(by_log_prob)
+        gradient: Tensor | None = base_pullback(by_log_prob)
         for pullback in reversed(pullbacks):
             assert gradient is not None
-            gradient = pullback(gradient, share)
+            gradient = pullback(gradient, by_log_prob)
         mass = 1.0 if weights is None else float(weights.mean())
         for layer in layers:
             if layer.factors is None:
@@ -229,7 +229,7 @@ class Flow(StablePickle, nn.Module):
                     "layer inside another bijection must be applied to each row once."
                 )
             layer.factors = layer.factors._replace(mass=mass, weights=weights)
-        return torch.dot(sum(log_dets, log_prob), share)
+        return torch.dot(sum(log_dets, log_prob), by_log_prob)
 
     def log_abs_det(self) -> Tensor:
         r"""Return the sum of :math:`\log|\det W|` over the dense layers, float64, in nats."""

@@ -123,9 +123,9 @@ def evaluate_inverse(table: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     inner = torch.minimum(torch.maximum(y, piece.y), piece.y + piece.height)
     rise = inner - piece.y
     mean_slope = piece.height / piece.width
-    pull = rise * (piece.slope + piece.next_slope - 2 * mean_slope)
-    a = piece.height * (mean_slope - piece.slope) + pull
-    b = piece.height * piece.slope - pull
+    bent = rise * (piece.slope + piece.next_slope - 2 * mean_slope)
+    a = piece.height * (mean_slope - piece.slope) + bent
+    b = piece.height * piece.slope - bent
     c = mean_slope * rise
     # The form of the root in which nothing cancels.
     xi = 2 * c / (b + (b.square() + 4 * a * c).clamp_min(0).sqrt())

@@ -39,17 +39,17 @@ class Average:
         self.n_steps = n_steps
 
     @torch.no_grad()
-    def update(self, share: float) -> None:
-        """Take in what the parameters are after a step, or such a share of one.
+    def update(self, fullness: float) -> None:
+        """Take in what the parameters are after a step.
 
         Parameters
         ----------
-        share : float
-            The share of a step that was taken.
+        fullness : float
+            The rows of the step, over those of a full batch.
         """
-        weight = min(1.0, share * max(10 / (10 + self.n_steps), _LEAST_WEIGHT))
+        weight = min(1.0, fullness * max(10 / (10 + self.n_steps), _LEAST_WEIGHT))
         for layer in self.trained.relative_layers:
             layer.settle()
         for mean, value in self.pairs:
             mean.lerp_(value, weight)
-        self.n_steps += share
+        self.n_steps += fullness

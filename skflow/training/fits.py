@@ -18,7 +18,7 @@ from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.rows import Rows
-from skflow.training.schedule import Budget, annealing, whitening
+from skflow.training.schedule import Budget, annealing, gaussian_penalty
 from skflow.training.scores import log_probs, standard_error, weighted_mean
 from skflow.training.steps import Steps, end_training
 
@@ -357,9 +357,9 @@ class TrainingFit(StepwiseFit):
         self.steps.begin_epoch()
         with matmul_precision(self.training.precision):
             for batch in self.training.batches:
-                pull = whitening(budget.n_steps_expected)
-                share = annealing(budget.progress)
-                if not self.steps.take(batch, share, whitening=pull):
+                penalty = gaussian_penalty(budget.n_steps_expected)
+                rate_factor = annealing(budget.progress)
+                if not self.steps.take(batch, rate_factor, penalty=penalty):
                     self._return_to_best()
                 budget.steps_done += 1
                 if budget.progress >= 1:
@@ -419,12 +419,12 @@ class Refit(StepwiseFit):
     def advance(self) -> EpochReport:  # noqa: D102
         path, batches = self.history.path, self.training.batches
         before, after = path[self.history.n_epochs]
-        pull = whitening(len(path) * len(batches))
+        penalty = gaussian_penalty(len(path) * len(batches))
         self.steps.begin_epoch()
         with matmul_precision(self.training.precision):
             for k, batch in enumerate(batches):
                 progress = before + (after - before) * k / len(batches)
-                self.steps.take(batch, annealing(progress), whitening=pull)
+                self.steps.take(batch, annealing(progress), penalty=penalty)
         self.history.losses.append(self.steps.end_epoch())
         self.budget.steps_done += len(batches)
         self.is_done = self.history.n_epochs == len(path)

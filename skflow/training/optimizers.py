@@ -75,9 +75,7 @@ class Optimizer(ABC):
         self._adam.load_state_dict(state["adam"])
 
     @torch.no_grad()
-    def step(
-        self, rate: float, others_rate: float = OTHERS_RATE, *, whitening: float = 0.0
-    ) -> bool:
+    def step(self, rate: float, others_rate: float = OTHERS_RATE, *, penalty: float = 0.0) -> bool:
         """Change the parameters, unless the step is not finite.
 
         Parameters
@@ -86,9 +84,9 @@ class Optimizer(ABC):
             The learning rate of the dense layers.
         others_rate : float, default=0.005
             That of all other parameters.
-        whitening : float, default=0.0
-            How strongly dense layers are kept from scaling directions apart, where a subclass
-            does something about that.
+        penalty : float, default=0.0
+            The weight of a Gaussian penalty on what leaves dense layers, which keeps them from
+            scaling directions apart, where a subclass has one.
 
         Returns
         -------
@@ -103,7 +101,7 @@ class Optimizer(ABC):
         size = self._size()
         taken = math.isfinite(size)
         if taken:
-            self._apply(rate, size, whitening)
+            self._apply(rate, size, penalty)
             self._adam.step(others_rate)
         for parameter in self.others:
             parameter.grad = None
@@ -129,7 +127,7 @@ class Optimizer(ABC):
         return size
 
     @abstractmethod
-    def _apply(self, rate: float, size: float, whitening: float) -> None:
+    def _apply(self, rate: float, size: float, penalty: float) -> None:
         """Change the dense layers; `size` is what :meth:`_size` returned."""
 
 
@@ -150,7 +148,7 @@ class RelativeSGD(Optimizer):
         most = max((layer.weight.shape[-1] for layer in self.layers), default=1)
         return min(0.02, 0.2 * n_rows / most) / sharpness
 
-    def _apply(self, rate: float, size: float, whitening: float) -> None:
+    def _apply(self, rate: float, size: float, penalty: float) -> None:
         for layer in self.layers:
             layer.relative_step(rate)
 
@@ -174,7 +172,7 @@ class NormalizedRelativeSGD(Optimizer):
     lengthened, so that a noiseless descent converges. As `S` depends on what flows through the
     network alone, the step is equivariant.
 
-    With `whitening`, :math:`\lambda`, what enters the mean of a layer that a learned bijection
+    With `penalty`, :math:`\lambda`, what enters the mean of a layer that a learned bijection
     follows is :math:`S + \lambda (y^\top y / N - m I)`. That is the relative gradient of
     :math:`\lambda` times the negative log-likelihood of `y` under a standard normal.
 
@@ -214,12 +212,12 @@ class NormalizedRelativeSGD(Optimizer):
         for mean, values in zip(self._means, state["means"], strict=True):
             mean.load(*values)
 
-    def _apply(self, rate: float, size: float, whitening: float) -> None:
+    def _apply(self, rate: float, size: float, penalty: float) -> None:
         norms = []
         for layer, mean in zip(self.layers, self._means, strict=True):
             factors = layer.known_factors()
             if factors.y_weight is None:
-                mean.update(factors, whitening if layer in self._followed else 0.0)
+                mean.update(factors, penalty if layer in self._followed else 0.0)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
@@ -248,13 +246,13 @@ class _RunningMean:
         self.weight_sum: Tensor | None = None
         self.bias_sum: Tensor | None = None
 
-    def update(self, factors: Factors, whitening: float = 0.0) -> None:
-        """Take another batch's gradient in, and so much of a pull towards white rows."""
+    def update(self, factors: Factors, penalty: float = 0.0) -> None:
+        """Take another batch's gradient in, and so much of that of the Gaussian penalty."""
         delta, y, _, mass, weights = factors
-        if whitening > 0:
-            pull = y if weights is None else y * weights.to(y).unsqueeze(-1)
-            delta = delta.add(pull, alpha=whitening / y.shape[1])
-            factors = factors._replace(delta=delta, mass=mass * (1 + whitening))
+        if penalty > 0:
+            weighted = y if weights is None else y * weights.to(y).unsqueeze(-1)
+            delta = delta.add(weighted, alpha=penalty / y.shape[1])
+            factors = factors._replace(delta=delta, mass=mass * (1 + penalty))
         relative = factors.relative()
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
@@ -316,7 +314,7 @@ class Adam(Optimizer):
         super().load_state_dict(state)
         self._dense_adam.load_state_dict(state["dense"])
 
-    def _apply(self, rate: float, size: float, whitening: float) -> None:
+    def _apply(self, rate: float, size: float, penalty: float) -> None:
         for layer in self.layers:
             layer.set_gradients()
         self._dense_adam.step(rate)

@@ -16,7 +16,7 @@ from skflow.training.defaults import TrainingSettings
 from skflow.training.fits import EpochReport, StepwiseFit, Training
 from skflow.training.history import History
 from skflow.training.precision import matmul_precision
-from skflow.training.schedule import Budget, warming, whitening
+from skflow.training.schedule import Budget, gaussian_penalty, warming
 
 __all__ = ["Increment", "Pass"]
 
@@ -119,13 +119,13 @@ class Pass(StepwiseFit):
         n_before = self._n_warm
         with matmul_precision(self.training.precision):
             for batch in self.training.batches:
-                share = len(batch.x) / self.settings.batch_size
-                pull = whitening(self.increment.n_steps + self._n_warm - n_before)
-                self.steps.take(batch, share * warming(self._n_warm), whitening=pull)
-                self._n_warm += share
+                fullness = len(batch.x) / self.settings.batch_size
+                penalty = gaussian_penalty(self.increment.n_steps + self._n_warm - n_before)
+                self.steps.take(batch, fullness * warming(self._n_warm), penalty=penalty)
+                self._n_warm += fullness
                 self.budget.steps_done += 1
                 if self._average is not None:
-                    self._average.update(share)
+                    self._average.update(fullness)
         self._n_steps = self._n_warm - n_before
         self.history.losses.append(self.steps.end_epoch())
         self.is_done = True

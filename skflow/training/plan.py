@@ -64,8 +64,8 @@ _LEAST_RISE = 1e-4
 _LASTING_SHARE = 0.25
 _LASTING_OTHERS_SHARE = 0.5
 
-# The share of `max_time` that each candidate of few rows may take.
-_SHARE_OF_A_CANDIDATE = 0.3
+# The fraction of `max_time` that each candidate of few rows may take.
+_TIME_OF_A_CANDIDATE = 0.3
 
 
 class Plan:
@@ -146,7 +146,7 @@ class Plan:
         cores = [self.core, *(deepcopy(self.core) for _ in noises[1:])]
 
         def candidate(k: int) -> Callable[[], TrainingFit]:
-            stopping = self._stopping(started, share=(k + 1) * _SHARE_OF_A_CANDIDATE)
+            stopping = self._stopping(started, time_fraction=(k + 1) * _TIME_OF_A_CANDIDATE)
             return lambda: self._candidate(cores[k], noises[k], stopping)
 
         def refit(k: int, history: History) -> Refit:
@@ -186,11 +186,11 @@ class Plan:
         )
         return training_of(self.parameters, core, batches, settings, sharpness)
 
-    def _stopping(self, started: float, share: float = 1.0) -> Stopping:
+    def _stopping(self, started: float, time_fraction: float = 1.0) -> Stopping:
         max_time = self.parameters["max_time"]
         return Stopping(
             max_iter=self.settings.training.max_iter,
-            max_time=None if max_time is None else share * max_time,
+            max_time=None if max_time is None else time_fraction * max_time,
             started=started,
             n_iter_no_change=self.parameters["n_iter_no_change"],
             tol=_LEAST_RISE,

@@ -41,8 +41,8 @@ class Rows:
         All rows, in the units of the user.
     front : Bijection or None, default=None
         Applied to what is taken, in float64, where the data are. It does not train.
-    noise : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
-        Indices of columns, and what is added to them behind `front`, where the data are.
+    filling : (Tensor of shape (C,), Tensor of shape (N, C)) or None, default=None
+        Indices of constant columns, and what is added to them behind `front`, where the data are.
     dtype : torch.dtype or None, default=None
         The precision of what is taken; by default, that of `data`.
     device : torch.device or str, default="cpu"
@@ -58,7 +58,7 @@ class Rows:
         data: Tensor,
         *,
         front: Bijection | None = None,
-        noise: tuple[Tensor, Tensor] | None = None,
+        filling: tuple[Tensor, Tensor] | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         which: Tensor | None = None,
@@ -66,7 +66,7 @@ class Rows:
     ) -> None:
         self.data = data
         self.front = front
-        self.noise = noise
+        self.filling = filling
         self.dtype = data.dtype if dtype is None else dtype
         self.device = torch.device(device)
         self.which = which
@@ -129,15 +129,15 @@ class Rows:
         front : Bijection
             The first bijection, which is copied.
         constant : Tensor of shape (C,)
-            The columns that are constant, to which noise of unit variance is added.
+            The columns that are constant, which are filled with draws of unit variance.
         generator : torch.Generator
-            Where the noise comes from. The rows are taken to its device.
+            Where the draws come from. The rows are taken to its device.
         dtype : torch.dtype
             The precision of what is taken.
         """
-        noise = self._noise(constant, generator) if len(constant) else None
+        filling = self._filling(constant, generator) if len(constant) else None
         front = deepcopy(front).to(self.data.device)
-        rows = self._changed(front=front, noise=noise, dtype=dtype, device=generator.device)
+        rows = self._changed(front=front, filling=filling, dtype=dtype, device=generator.device)
         rows._move_if_it_fits()
         return rows
 
@@ -231,15 +231,15 @@ class Rows:
         changed.__dict__ = self.__dict__ | changes
         return changed
 
-    def _noise(self, constant: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _filling(self, constant: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         shape = (len(self), len(constant))
         draws = torch.randn(shape, generator=generator, device=generator.device)
         draws = draws.to(self.data.device)
         if len(self) == len(self.data):
             return constant, draws
         assert self.which is not None
-        every = draws.new_zeros(len(self.data), len(constant))
-        return constant, every.index_copy_(0, self.which.sort().values, draws)
+        of_all = draws.new_zeros(len(self.data), len(constant))
+        return constant, of_all.index_copy_(0, self.which.sort().values, draws)
 
     def _block_length(self) -> int:
         return max(1, _BLOCK_ENTRIES // self.n_features)
@@ -249,20 +249,20 @@ class Rows:
         log_det = x.new_zeros((), dtype=torch.float64).expand(len(x))
         if self.front is not None:
             x, log_det = self.front.forward_and_log_det(x.double())
-        if self.noise is not None:
-            columns, noise = self.noise
-            x[:, columns] += noise[indices].to(x.dtype)
+        if self.filling is not None:
+            columns, draws = self.filling
+            x[:, columns] += draws[indices].to(x.dtype)
         return x.to(self.dtype), log_det
 
 
-def noise_scales(rows: Rows, share: float) -> Tensor | None:
+def noise_scales(rows: Rows, input_noise: float) -> Tensor | None:
     """Return how much noise each column bears.
 
     Parameters
     ----------
     rows : Rows
         In random order: the first of them are looked at.
-    share : float
+    input_noise : float
         The standard deviation of the noise, as a share of that of the data.
 
     Returns
@@ -271,7 +271,7 @@ def noise_scales(rows: Rows, share: float) -> Tensor | None:
         None if there is no noise at all. It is zero in columns of which at most half of the values
         are distinct: noise would wash out that they repeat.
     """
-    if share == 0:
+    if input_noise == 0:
         return None
     x = rows.take(torch.arange(min(len(rows), _ROWS_COMPARED)))
-    return share * (~values_repeat(x)).to(x.dtype)
+    return input_noise * (~values_repeat(x)).to(x.dtype)

@@ -4,13 +4,13 @@ import math
 import time
 from typing import Any
 
-__all__ = ["Budget", "annealing", "warming", "whitening"]
+__all__ = ["Budget", "annealing", "gaussian_penalty", "warming"]
 
 _WARM_UP = 0.02
 _WARM_UP_STEPS = 50
 
-# How strongly the longest fits keep rows white, and how many steps go without.
-_MOST_WHITENING = 0.05
+# The weight of the Gaussian penalty in the longest fits, and how many steps go without.
+_MOST_PENALTY = 0.05
 _FEW_STEPS = 5000
 
 
@@ -54,13 +54,13 @@ def warming(n_steps: float) -> float:
     return min(1.0, (n_steps + 1) / _WARM_UP_STEPS)
 
 
-def whitening(n_steps: float) -> float:
-    r"""Return how strongly a training of so many steps keeps rows white between layers.
+def gaussian_penalty(n_steps: float) -> float:
+    r"""Return the weight of the penalty that keeps rows white between layers.
 
     Minibatch noise is multiplied onto a dense layer, step by step, and the singular values of
     products of many random matrices move apart. The likelihood does not hold them together as
     long as the next layers can undo it, until what they see of some direction is rounded away.
-    So the longer a training, the stronger is the pull back: :math:`0.05 (1 - 5000 / n)`, and
+    So the longer a training, the higher is the weight: :math:`0.05 (1 - 5000 / n)`, and
     none up to 5,000 steps.
 
     Parameters
@@ -70,11 +70,11 @@ def whitening(n_steps: float) -> float:
 
     Examples
     --------
-    >>> from skflow.training.schedule import whitening
-    >>> [whitening(n_steps) for n_steps in (0, 5000, 10_000)]
+    >>> from skflow.training.schedule import gaussian_penalty
+    >>> [gaussian_penalty(n_steps) for n_steps in (0, 5000, 10_000)]
     [0.0, 0.0, 0.025]
     """
-    return _MOST_WHITENING * (1 - _FEW_STEPS / max(n_steps, _FEW_STEPS))
+    return _MOST_PENALTY * (1 - _FEW_STEPS / max(n_steps, _FEW_STEPS))
 
 
 class Budget:

@@ -59,8 +59,8 @@ def start(
         weights = row_counts(weights).to(x.device)
     if not continued:
         _initialize(flow, x, weights, validation, generator)
-    few = slice(_SHARPNESS_ROWS)
-    return flow.sharpness(x[few], None if weights is None else weights[few])
+    x = x[:_SHARPNESS_ROWS]
+    return flow.sharpness(x, None if weights is None else weights[:_SHARPNESS_ROWS])
 
 
 def _initialize(
@@ -86,5 +86,5 @@ def _initialize(
 def _n_start_rows(rows: Rows) -> int:
     """Return how many rows the start is computed from, so that it stays cheap beside the fit."""
     d = rows.n_features
-    few = d > _MOST_FACTORED_COLUMNS
-    return min(len(rows), _MOST_ROWS_OF_MANY_COLUMNS if few else max(_MOST_ROWS, 10 * d))
+    wide = d > _MOST_FACTORED_COLUMNS
+    return min(len(rows), _MOST_ROWS_OF_MANY_COLUMNS if wide else max(_MOST_ROWS, 10 * d))

@@ -70,16 +70,16 @@ class Steps:
         self._masses: list[float] = []
         self._sizes: list[float] = []
 
-    def take(self, batch: Batch, share: float, *, whitening: float = 0.0) -> bool:
-        """Take a step with a share of the learning rates.
+    def take(self, batch: Batch, rate_factor: float, *, penalty: float = 0.0) -> bool:
+        """Take a step at a part of the learning rates.
 
         Parameters
         ----------
         batch : Batch
             The rows of the step.
-        share : float
-            The share of the learning rates, between 0 and 1.
-        whitening : float, default=0.0
+        rate_factor : float
+            What the learning rates are multiplied by, between 0 and 1.
+        penalty : float, default=0.0
             See :meth:`Optimizer.step`.
 
         Returns
@@ -97,7 +97,7 @@ class Steps:
         if self._is_large:
             return_freed_memory()
         taken = self.optimizer.step(
-            self.rate * share, self.others_rate * share, whitening=whitening
+            self.rate * rate_factor, self.others_rate * rate_factor, penalty=penalty
         )
         if self._is_large:
             return_freed_memory()

@@ -88,11 +88,11 @@ def test_one_or_two_rows_have_no_noise(generator, batch_size):
 def rows(generator):
     data = 3 * torch.randn(50, 4, generator=generator, dtype=torch.float64) + 2
     data[:, 2] = 7.0
-    noise = torch.randn(50, 1, generator=generator)
+    draws = torch.randn(50, 1, generator=generator)
     return Rows(
         data,
         front=Standardize.from_rows(data),
-        noise=(torch.tensor([2]), noise),
+        filling=(torch.tensor([2]), draws),
         dtype=torch.float32,
         which=torch.randperm(50, generator=generator),
     )
@@ -102,7 +102,7 @@ def test_rows_are_prepared_as_they_are_taken(rows):
     x = rows.take(torch.arange(50))
     assert x.dtype == torch.float32
     expected = (rows.data - rows.data.mean(0)) / rows.data.std(0, correction=0)
-    expected[:, 2] = rows.noise[1][:, 0]
+    expected[:, 2] = rows.filling[1][:, 0]
     torch.testing.assert_close(x, expected[rows.which].float())
     assert (rows.data[:, 2] == 7).all()
 

@@ -323,7 +323,7 @@ def test_whitening_descends_a_gaussian_likelihood_between_layers(weights, genera
     ]
     relative[0] = relative[0] + 0.1 * pull
     norm = max(float(torch.linalg.svdvals(s).pow(4).sum() ** 0.25) for s in relative)
-    NormalizedRelativeSGD(flow).step(0.05, 0.0, whitening=0.1)
+    NormalizedRelativeSGD(flow).step(0.05, 0.0, penalty=0.1)
     for stack, old, s in zip(stacks, before, relative, strict=True):
         expected = old - 0.05 / max(1.0, norm) * s @ old
         # The oracle inverts a random matrix, whose condition is any.
@@ -334,7 +334,7 @@ def test_whitening_descends_a_gaussian_likelihood_between_layers(weights, genera
 def test_whitening_holds_singular_values_together(generator):
     """Where the next layer can undo what noise does to one, the likelihood does not."""
 
-    def condition(whitening):
+    def condition(penalty):
         generator.manual_seed(0)
         stacks = [LinearStack(1, 8), LinearStack(1, 8)]
         flow = Flow([stacks[0], ElementwiseSpline(8), stacks[1]], Normal(), n_features=8)
@@ -342,7 +342,7 @@ def test_whitening_holds_singular_values_together(generator):
         optimizer = NormalizedRelativeSGD(flow)
         for _ in range(1000):
             flow.relative_gradient(torch.randn(10, 8, generator=generator))
-            optimizer.step(0.3, 0.0, whitening=whitening)
+            optimizer.step(0.3, 0.0, penalty=penalty)
         return float(torch.linalg.cond(stacks[0].weight.detach().double()).max())
 
     assert condition(0.05) < 10
@@ -479,7 +479,7 @@ def test_dense_layers_train_the_same_inside_other_bijections(
                 if expected is not None:
                     assert_close(found, expected)
         for optimizer in optimizers:
-            assert optimizer.step(0.05, 0.01, whitening=0.1)
+            assert optimizer.step(0.05, 0.01, penalty=0.1)
     with torch.no_grad():
         assert_close(nested.log_prob(x), flat.log_prob(x))
         assert_close(nested.log_abs_det(), flat.log_abs_det())

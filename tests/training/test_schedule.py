@@ -1,6 +1,6 @@
 import pytest
 
-from skflow.training.schedule import Budget, annealing, whitening
+from skflow.training.schedule import Budget, annealing, gaussian_penalty
 
 
 def test_annealing_warms_up_and_falls_to_zero():
@@ -63,7 +63,7 @@ def test_the_time_left_goes_by_steps_landing_and_limit(clock):
 
 
 def test_only_long_trainings_are_whitened():
-    pulls = [whitening(n_steps) for n_steps in range(0, 100_000, 100)]
+    pulls = [gaussian_penalty(n_steps) for n_steps in range(0, 100_000, 100)]
     assert pulls[:51] == [0.0] * 51
     assert pulls == sorted(pulls)
     assert 0.04 < pulls[-1] < 0.05
