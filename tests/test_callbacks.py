@@ -111,7 +111,9 @@ def test_callbacks_and_verbosity_leave_the_fit_as_it_is(X, flow):
         {},
         {"early_stopping": False},
         {"base_distribution": "student_t"},
-        {"n_layers": 3, "activation": "leaky_tanh", "batch_size": 1},  # determinants are tracked
+        pytest.param(  # determinants are tracked
+            {"n_layers": 3, "activation": "leaky_tanh", "batch_size": 1}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )

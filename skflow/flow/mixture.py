@@ -153,8 +153,7 @@ class NormalMixture(BaseDistribution):
         if not bool(torch.isfinite(var_mean(z.double())[0]).all()):
             raise ValueError(
                 "The variances of the latents that a mixture starts from are not finite: the rows "
-                "are too large, or not all finite. Centre and scale the "
-                "columns."
+                "are too large, or not all finite. Centre and scale the columns."
             )
         log_weights, means, factors = _expectation_maximization(
             z, self.n_components, generator, weights

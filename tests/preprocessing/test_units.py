@@ -245,7 +245,7 @@ def test_searches_over_the_parameters_of_the_transformers(rng):
         ]
     )
     grid = {"logit": [LogitTransformer(high=5), "passthrough"], "flow__n_layers": [1, 2]}
-    search = GridSearchCV(pipeline, grid, scoring=score_in_original_units, cv=2, n_jobs=2).fit(X)
+    search = GridSearchCV(pipeline, grid, scoring=score_in_original_units, cv=2).fit(X)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     grid = {"logit__alpha": [1e-6, 0.05]}
     search = GridSearchCV(pipeline, grid, scoring=score_in_original_units, cv=2).fit(X)
