@@ -123,14 +123,14 @@ class Plan:
         self._all = shuffled.behind(front, constant, generator, DTYPES[parameters["dtype"]])
         self.validation = self._all.subset(slice(self.settings.n_validation))
         self.training = self._all.subset(slice(self.settings.n_validation, None))
-        scales = noise_scales(self.training, 1.0)
-        has_noise = scales is not None and bool(scales.any())
-        self.input_noises = self.settings.input_noises if has_noise else (0.0,)
         self._unstarted = deepcopy(core) if self.settings.refits else core
         self.core = core
         self.sharpness = start(
             core, self.training, self.validation, generator, continued=continued
         )
+        scales = noise_scales(self.training, 1.0)
+        has_noise = scales is not None and bool(scales.any())
+        self.input_noises = self.settings.input_noises if has_noise else (0.0,)
 
     def fit(self, started: float) -> TrainingFit | FitOfFewRows:
         """Begin the fit.
