@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from skflow.flow import AffineCoupling, ElementwiseSpline, Flow, SplineCoupling
+from skflow.flow import Bijection, Flow
 
 __all__ = ["SummaryMixin"]
 
@@ -54,17 +54,13 @@ class SummaryMixin:
 
 def _learned(flow: Flow) -> list[str]:
     """Describe the splines and couplings between the dense layers."""
-    modules = list(flow.modules())
-    splines = {m.n_bins for m in modules if isinstance(m, ElementwiseSpline)}
-    couplings = {m.n_bins for m in modules if isinstance(m, SplineCoupling)}
-    described = []
-    if splines:
-        described.append(f"splines of {_bins(splines)}")
-    if couplings:
-        described.append(f"spline couplings of {_bins(couplings)}")
-    if any(isinstance(m, AffineCoupling) for m in modules):
-        described.append("affine couplings")
-    return described
+    bins: dict[str, set[int]] = {}
+    for module in flow.modules():
+        if isinstance(module, Bijection) and module.noun is not None:
+            found = bins.setdefault(module.noun, set())
+            n_bins: Any = getattr(module, "n_bins", None)
+            found |= set() if n_bins is None else {n_bins}
+    return [f"{noun} of {_bins(found)}" if found else noun for noun, found in bins.items()]
 
 
 def _bins(counts: set[int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ class BaseDistribution(Described, Parametrized, nn.Module, ABC):
     A subclass states :meth:`log_prob` and :meth:`sample`, and computes in the precision of the
     input, whatever that of its parameters.
     """
+
+    has_unit_sharpness: ClassVar[bool] = False
+    """Whether :meth:`sharpness` is 1 whatever the latents."""
 
     def allocate(self, n_features: int) -> None:
         """Make the parameters for so many features, in float32, unless they are there.
@@ -173,6 +177,8 @@ class Normal(BaseDistribution):
     >>> Normal().log_prob(torch.zeros(1, 2))
     tensor([-1.8379])
     """
+
+    has_unit_sharpness = True
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
         squared_norm = torch.linalg.vecdot(z, z)

@@ -39,6 +39,9 @@ class Bijection(Described, nn.Module, ABC):
 
     start_from: str
 
+    noun: ClassVar[str | None] = None
+    """What a summary calls several of them; None if it is silent about them."""
+
     # Whether another bijection's automatic differentiation is taking this one's own pullback.
     _takes_part: bool = False
 
@@ -151,6 +154,13 @@ class Bijection(Described, nn.Module, ABC):
             return x.grad
 
         return y.detach(), log_det.detach(), pullback
+
+    def decaying_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Return the parameters that decay in training, those of parts excepted.
+
+        By default, none does.
+        """
+        return ()
 
     @torch.no_grad()
     def initialize(

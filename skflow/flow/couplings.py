@@ -250,6 +250,10 @@ class Coupling(Bijection):
         """
         self.conditioner.initialize(generator)
 
+    def decaying_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Return the weights of the conditioner, without which nothing depends on anything."""
+        return self.conditioner.weights
+
     def arguments(self) -> dict[str, Any]:  # noqa: D102
         return super().arguments() | {"n_hidden": self.conditioner.sizes[1]}
 
@@ -277,6 +281,8 @@ class AffineCoupling(Coupling):
     >>> coupling(torch.ones(1, 2))[0, 0].item()  # before training
     1.0
     """
+
+    noun = "affine couplings"
 
     def __init__(
         self, n_features: int, *, n_hidden: int = 64, dtype: torch.dtype = torch.float32
@@ -360,6 +366,8 @@ class SplineCoupling(Coupling):
     >>> bool(torch.allclose(coupling(x), x, atol=1e-5))  # before training
     True
     """
+
+    noun = "spline couplings"
 
     def __init__(
         self,

@@ -71,6 +71,7 @@ class ElementwiseSpline(Bijection):
     """
 
     starts = ("quantiles", "identity")
+    noun = "splines"
     low: Tensor
     size: Tensor
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
-from skflow.flow.base import BaseDistribution, Normal
+from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.pickling import StablePickle
@@ -365,7 +365,9 @@ class Flow(StablePickle, nn.Module):
         weights : Tensor of shape (N,) or None, default=None
             How many rows each row stands for; by default one.
         """
-        return 1.0 if isinstance(self.base, Normal) else self.base.sharpness(self(x), weights)
+        if self.base.has_unit_sharpness:
+            return 1.0
+        return self.base.sharpness(self(x), weights)
 
 
 def _in_blocks(bijection: Bijection, x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection
-from skflow.flow.couplings import Conditioner
 from skflow.flow.network import Flow
 from skflow.flow.products import product
 from skflow.flow.relative import Factors, RelativeLayer
@@ -44,7 +43,7 @@ class Optimizer(ABC):
         self.layers = flow.relative_layers
         dense = {id(p) for p in _relative_parameters(flow)}
         self.others = [p for p in flow.parameters() if id(p) not in dense]
-        self._adam = _adam(self.others, _conditioner_weights(flow), weight_decay)
+        self._adam = _adam(self.others, _decaying_parameters(flow), weight_decay)
 
     @abstractmethod
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:
@@ -325,8 +324,9 @@ def _relative_parameters(flow: Flow) -> list[nn.Parameter]:
     return [parameter for pair in found for parameter in pair if parameter is not None]
 
 
-def _conditioner_weights(flow: Flow) -> list[nn.Parameter]:
-    return [w for m in flow.modules() if isinstance(m, Conditioner) for w in m.weights]
+def _decaying_parameters(flow: Flow) -> list[nn.Parameter]:
+    bijections = (m for m in flow.modules() if isinstance(m, Bijection))
+    return [p for bijection in bijections for p in bijection.decaying_parameters()]
 
 
 def _adam(
