@@ -14,7 +14,7 @@ __all__ = ["degenerate_columns"]
 # Rows at equal distances that are looked at: enough to tell whole numbers from others, and of very
 # many columns no more than so many entries.
 _FEWEST_ROWS, _MOST_ROWS = 100, 1000
-_MOST_ENTRIES = 2**21
+_MOST_COMPARED = 2**21
 
 # How far two standardised columns may be apart and still be copies, in units of the precision.
 _COPY_ULPS = 2.0**10
@@ -53,7 +53,7 @@ def degenerate_columns(
         and of 100 at least; of more than 2,097 columns, of fewer than 1,000.
     """
     n_rows = len(x) if which is None else len(which)
-    n_looked_at = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_ENTRIES // x.shape[1]))
+    n_looked_at = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_COMPARED // x.shape[1]))
     some = torch.linspace(0, n_rows - 1, min(n_rows, n_looked_at), device=x.device).long()
     some = some if which is None else which[some]
     rows = x[some].double()

@@ -54,6 +54,7 @@ from skflow.flow import (
     Flow,
     Standardize,
 )
+from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.flow.standardize import column_ranges, constant_columns
 from skflow.training.architecture import ACTIVATIONS, COUPLINGS
 from skflow.training.few_rows import FitOfFewRows
@@ -71,10 +72,6 @@ __all__ = ["RelativeGradientFlow"]
 # More layers, and higher rates, are mistakes.
 _MOST_LAYERS = 1000
 _MOST_RATE = 1000.0
-
-# How many entries of X are mapped at a time, for a processor's cache, and in no fewer rows.
-_BLOCK_ENTRIES = 2**16
-_LEAST_BLOCK_ROWS = 256
 
 
 class RelativeGradientFlow(
@@ -668,7 +665,7 @@ class RelativeGradientFlow(
         flow, generator = fitted.flow_.to(device), torch_generator(random_state, device)
         with own_autograd_mode(), flow.unchanged():
             sample = like.new_empty((n_samples, fitted.n_features_in_))
-            for block in sample.split(_block_length(fitted.n_features_in_)):
+            for block in sample.split(block_length(fitted.n_features_in_, least=MATRIX_ROWS)):
                 block.copy_(flow.sample(len(block), generator=generator, dtype=like.dtype))
         return framed(fitted, array_like(sample, fitted._rows_like))
 
@@ -843,13 +840,9 @@ class RelativeGradientFlow(
         data = as_tensor(X)
         device = resolve_device(self.device, data.device)
         flow = self.flow_.to(device)
-        n_rows = _block_length(data.shape[1])
+        n_rows = block_length(data.shape[1], least=MATRIX_ROWS)
         with own_autograd_mode(), flow.unchanged():
             mapped = data.new_empty(shape)
             for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
                 target.copy_(function(flow, block.to(device)))
         return array_like(mapped, X)
-
-
-def _block_length(n_features: int) -> int:
-    return max(_LEAST_BLOCK_ROWS, _BLOCK_ENTRIES // n_features)

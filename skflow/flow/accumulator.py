@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from skflow.flow.blocks import BLOCK_ENTRIES
 from skflow.flow.products import addmm, matmul, mm, takes_onednn
 from skflow.flow.relative import Factors
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from skflow.flow.activations import Activation
 
 __all__ = ["Workspace", "fused_accumulator", "literal_accumulator"]
-
-# How many entries of the activations' derivatives are made at a time: few enough for a
-# processor's cache, and of small layers many layers at once.
-_BLOCK_ENTRIES = 2**16
 
 
 Pullback = Callable[[Tensor, Tensor, bool], tuple[Tensor | None, Factors]]
@@ -60,7 +57,8 @@ class Workspace:
         self.weights = weight.detach().unbind()
         self.weights_transposed = weight.detach().mT.unbind()
         self.biases = None if bias is None else bias.detach().unbind()
-        n_at_once = max(1, _BLOCK_ENTRIES // (n_rows * d))
+        # Of small layers, the derivatives of many activations are made at once.
+        n_at_once = max(1, BLOCK_ENTRIES // (n_rows * d))
         if n_rows < d:
             # δ above y for each layer, so that the way back multiplies both at once.
             stacked = weight.new_empty((n_layers, 2, n_rows, d))

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from skflow.flow.blocks import BLOCK_ENTRIES
 from skflow.flow.weighted import mean
 
 __all__ = ["random_orthogonal", "shrunk_whitening"]
 
 _SHRINKAGES = 33
-_BLOCK_ENTRIES = 2**16  # so few that the room is given back to the system
 
 
 @torch.no_grad()
@@ -20,7 +20,7 @@ def random_orthogonal(
     *,
     dtype: torch.dtype = torch.float64,
     most_factored: int = 2048,
-    block_entries: int = 2**16,
+    block_entries: int = BLOCK_ENTRIES,
 ) -> Tensor:
     """Draw an orthogonal matrix.
 
@@ -151,7 +151,7 @@ class _Deviations:
     def __init__(self, x: Tensor, weights: Tensor | None) -> None:
         self.x, self.weights = x, weights
         n_rows, self.n_features = x.shape
-        self._n_columns = max(1, _BLOCK_ENTRIES // n_rows)
+        self._n_columns = max(1, BLOCK_ENTRIES // n_rows)
         self.n: float
         if weights is None:
             self.n, self.roots, self.left_out = n_rows, None, None
@@ -163,7 +163,7 @@ class _Deviations:
             self.centre = torch.cat([mean(block.double(), weights) for block in blocks])
 
     def row_blocks(self) -> Iterator[Tensor]:
-        size = max(1, 16 * _BLOCK_ENTRIES // self.n_features)
+        size = max(1, 16 * BLOCK_ENTRIES // self.n_features)
         for rows in (slice(k, k + size) for k in range(0, len(self.x), size)):
             block = self.x[rows] - self.centre
             yield block if self.roots is None else block.mul_(self.roots[rows].unsqueeze(1))

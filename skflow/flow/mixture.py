@@ -15,10 +15,10 @@ __all__ = ["NormalMixture"]
 
 # Expectation maximisation starts the mixture, from so many rows. The best of several trials, of a
 # few steps each, goes on to so many at most; where they take many multiplications, to fewer.
-_MOST_ROWS = 10_000
+_MIXTURE_ROWS = 10_000
 _MOST_TRIALS = 4
 _TRIAL_STEPS = 4
-_MOST_STEPS = 100
+_MOST_CLIMBS = 100
 _MOST_MULTIPLICATIONS = 1e10
 _TOLERANCE = 1e-3  # nats
 
@@ -222,12 +222,12 @@ def _expectation_maximization(
 
     `counts` says how many rows each row stands for, if not one.
     """
-    order = torch.randperm(len(z), generator=generator, device=z.device)[:_MOST_ROWS]
+    order = torch.randperm(len(z), generator=generator, device=z.device)[:_MIXTURE_ROWS]
     z = z[order].double()
     counts = None if counts is None else counts[order].double()
     affordable = max(1, int(_MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)))
     n_first = min(_TRIAL_STEPS, affordable)
-    n_trials = _MOST_TRIALS if affordable >= _MOST_STEPS else 1
+    n_trials = _MOST_TRIALS if affordable >= _MOST_CLIMBS else 1
     trials = []
     for _ in range(n_trials):
         distant = _distant_rows(z, n_components, generator, counts)
@@ -235,7 +235,7 @@ def _expectation_maximization(
         shares = F.one_hot(nearest, n_components).double()
         trials.append(_climb(z, shares, counts, n_first))
     _, shares, components = max(trials, key=lambda trial: trial[0])
-    n_steps = min(_MOST_STEPS, affordable) - n_first
+    n_steps = min(_MOST_CLIMBS, affordable) - n_first
     return _climb(z, shares, counts, n_steps)[2] if n_steps > 0 else components
 
 

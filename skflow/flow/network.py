@@ -22,7 +22,7 @@ from skflow.flow.tracing import is_traced
 __all__ = ["Flow"]
 
 # How many entries of a sample go through a bijection at a time.
-_BLOCK_ENTRIES = 2**18
+_SAMPLE_ENTRIES = 2**18
 
 
 class Flow(StablePickle, nn.Module):
@@ -374,5 +374,5 @@ def _in_blocks(bijection: Bijection, x: Tensor) -> Tensor:
     """Map a sample in little room, where more is taken than for the result."""
     if isinstance(bijection, RelativeLayer):
         return bijection(x)
-    blocks = x.split(max(1, _BLOCK_ENTRIES // x.shape[1]))
+    blocks = x.split(max(1, _SAMPLE_ENTRIES // x.shape[1]))
     return torch.cat([bijection(block) for block in blocks])

@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from skflow.exceptions import InversionError
+from skflow.flow.blocks import BLOCK_ENTRIES
 
 __all__ = ["bracketed_newton"]
 
-
-# Entries that are solved for at a time: a processor's cache holds what is made of them.
-_BLOCK_ENTRIES = 2**16
 
 Function = Callable[[Tensor], tuple[Tensor, ...]]
 Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -78,7 +76,7 @@ def bracketed_newton(
     if target.numel() == 0:
         return x
     blocks = zip(
-        x.view(-1).split(_BLOCK_ENTRIES), target.reshape(-1).split(_BLOCK_ENTRIES), strict=True
+        x.view(-1).split(BLOCK_ENTRIES), target.reshape(-1).split(BLOCK_ENTRIES), strict=True
     )
     for solution, block in blocks:
         if not _plain_steps(function, block, start(block), solution, plain_steps):

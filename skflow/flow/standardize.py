@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from skflow.flow.bijection import Bijection
+from skflow.flow.blocks import block_length
 
 __all__ = ["Standardize", "column_ranges", "constant_columns", "values_repeat"]
-
-_BLOCK_ENTRIES = 2**16
 
 # A column is constant up to rounding if its range is so many units in the last place.
 _ULPS = 8
@@ -184,7 +183,7 @@ def _blocks(
     x: Tensor, weights: Tensor | None, which: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield some rows at a time, and their weights; views of `x`, unless rows are left out."""
-    n_rows = max(1, _BLOCK_ENTRIES // x.shape[1])
+    n_rows = block_length(x.shape[1])
     n_all = len(x if which is None else which)
     for start in range(0, n_all, n_rows):
         rows = slice(start, start + n_rows)

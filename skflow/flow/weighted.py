@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["mean", "quantiles", "row_counts", "var_mean"]
 
 # Nothing that is estimated from more rows is any more certain in float32.
-_MOST_ROWS = 1e9
+_MOST_COUNT = 1e9
 
 
 def row_counts(weights: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def row_counts(weights: Tensor) -> Tensor:
     """
     total = weights.sum()
     shares = weights / total
-    return shares * (total.clamp_min(1 / shares.square().sum())).clamp_max(_MOST_ROWS)
+    return shares * (total.clamp_min(1 / shares.square().sum())).clamp_max(_MOST_COUNT)
 
 
 def mean(x: Tensor, weights: Tensor | None = None) -> Tensor:

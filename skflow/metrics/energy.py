@@ -19,7 +19,7 @@ __all__ = ["energy_distance", "energy_two_sample_test"]
 # The indicator of each row is kept for all permutations.
 _MOST_PERMUTATIONS = 10**6
 
-_BLOCK_ENTRIES = 2**21
+_PAIRS_AT_ONCE = 2**21
 
 
 def energy_distance(X: ArrayLike, Y: ArrayLike) -> float:
@@ -186,7 +186,7 @@ def _energy_distances(
     rows = rows / unit
     from_each = np.zeros(n_rows)  # the sum of a row's distances
     within_first = np.zeros(is_first.shape[1])
-    for block in gen_batches(n_rows, max(1, _BLOCK_ENTRIES // n_rows)):
+    for block in gen_batches(n_rows, max(1, _PAIRS_AT_ONCE // n_rows)):
         here, after = slice(block.start, None), slice(block.stop, None)
         distances = cdist(rows[block], rows[here])
         n_here = len(distances)

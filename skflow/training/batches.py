@@ -9,12 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skflow.flow.blocks import block_length
 from skflow.training.rows import Rows
 
 __all__ = ["Batch", "Batches"]
-
-# How many entries of a batch noise is added to at a time.
-_BLOCK_ENTRIES = 2**16
 
 
 class Batch(NamedTuple):
@@ -96,7 +94,7 @@ class Batches:
                 1, len(x) - 1, (), generator=self.generator, device=self.generator.device
             )
         )
-        n_columns = max(1, _BLOCK_ENTRIES // len(x))
+        n_columns = block_length(len(x))
         for part, noise in zip(x.split(n_columns, 1), self.noise.split(n_columns), strict=True):
             difference = part.roll(shift, 0).sub_(part.roll(shift + 1, 0))
             part.addcmul_(difference, noise)

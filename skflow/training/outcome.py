@@ -18,7 +18,7 @@ __all__ = ["Outcome", "check_weights", "warn_of_skipped_steps"]
 # The entries of the rows that a fit is checked with, in so many rows, and by what it may end below
 # its start: so many nats, or such a share of those of standardised rows if that is more.
 _CHECKED_ENTRIES = 2**18
-_FEWEST_ROWS, _MOST_ROWS = 16, 2048
+_FEWEST_CHECKED, _MOST_CHECKED = 16, 2048
 _MOST_LOST, _MOST_SHARE_LOST = 1.0, 0.1
 
 
@@ -37,7 +37,7 @@ class Outcome:
 
     def __init__(self, flow: Flow, rows: Rows, *, compared: bool) -> None:
         entries = _CHECKED_ENTRIES // rows.n_features
-        self.rows = rows.subset(slice(max(_FEWEST_ROWS, min(_MOST_ROWS, entries))))
+        self.rows = rows.subset(slice(max(_FEWEST_CHECKED, min(_MOST_CHECKED, entries))))
         self.before = self._score(flow) if compared else None
 
     def check(self, flow: Flow, history: History, *, stacklevel: int) -> None:

@@ -9,17 +9,13 @@ import torch
 from torch import Tensor
 
 from skflow.flow.bijection import Bijection
+from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.flow.standardize import values_repeat
 
 __all__ = ["Rows", "noise_scales"]
 
-# How much is prepared at a time where all rows are wanted one after the other.
-_BLOCK_ENTRIES = 2**16
-
-# What a processor's cache holds of rows that go through a flow; of fewer rows than these, matrix
-# products are slow.
+# What a processor's cache holds of rows that go through a flow.
 _CACHED_ENTRIES = 2**15
-_LEAST_BLOCK_ROWS = 256
 
 # By how many rows it is judged whether a column's values repeat.
 _ROWS_COMPARED = 1000
@@ -205,7 +201,7 @@ class Rows:
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all rows with their log-determinants, in blocks that a processor's cache holds."""
-        n_rows = max(_LEAST_BLOCK_ROWS, _CACHED_ENTRIES // self.n_features)
+        n_rows = max(MATRIX_ROWS, _CACHED_ENTRIES // self.n_features)
         for indices in torch.arange(len(self)).split(n_rows):
             yield self.take_with_log_det(indices)
 
@@ -242,7 +238,7 @@ class Rows:
         return constant, of_all.index_copy_(0, self.which.sort().values, draws)
 
     def _block_length(self) -> int:
-        return max(1, _BLOCK_ENTRIES // self.n_features)
+        return block_length(self.n_features)
 
     def _prepare(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         x = self.data[indices]

@@ -13,12 +13,12 @@ from skflow.training.scores import mean_log_prob
 __all__ = ["start"]
 
 # What the weights start from. Of more columns than this, no covariance matrix is formed.
-_MOST_ROWS = 20_000
+_START_ROWS = 20_000
 _MOST_FACTORED_COLUMNS = 4096
-_MOST_ROWS_OF_MANY_COLUMNS = 2048
+_START_ROWS_OF_MANY_COLUMNS = 2048
 
 # From so many on, no start is compared with another: they tell their quantiles well enough.
-_MANY_ROWS = 10_000
+_MANY_START_ROWS = 10_000
 
 # From how many of them the sharpness of the base distribution is estimated.
 _SHARPNESS_ROWS = 256
@@ -69,7 +69,7 @@ def _initialize(
     """Take the likeliest of the starts that the first bijection has to offer."""
     flow.initialize(x, generator, weights)
     first = flow.bijections[0] if flow.bijections else None
-    if first is None or not first.starts or not len(validation) or len(x) >= _MANY_ROWS:
+    if first is None or not first.starts or not len(validation) or len(x) >= _MANY_START_ROWS:
         return
     best, best_score = first.start_from, mean_log_prob(flow, validation)
     for kind in [kind for kind in first.starts if kind != best]:
@@ -87,4 +87,4 @@ def _n_start_rows(rows: Rows) -> int:
     """Return how many rows the start is computed from, so that it stays cheap beside the fit."""
     d = rows.n_features
     wide = d > _MOST_FACTORED_COLUMNS
-    return min(len(rows), _MOST_ROWS_OF_MANY_COLUMNS if wide else max(_MOST_ROWS, 10 * d))
+    return min(len(rows), _START_ROWS_OF_MANY_COLUMNS if wide else max(_START_ROWS, 10 * d))
