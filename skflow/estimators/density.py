@@ -96,21 +96,21 @@ class RelativeGradientFlow(
     Parameters
     ----------
     n_layers : int or "auto", default="auto"
-        The number of dense layers. More of them are more flexible and need more rows. "auto" is
-        6; 3 for fewer than 250 rows, and for more than 32 columns of fewer than 50,000 rows; 2
-        beyond 256 columns; and 5 with an `activation` that is not learned.
+        The number of dense layers. More layers are more flexible and need more rows. "auto" is 6
+        in most cases. It is 3 for fewer than 250 rows, and for more than 32 columns of fewer than
+        50,000 rows. It is 2 beyond 256 columns, and 5 with an `activation` that is not learned.
 
     activation : str or Activation, default="auto"
-        The nonlinearity between the layers. "auto" is "spline", which is learned, a monotone
-        function for each column; one more stands before the first layer, and starts as what
+        The nonlinearity between the layers. "auto" is "spline": a learned monotone function for
+        each column. One more spline stands before the first layer; it starts as the map that
         makes each column of the data about normal. "leaky_tanh", ``LeakyTanh(alpha=1,
         beta=0.1)``, and "smooth_leaky_relu", ``SmoothLeakyReLU(alpha=0.3)``, are those of [1]_.
         An instance has parameters of your own.
 
     coupling : {"auto", "affine", "spline"} or None, default="auto"
-        What stands before each activation: a coupling, in which half of what comes out of a
-        layer says by a small network how the other half is mapped. With learned activations and
-        2 to 256 columns, "auto" is "spline", or "affine" for fewer than 1,000 rows; None else.
+        The coupling before each activation. A small network reads half of a layer's output, and
+        sets how the other half is mapped. With learned activations and 2 to 256 columns, "auto"
+        is "spline", or "affine" for fewer than 1,000 rows. In all other cases it is None.
 
     base_distribution : str or object with ``log_prob`` and ``sample``, default="normal"
         The distribution of the latents. "normal", "hyperbolic_secant", "logistic" and
@@ -128,34 +128,33 @@ class RelativeGradientFlow(
         your own may change what that returns, or put bijections of your own in.
 
     optimizer : {"relative", "sgd", "adam"}, default="relative"
-        What is done with the relative gradient. "relative" normalises it, so that each step is
-        a given relative change of the weights, which suits any number of columns and layers. It
-        averages over some ten batches, which takes as much memory as the weights, unless there
-        are more columns than rows in a batch: then it works in place and without further
-        memory, as "sgd", plain descent, always does. "adam" is Adam, as in [1]_.
+        What is done with the relative gradient. "relative" normalises it: each step is a given
+        relative change of the weights, which suits any number of columns and layers. It averages
+        over some ten batches, which takes as much memory as the weights. With more columns than
+        rows in a batch, it works in place and takes no further memory. "sgd", plain descent,
+        always works in place. "adam" is Adam, as in [1]_.
 
     learning_rate : float or "auto", default="auto"
-        The highest learning rate of the schedule, which warms up and then falls to zero on a
-        cosine. "auto" is 0.2 / sqrt(`n_layers`) for "relative", where it is a relative change
-        and no more than 1 makes sense, or 0.4 / sqrt(`n_layers`) if there are more columns than
-        rows in a batch; 0.02 for "sgd", and 0.001 for "adam". For the first two it is divided
-        by the mean square of the derivatives of the base distribution's log-density, which is 1
-        for "normal" and large for a mixture of narrow parts. All that
-        is learned but the dense layers trains by Adam, at 0.005 if this is "auto", and at so
-        much more or less as this is more or less than "auto".
+        The highest learning rate of the dense layers. The schedule warms up, and then falls to
+        zero on a cosine. For "relative" it is a relative change, so that no more than 1 makes
+        sense: "auto" is 0.2 / sqrt(`n_layers`), or 0.4 / sqrt(`n_layers`) if there are more
+        columns than rows in a batch. For "sgd" it is 0.02, and for "adam" 0.001. The first two
+        are divided by the mean square of the derivatives of the base distribution's log-density.
+        That is 1 for "normal", and large for a mixture of narrow parts. All other parameters
+        train by Adam, at 0.005 if this is "auto". If this is twice "auto", so is their rate.
 
     batch_size : int or "auto", default="auto"
-        The number of rows in a step; all of them if there are fewer. "auto" is a tenth of them,
-        but at least 30 and at most 100; 256 from 5,000 rows on.
+        The number of rows in a step, or all rows if there are fewer. "auto" is a tenth of the
+        rows, but at least 30 and at most 100. From 5,000 rows on, it is 256.
 
     input_noise : float or "auto", default="auto"
-        The standard deviation of the noise that is added to the rows while training, as a share
-        of that of the data, whose covariance it has. It keeps a flow from learning few rows by
-        heart, and blurs what is finer. "auto" is 0.05; from 1,000 rows on, or 100 for each column
-        if these are fewer, it falls in inverse proportion to their number. With `early_stopping`,
-        fewer than 1,000 rows of up to 1,000 columns are fitted with four times as much, too, and
-        those that are held out choose. Columns of which at most half of the values are distinct
-        have none.
+        The standard deviation of the noise that training adds to the rows, as a share of that of
+        the data. The noise has the covariance of the data. It keeps a flow from learning few
+        rows by heart, and it blurs details that are finer than the noise. "auto" is 0.05 for up
+        to 1,000 rows, or up to 100 rows for each column if that is fewer. Beyond, it falls in
+        inverse proportion to the number of rows. With `early_stopping`, fewer than 1,000 rows of
+        up to 1,000 columns are fitted a second time with four times the noise, and the held-out
+        rows choose. A column has no noise if at most half of its values are distinct.
 
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as
@@ -166,18 +165,18 @@ class RelativeGradientFlow(
 
     early_stopping : bool, default=True
         Whether to hold rows out, and to keep the weights with the highest likelihood on them.
-        The weights before the first epoch are among them. Fewer than 1,000 rows, of up to 1,000
-        columns, are too few to lose some, and to tell luck from progress: weights are only kept
-        if they surpass the start by a standard error, and when it is known which epoch is best,
-        `fit` starts anew and fits all rows up to there.
+        The weights before the first epoch are candidates, too. Fewer than 1,000 rows, of up to
+        1,000 columns, are too few to lose some, and too few to tell luck from progress. Weights
+        are then kept only if they surpass the start by a standard error. Once the best epoch is
+        known, `fit` starts anew and fits all rows up to that epoch.
 
     validation_fraction : float, default=0.1
         The share of rows to hold out. At least one row is. Only used with `early_stopping`.
 
     n_iter_no_change : int, default=30
-        After so many epochs without a higher validation score, the best weights are taken up
-        again and the learning rate falls to zero over as many epochs more; then `fit` ends.
-        Only used with `early_stopping`.
+        The number of epochs without a higher validation score after which `fit` lands. It then
+        takes up the best weights again, and the learning rate falls to zero over as many epochs
+        more. Only used with `early_stopping`.
 
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the GPU that `X` is on, or CUDA if it is there.
@@ -192,9 +191,9 @@ class RelativeGradientFlow(
         a CPU with registers for whole matrices (AMX), which takes about half the time for many
         columns, and to TF32 on a GPU; "high" rounds to TF32. Weights, sums and scores keep
         their precision.
-        PyTorch has one such setting for the whole process, so that it holds for other threads,
-        too, while rows are trained on. Where fits of several threads ask for different ones, the
-        highest of them holds for all.
+        PyTorch has one such setting for the whole process. While a fit trains, it holds for other
+        threads, too. If fits of several threads ask for different precisions, the highest holds
+        for all.
 
     warm_start : bool, default=False
         Whether `fit` goes on from the flow that is there, standardisation included.
@@ -257,17 +256,17 @@ class RelativeGradientFlow(
         candidate. It is None without `early_stopping`.
 
     candidates_ : list of dict
-        The fits that chose how fewer than 1,000 rows were fitted. Each has its `input_noise`, its
-        `loss_curve`, its `validation_scores` and its `best_validation_score`, as the attributes
-        of these names. It is empty if there were none.
+        The fits that chose how fewer than 1,000 rows were fitted in the end. Each has
+        `input_noise`, `loss_curve`, `validation_scores` and `best_validation_score`, which mean
+        what the attributes of these names mean. The list is empty if there were no such fits.
 
     log_det_ : float
         The sum of :math:`\log|\det W|` over the dense layers, in nats.
 
     log_det_drift_ : float or None
-        By how many nats that was overestimated when training ended: steps with fewer rows than
-        columns keep track of it without computing determinants, up to rounding. It is
-        computed anew in float64 then, for up to 8,192 columns. None if nothing was compared.
+        By how many nats `log_det_` was overestimated when training ended. Steps with fewer rows
+        than columns keep track of it without computing determinants, up to rounding. For up to
+        8,192 columns, it is computed anew in float64 at the end. None if nothing was compared.
 
     See Also
     --------
