@@ -56,13 +56,12 @@ from skflow.flow import (
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.flow.standardize import column_ranges, constant_columns
-from skflow.training.architecture import ACTIVATIONS, COUPLINGS
-from skflow.training.few_rows import FitOfFewRows
+from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome, check_weights, warn_of_skipped_steps
 from skflow.training.passes import Increment
-from skflow.training.plan import BASES, DTYPES, OPTIMIZERS, Plan, build_flow, plan_pass
+from skflow.training.plan import OPTIMIZERS, Plan, plan_pass
 from skflow.training.precision import MatmulPrecision
 from skflow.training.rows import Rows
 from skflow.training.start import start
@@ -514,9 +513,9 @@ class RelativeGradientFlow(
         first = not hasattr(self, "flow_")
         rows = self._rows(X, sample_weight, least=2 if first else 1, method="partial_fit")
         parameters = self.get_params(deep=False)
-        front, core = self._new_flow(rows) if first else deepcopy(self.flow_).split()
+        flow = self._new_flow(rows) if first else deepcopy(self.flow_)
         generator = self._generator(rows, seed=None if first else self._increment.seed)
-        core.to(generator.device)
+        front, core = flow.to(generator.device).split()
         constant = self._constant_columns(rows) if first else self._increment.constant
         n_seen = len(rows)
         if first:
@@ -717,12 +716,11 @@ class RelativeGradientFlow(
         """Return what a fit to the rows does."""
         generator = self._generator(rows)
         continued = self.warm_start and hasattr(self, "flow_")
-        front, core = self._continued_flow(rows) if continued else self._new_flow(rows)
+        flow = self._continued_flow(rows) if continued else self._new_flow(rows)
         return Plan(
             self.get_params(deep=False),
             rows,
-            front,
-            core.to(generator.device),
+            flow.to(generator.device),
             constant=self._constant_columns(rows),
             generator=generator,
             continued=continued,
@@ -732,20 +730,21 @@ class RelativeGradientFlow(
         device = resolve_device(self.device, rows.data.device)
         return torch_generator(self.random_state if seed is None else seed, device)
 
-    def _new_flow(self, rows: Rows) -> tuple[Bijection, Flow]:
-        """Return the first bijection, and the flow behind it that the parameters ask for."""
+    def _new_flow(self, rows: Rows) -> Flow:
+        """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
         core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
-        return Standardize.from_rows(rows.data, rows.weights, rows.which), core
+        return core.behind(Standardize.from_rows(rows.data, rows.weights, rows.which))
 
-    def _continued_flow(self, rows: Rows) -> tuple[Bijection, Flow]:
+    def _continued_flow(self, rows: Rows) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.
 
         What is "auto" stays what it was, whatever the number of rows is now.
         """
         parameters = self.get_params(deep=False)
         asked = build_flow(parameters, self._n_rows_built_for, rows.n_features)
-        front, core = deepcopy(self.flow_).split()
+        flow = deepcopy(self.flow_)
+        _, core = flow.split()
         differences = Blueprint.of(asked).differences(Blueprint.of(core))
         if differences:
             raise ValueError(
@@ -754,7 +753,7 @@ class RelativeGradientFlow(
                 + "\n".join(differences)
                 + "\nSet the parameters back, or set warm_start=False."
             )
-        return front, core
+        return flow
 
     def _constant_columns(self, rows: Rows) -> torch.Tensor:
         """Return the indices of the constant columns, and warn of all that have no density."""
@@ -773,8 +772,7 @@ class RelativeGradientFlow(
 
     def _expose(self, plan: Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
         """Set the attributes of a fit that left a flow and this record."""
-        chosen = fit.best if isinstance(fit, FitOfFewRows) else 0
-        self.input_noise_ = plan.input_noises[chosen]
+        self.input_noise_ = plan.input_noises[fit.best]
         self.candidates_ = [
             {
                 "input_noise": noise,
@@ -807,7 +805,7 @@ class RelativeGradientFlow(
         *,
         continued: bool,
     ) -> None:
-        self.flow_ = Flow([front, *core.bijections], core.base, n_features=core.n_features)
+        self.flow_ = core.behind(front)
         self.n_layers_ = sum(layer.depth for layer in core.relative_layers)
         self.learning_rate_ = history.rate
         self.loss_curve_ = (self.loss_curve_ if continued else []) + history.losses

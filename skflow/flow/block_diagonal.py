@@ -92,11 +92,10 @@ class BlockDiagonal(RelativeLayer):
         log_det = y.new_zeros(len(x))
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            if self.factors is not None:
-                raise RuntimeError(f"{self} was applied twice in one pass.")
             delta = self._groups(grad_y)
             is_low_rank = len(grad_y) < weight.shape[-1]
-            self.factors = Factors(delta, y, torch.bmm(y, weight) if is_low_rank else None)
+            y_weight = torch.bmm(y, weight) if is_low_rank else None
+            self.keep_factors(Factors(delta, y, y_weight))
             return self._rows(torch.bmm(delta, weight)) if input_gradient else None
 
         return self._rows(y), log_det, pullback

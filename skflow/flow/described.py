@@ -5,7 +5,20 @@ from __future__ import annotations
 import inspect
 from typing import Any, Self
 
-__all__ = ["Described"]
+__all__ = ["Described", "argument_names"]
+
+
+def argument_names(cls: type) -> list[str]:
+    """Return the names of the arguments of a constructor, the variadic ones left out.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    """
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(cls).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind not in variadic]
 
 
 class Described:
@@ -26,9 +39,7 @@ class Described:
             Numbers, strings, None, other parts of a flow, and lists of these. An argument that
             is anything else can be compared and not made again.
         """
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        parameters = inspect.signature(type(self)).parameters.values()
-        names = [p.name for p in parameters if p.kind not in variadic and p.name != "dtype"]
+        names = [name for name in argument_names(type(self)) if name != "dtype"]
         return {name: getattr(self, name, None) for name in names}
 
     @classmethod

@@ -114,7 +114,7 @@ class LinearStack(RelativeLayer):
 
     @property
     def depth(self) -> int:  # noqa: D102
-        return len(self.weight)
+        return self.n_layers
 
     @property
     def has_exact_determinants(self) -> bool:
@@ -196,12 +196,8 @@ class LinearStack(RelativeLayer):
         )
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            if self.factors is not None:
-                raise RuntimeError(
-                    f"{self} was applied twice in one pass. A dense layer keeps the factors of "
-                    "one place in a flow: give each place a LinearStack of its own."
-                )
-            grad_x, self.factors = complete(grad_y, grad_log_det, input_gradient)
+            grad_x, factors = complete(grad_y, grad_log_det, input_gradient)
+            self.keep_factors(factors)
             return grad_x
 
         return y, log_det, pullback

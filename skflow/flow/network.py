@@ -97,6 +97,16 @@ class Flow(StablePickle, nn.Module):
         first, *rest = self.bijections
         return first, Flow(rest, self.base, n_features=self.n_features)
 
+    def behind(self, first: Bijection) -> Flow:
+        """Return this flow behind another bijection, which share their parameters.
+
+        Parameters
+        ----------
+        first : Bijection
+            Where rows come in.
+        """
+        return Flow([first, *self.bijections], self.base, n_features=self.n_features)
+
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Check once that what is kept belongs to the weights, and not at each call within.

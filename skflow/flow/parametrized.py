@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from copy import deepcopy
 from typing import Any, Self
+
+from skflow.flow.described import argument_names
 
 __all__ = ["Parametrized"]
 
@@ -40,7 +41,7 @@ class Parametrized:
         params : dict
             The values by their names.
         """
-        kept = [name for name in self._arguments() if hasattr(self, name)]
+        kept = [name for name in argument_names(type(self)) if hasattr(self, name)]
         params = {name: getattr(self, name) for name in kept}
         if deep:
             for name, value in list(params.items()):
@@ -94,11 +95,6 @@ class Parametrized:
 
     def __sklearn_clone__(self) -> Self:
         params = self.get_params(deep=False)
-        if len(params) < len(self._arguments()):
+        if len(params) < len(argument_names(type(self))):
             return deepcopy(self)
         return type(self)(**deepcopy(params))
-
-    def _arguments(self) -> list[str]:
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        parameters = inspect.signature(type(self)).parameters.values()
-        return [parameter.name for parameter in parameters if parameter.kind not in variadic]

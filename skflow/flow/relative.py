@@ -91,8 +91,9 @@ class RelativeLayer(Bijection):
     Flows, optimisers, averages and exports find such layers by this class, at the top of a flow
     and inside other bijections. Beside the methods of :class:`Bijection`, a subclass states
 
-    - :meth:`forward_and_pullback`, which leaves :math:`\log|\det W|` out, and whose pullback sets
-      :attr:`factors` and leaves the gradients of `weight` and `bias` alone;
+    - :meth:`forward_and_pullback`, which leaves :math:`\log|\det W|` out and sets :attr:`factors`
+      to None, and whose pullback calls :meth:`keep_factors` and leaves the gradients of `weight`
+      and `bias` alone;
     - :meth:`log_abs_det`.
 
     The update of the weights follows from the factors. A subclass may take it in a form that is
@@ -176,6 +177,26 @@ class RelativeLayer(Bijection):
         self.weight.grad = factors.weight_gradient(self.weight)
         if self.bias is not None:
             self.bias.grad = factors.bias_gradient(self.bias)
+
+    def keep_factors(self, factors: Factors) -> None:
+        """Set :attr:`factors`, from a pullback.
+
+        Parameters
+        ----------
+        factors : Factors
+            Those of the pass.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer has those of another place in the same pass.
+        """
+        if self.factors is not None:
+            raise RuntimeError(
+                f"{self} was applied twice in one pass. A dense layer keeps the factors of one "
+                f"place in a flow: give each place a {type(self).__name__} of its own."
+            )
+        self.factors = factors
 
     def known_factors(self) -> Factors:
         """Return :attr:`factors`.

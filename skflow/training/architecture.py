@@ -1,27 +1,34 @@
-"""The default network: which bijections its settings make."""
+"""The network: which bijections its settings make, and the flow that they are part of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from skflow.flow import (
     Activation,
     AffineCoupling,
+    BaseDistribution,
     Bijection,
     ElementwiseSpline,
+    Flow,
+    HyperbolicSecant,
     LeakyTanh,
     LinearStack,
+    Logistic,
+    Normal,
+    NormalMixture,
     SmoothLeakyReLU,
     SplineCoupling,
+    StudentT,
 )
 from skflow.training.defaults import NetworkSettings, network_settings
 
-__all__ = ["ACTIVATIONS", "COUPLINGS", "default_bijections"]
+__all__ = ["ACTIVATIONS", "BASES", "COUPLINGS", "DTYPES", "build_flow", "default_bijections"]
 
 ACTIVATIONS: dict[str, Callable[[], Activation] | None] = {
     "spline": None,
@@ -29,6 +36,14 @@ ACTIVATIONS: dict[str, Callable[[], Activation] | None] = {
     "smooth_leaky_relu": SmoothLeakyReLU,
 }
 COUPLINGS = ("affine", "spline")
+BASES: dict[str, Callable[[], BaseDistribution]] = {
+    "normal": Normal,
+    "hyperbolic_secant": HyperbolicSecant,
+    "logistic": Logistic,
+    "student_t": StudentT,
+    "mixture": NormalMixture,
+}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def default_bijections(
@@ -98,6 +113,47 @@ def default_bijections(
         )
         bijections.append(dense(1, init="orthogonal"))
     return bijections
+
+
+def build_flow(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Flow:
+    """Return the flow behind standardised rows, with weights that say nothing yet.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With those of the network, of the base distribution and of the precision, as for
+        :class:`Plan`.
+    n_rows : int
+        The number of rows, which sets what is "auto".
+    n_features : int
+        The number of columns.
+
+    Returns
+    -------
+    flow : Flow
+        New at each call.
+
+    Raises
+    ------
+    TypeError
+        If `bijections` returns something else than bijections.
+    """
+    dtype = DTYPES[parameters["dtype"]]
+    make = parameters["bijections"] or default_bijections
+    asked = {name: parameters[name] for name in ("n_layers", "activation", "coupling")}
+    made: Any = make(n_rows, n_features, **asked, dtype=dtype)
+    made = list(made) if isinstance(made, Iterable) else [made]
+    for bijection in made:
+        if not isinstance(bijection, Bijection):
+            raise TypeError(
+                f"bijections must return instances of skflow.flow.Bijection, got {bijection!r}."
+            )
+    base = parameters["base_distribution"]
+    flow = Flow(
+        made, BASES[base]() if isinstance(base, str) else deepcopy(base), n_features=n_features
+    )
+    flow.base.to(dtype)
+    return flow
 
 
 def _fixed_activation(settings: NetworkSettings) -> Activation | None:

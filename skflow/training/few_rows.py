@@ -33,7 +33,7 @@ class FitOfFewRows(Fit):
     ) -> None:
         self._candidates = candidates
         self._refit = refit
-        self.histories: list[History] = []
+        self._histories: list[History] = []
         self.current: TrainingFit | Refit = candidates[0]()
         self.interrupted = False
 
@@ -42,8 +42,11 @@ class FitOfFewRows(Fit):
         return self.current.flow
 
     @property
-    def best(self) -> int:
-        """The number of the best candidate of those that ended, from 0."""
+    def histories(self) -> list[History]:  # noqa: D102
+        return self._histories
+
+    @property
+    def best(self) -> int:  # noqa: D102
         if not self.histories:
             return 0
         return max(range(len(self.histories)), key=lambda k: _score(self.histories[k]))
@@ -53,9 +56,10 @@ class FitOfFewRows(Fit):
         """Whether there is no further epoch."""
         if self.interrupted or not self.current.is_done:
             return self.interrupted
-        return self._stage > len(self._candidates) or (
-            self._stage == len(self._candidates) and not self._best_path()
-        )
+        n_begun, n_candidates = self._stage, len(self._candidates)
+        if n_begun == n_candidates:  # the refit has no epochs where the start was best
+            return not self._best_path()
+        return n_begun > n_candidates
 
     def advance(self) -> EpochReport:  # noqa: D102
         if self.current.is_done:
@@ -87,7 +91,7 @@ class FitOfFewRows(Fit):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
-        self.histories = [History(**deepcopy(history)) for history in state["histories"]]
+        self._histories = [History(**deepcopy(history)) for history in state["histories"]]
         self.interrupted = state["interrupted"]
         self.current = self._begun()
         self.current.load_state_dict(state["current"])

@@ -116,12 +116,19 @@ class Fit(ABC):
     ----------
     is_done : bool
         Whether there is no further epoch.
-    histories : list of History
-        The records of fits before it that chose how it goes; none by default.
     """
 
     is_done: bool = False
-    histories: list[History]
+
+    @property
+    def histories(self) -> list[History]:
+        """The records of the candidates that ended, which choose how it goes on. None here."""
+        return []
+
+    @property
+    def best(self) -> int:
+        """The number of the best of these candidates, from 0."""
+        return 0
 
     @property
     @abstractmethod
@@ -209,7 +216,6 @@ class StepwiseFit(Fit):
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self.histories = []
         self.steps = Steps(
             training.flow, training.optimizer, rate=training.rate, others_rate=training.others_rate
         )

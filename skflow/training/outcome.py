@@ -11,7 +11,7 @@ from skflow.exceptions import DivergenceError
 from skflow.flow.network import Flow
 from skflow.training.history import History
 from skflow.training.rows import Rows
-from skflow.training.scores import log_probs, weighted_mean
+from skflow.training.scores import mean_log_prob, weighted_mean
 
 __all__ = ["Outcome", "check_weights", "warn_of_skipped_steps"]
 
@@ -38,7 +38,13 @@ class Outcome:
     def __init__(self, flow: Flow, rows: Rows, *, compared: bool) -> None:
         entries = _CHECKED_ENTRIES // rows.n_features
         self.rows = rows.subset(slice(max(_FEWEST_CHECKED, min(_MOST_CHECKED, entries))))
-        self.before = self._score(flow) if compared else None
+        self.before: float | None = None
+        if compared:
+            _, log_det = self.rows.take_with_log_det(torch.arange(len(self.rows)))
+            self.before = mean_log_prob(flow, self.rows)
+            # As for standardised rows: no threshold depends on the units of the data.
+            standardised = self.before - weighted_mean(log_det.cpu(), self.rows)
+            self.most_lost = max(_MOST_LOST, _MOST_SHARE_LOST * abs(standardised))
 
     def check(self, flow: Flow, history: History, *, stacklevel: int) -> None:
         """Refuse a density that is not finite, and warn of one that is worse than at the start.
@@ -58,30 +64,22 @@ class Outcome:
             If weights, or the density of rows, are not finite.
         """
         check_weights(flow, history.rate)
-        score, term = self._score(flow)
+        score, before = mean_log_prob(flow, self.rows), self.before
         if not math.isfinite(score):
             raise DivergenceError(
                 f"The fit ended with a mean log-likelihood of {score} nats on its own rows, with "
                 f"learning_rate={history.rate:.3g}. Set learning_rate lower, and look for entries "
                 "of X or of sample_weight that are out of all proportion."
             )
-        if self.before is not None and math.isfinite(self.before[0]):
-            before = self.before[0]
-            if before - score > max(_MOST_LOST, _MOST_SHARE_LOST * abs(before)):
-                warnings.warn(
-                    f"The fit ended at {score + term:.4g} nats on its own rows, below its start, "
-                    f"which was at {before + term:.4g}. Set learning_rate lower than "
-                    f"{history.rate:.3g}, or set early_stopping=True to keep the best weights.",
-                    RuntimeWarning,
-                    stacklevel=stacklevel + 1,
-                )
+        if before is not None and math.isfinite(before) and before - score > self.most_lost:
+            warnings.warn(
+                f"The fit ended at {score:.4g} nats on its own rows, below its start, which was "
+                f"at {before:.4g}. Set learning_rate lower than {history.rate:.3g}, or set "
+                "early_stopping=True to keep the best weights.",
+                RuntimeWarning,
+                stacklevel=stacklevel + 1,
+            )
         warn_of_skipped_steps(history, stacklevel=stacklevel + 1)
-
-    def _score(self, flow: Flow) -> tuple[float, float]:
-        """Return the mean log-likelihood behind the first bijection, and what that adds to it."""
-        _, log_det = self.rows.take_with_log_det(torch.arange(len(self.rows)))
-        term = weighted_mean(log_det.cpu(), self.rows)
-        return weighted_mean(log_probs(flow, self.rows), self.rows) - term, term
 
 
 def check_weights(flow: Flow, rate: float) -> None:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from skflow.flow import (
-    BaseDistribution,
-    Bijection,
-    Flow,
-    HyperbolicSecant,
-    Logistic,
-    Normal,
-    NormalMixture,
-    StudentT,
-)
-from skflow.training.architecture import default_bijections
+from skflow.flow import Flow
+from skflow.training.architecture import DTYPES
 from skflow.training.batches import Batches
 from skflow.training.defaults import (
     TrainingSettings,
@@ -38,24 +29,16 @@ from skflow.training.optimizers import (
     RelativeSGD,
 )
 from skflow.training.passes import Increment, Pass
-from skflow.training.rows import Rows, noise_scales
+from skflow.training.rows import Rows, noisy_columns
 from skflow.training.start import start
 
-__all__ = ["BASES", "DTYPES", "OPTIMIZERS", "Plan", "build_flow", "plan_pass", "training_of"]
+__all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
 
-BASES: dict[str, Callable[[], BaseDistribution]] = {
-    "normal": Normal,
-    "hyperbolic_secant": HyperbolicSecant,
-    "logistic": Logistic,
-    "student_t": StudentT,
-    "mixture": NormalMixture,
-}
 OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
     "relative": NormalizedRelativeSGD,
     "sgd": RelativeSGD,
     "adam": Adam,
 }
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # By how many nats a validation score must rise to count as higher.
 _LEAST_RISE = 1e-4
@@ -77,21 +60,21 @@ class Plan:
         Those of :class:`~skflow.RelativeGradientFlow`, as ``get_params`` returns them.
     rows : Rows
         All rows, as they came.
-    front : Bijection
-        The first bijection of the flow, which does not train.
-    core : Flow
-        The flow behind `front`.
+    flow : Flow
+        On the device of the fit. Its first bijection does not train.
     constant : Tensor of shape (C,)
         The columns that are constant.
     generator : torch.Generator
         Where the randomness comes from. It is on the device of the fit.
     continued : bool, default=False
-        Whether `core` goes on from where it is.
+        Whether the flow goes on from where it is.
 
     Attributes
     ----------
     settings : Settings
         What the parameters come to.
+    front : Bijection
+        The first bijection of the flow.
     core : Flow
         The flow behind `front`, at its start.
     input_noises : tuple of float
@@ -106,8 +89,7 @@ class Plan:
         self,
         parameters: Mapping[str, Any],
         rows: Rows,
-        front: Bijection,
-        core: Flow,
+        flow: Flow,
         *,
         constant: torch.Tensor,
         generator: torch.Generator,
@@ -115,22 +97,20 @@ class Plan:
     ) -> None:
         self.parameters = parameters
         self.generator = generator
-        self.front = front.to(generator.device)
         self.constant = constant
         self.continued = continued
+        self.front, self.core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
         shuffled = rows.shuffled(self.settings.training.batch_size, generator)
-        self._all = shuffled.behind(front, constant, generator, DTYPES[parameters["dtype"]])
+        self._all = shuffled.behind(self.front, constant, generator, DTYPES[parameters["dtype"]])
         self.validation = self._all.subset(slice(self.settings.n_validation))
         self.training = self._all.subset(slice(self.settings.n_validation, None))
-        self._unstarted = deepcopy(core) if self.settings.refits else core
-        self.core = core
+        self._unstarted = deepcopy(self.core) if self.settings.refits else self.core
         self.sharpness = start(
-            core, self.training, self.validation, generator, continued=continued
+            self.core, self.training, self.validation, generator, continued=continued
         )
-        scales = noise_scales(self.training, 1.0)
-        has_noise = scales is not None and bool(scales.any())
-        self.input_noises = self.settings.input_noises if has_noise else (0.0,)
+        self._noisy = noisy_columns(self.training)
+        self.input_noises = self.settings.input_noises if self._noisy.any() else (0.0,)
 
     def fit(self, started: float) -> TrainingFit | FitOfFewRows:
         """Begin the fit.
@@ -157,9 +137,14 @@ class Plan:
     def _candidate(self, core: Flow, input_noise: float, stopping: Stopping) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
         careful = self.settings.refits and not self.continued
-        training = self._training(core, self.training, input_noise, self.sharpness)
         return TrainingFit(
-            training,
+            self._training(
+                core,
+                self.training,
+                self.settings.training,
+                noise=_noise(self._noisy, input_noise),
+                sharpness=self.sharpness,
+            ),
             stopping,
             validation=self.validation if early_stopping else None,
             standard_errors=1.0 if careful else 0.0,
@@ -172,16 +157,25 @@ class Plan:
             core.bijections[0].start_from = chosen.bijections[0].start_from
         nothing = self._all.subset(slice(0))
         sharpness = start(core, self._all, nothing, self.generator, continued=self.continued)
-        training = self._training(core, self._all, input_noise, sharpness)
+        settings = training_settings(self.parameters, len(self._all), self._all.n_features)
+        noise = _noise(noisy_columns(self._all), input_noise)
+        training = self._training(core, self._all, settings, noise=noise, sharpness=sharpness)
         return Refit(training, history.path)
 
-    def _training(self, core: Flow, rows: Rows, input_noise: float, sharpness: float) -> Training:
-        settings = training_settings(self.parameters, len(rows), rows.n_features)
+    def _training(
+        self,
+        core: Flow,
+        rows: Rows,
+        settings: TrainingSettings,
+        *,
+        noise: torch.Tensor | None,
+        sharpness: float,
+    ) -> Training:
         batches = Batches(
             rows,
             settings.batch_size,
             self.generator,
-            noise=noise_scales(rows, input_noise),
+            noise=noise,
             weight_unit=rows.mean_weight,
         )
         return training_of(self.parameters, core, batches, settings, sharpness)
@@ -195,6 +189,10 @@ class Plan:
             n_iter_no_change=self.parameters["n_iter_no_change"],
             tol=_LEAST_RISE,
         )
+
+
+def _noise(noisy: torch.Tensor, input_noise: float) -> torch.Tensor | None:
+    return None if input_noise == 0 else input_noise * noisy
 
 
 def plan_pass(
@@ -286,44 +284,3 @@ def training_of(
         others_rate=OTHERS_RATE * rate / default,
         precision=parameters["matmul_precision"],
     )
-
-
-def build_flow(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Flow:
-    """Return the flow behind standardised rows, with weights that say nothing yet.
-
-    Parameters
-    ----------
-    parameters : mapping
-        With those of the network, of the base distribution and of the precision, as for
-        :class:`Plan`.
-    n_rows : int
-        The number of rows, which sets what is "auto".
-    n_features : int
-        The number of columns.
-
-    Returns
-    -------
-    flow : Flow
-        New at each call.
-
-    Raises
-    ------
-    TypeError
-        If `bijections` returns something else than bijections.
-    """
-    dtype = DTYPES[parameters["dtype"]]
-    make = parameters["bijections"] or default_bijections
-    asked = {name: parameters[name] for name in ("n_layers", "activation", "coupling")}
-    made: Any = make(n_rows, n_features, **asked, dtype=dtype)
-    made = list(made) if isinstance(made, Iterable) else [made]
-    for bijection in made:
-        if not isinstance(bijection, Bijection):
-            raise TypeError(
-                f"bijections must return instances of skflow.flow.Bijection, got {bijection!r}."
-            )
-    base = parameters["base_distribution"]
-    flow = Flow(
-        made, BASES[base]() if isinstance(base, str) else deepcopy(base), n_features=n_features
-    )
-    flow.base.to(dtype)
-    return flow

@@ -12,7 +12,7 @@ from skflow.flow.bijection import Bijection
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.flow.standardize import values_repeat
 
-__all__ = ["Rows", "noise_scales"]
+__all__ = ["Rows", "noisy_columns"]
 
 # What a processor's cache holds of rows that go through a flow.
 _CACHED_ENTRIES = 2**15
@@ -176,8 +176,9 @@ class Rows:
                 part = slice(start, start + n_rows)
                 x[part], log_det[part] = self._prepare(chosen[part])
         if self.device.type == "cuda" and not x.is_cuda:
-            x, log_det = x.pin_memory(), log_det.contiguous().pin_memory()
-        return x.to(self.device, non_blocking=True), log_det.to(self.device, non_blocking=True)
+            pinned = x.pin_memory(), log_det.contiguous().pin_memory()
+            x, log_det = (part.to(self.device, non_blocking=True) for part in pinned)
+        return x.to(self.device), log_det.to(self.device)
 
     def take_weights(self, indices: Tensor | None = None) -> Tensor | None:
         """Return the weights of the rows with these indices, or of all, on the CPU, if any.
@@ -251,23 +252,19 @@ class Rows:
         return x.to(self.dtype), log_det
 
 
-def noise_scales(rows: Rows, input_noise: float) -> Tensor | None:
-    """Return how much noise each column bears.
+def noisy_columns(rows: Rows) -> Tensor:
+    """Return which columns bear noise.
 
     Parameters
     ----------
     rows : Rows
         In random order: the first of them are looked at.
-    input_noise : float
-        The standard deviation of the noise, as a share of that of the data.
 
     Returns
     -------
-    scales : Tensor of shape (D,) or None
-        None if there is no noise at all. It is zero in columns of which at most half of the values
+    noisy : Tensor of shape (D,)
+        In the precision of the rows. It is 1, or 0 in columns of which at most half of the values
         are distinct: noise would wash out that they repeat.
     """
-    if input_noise == 0:
-        return None
     x = rows.take(torch.arange(min(len(rows), _ROWS_COMPARED)))
-    return input_noise * (~values_repeat(x)).to(x.dtype)
+    return (~values_repeat(x)).to(x.dtype)

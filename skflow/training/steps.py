@@ -66,7 +66,7 @@ class Steps:
         """Record losses anew."""
         self._log_det = self._log_abs_det()
         self._losses: list[Tensor] = []
-        self._log_dets: list[Tensor] = []
+        self._log_dets: list[tuple[Tensor | None, Tensor | None]] = []
         self._masses: list[float] = []
         self._sizes: list[float] = []
 
@@ -105,7 +105,7 @@ class Steps:
             self.n_taken += 1
             self._n_failures = 0
             self._losses.append(loss)
-            self._log_dets.append(_mean_log_det(batch))
+            self._log_dets.append((batch.log_det, batch.weights))
             self._masses.append(batch.mass)
             self._sizes.append(len(batch.x))
             return True
@@ -133,7 +133,8 @@ class Steps:
         sizes = torch.tensor(self._sizes, dtype=torch.float64) / self._sizes[0]
         mass = float((sizes * torch.tensor(self._masses, dtype=torch.float64)).mean())
         mean_loss = float((losses * sizes.to(losses)).mean())
-        log_det = float((torch.stack(self._log_dets).cpu() * sizes).mean())
+        log_dets = torch.stack([_mean_log_det(*terms) for terms in self._log_dets])
+        log_det = float((log_dets.cpu() * sizes).mean())
         # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
         return (mean_loss - log_det) / mass - 0.5 * (self._log_det + self._log_abs_det())
 
@@ -164,14 +165,11 @@ class Steps:
         return float(self.flow.log_abs_det())
 
 
-def _mean_log_det(batch: Batch) -> Tensor:
+def _mean_log_det(log_det: Tensor | None, weights: Tensor | None) -> Tensor:
     """Return the share of a batch's loss that what was done to its rows before has."""
-    if batch.log_det is None:
+    if log_det is None:
         return torch.zeros((), dtype=torch.float64)
-    log_det = batch.log_det
-    return (
-        log_det.mean() if batch.weights is None else (log_det * batch.weights.to(log_det)).mean()
-    )
+    return log_det.mean() if weights is None else (log_det * weights.to(log_det)).mean()
 
 
 def end_training(flow: Flow) -> float | None:

@@ -159,3 +159,15 @@ def test_a_distribution_of_pytorch_is_a_base(generator):
     x = torch.randn(5, 2, generator=generator)
     torch.testing.assert_close(flow.log_prob(x), laplace.log_prob(x).sum(1))
     assert flow.sample(3, generator=generator).shape == (3, 2)
+
+
+def test_a_flow_is_its_first_bijection_and_what_stands_behind_it(make_stack, generator):
+    flow = Flow([make_stack(1, 3), LeakyTanh(), make_stack(1, 3)], Normal(), n_features=3)
+    first, core = flow.split()
+    assert first is flow.bijections[0]
+    again = core.behind(first)
+    assert again.bijections == flow.bijections
+    assert again.base is flow.base
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    y, log_det = first.forward_and_log_det(x)
+    torch.testing.assert_close(core.log_prob(y) + log_det, flow.log_prob(x))

@@ -106,9 +106,9 @@ def test_the_expected_score_is_a_lower_bound_of_the_discrete_log_likelihood(rng)
     assert probabilities.sum() == pytest.approx(1, abs=1e-6)
 
     seen = np.arange(30, 37)
-    draws = [density.score_samples(dequantize.transform(values[seen])) for _ in range(1000)]
+    draws = [density.score_samples(dequantize.transform(values[seen])) for _ in range(3000)]
     bound = log_densities[seen].mean(axis=1) + np.log(step)
-    np.testing.assert_allclose(np.mean(draws, axis=0) + np.log(step), bound, atol=0.3)
+    np.testing.assert_allclose(np.mean(draws, axis=0) + np.log(step), bound, atol=0.2)
     assert (bound <= np.log(probabilities[seen])).all()
     assert (bound < np.log(probabilities[seen]) - 1e-3).any()
 
