@@ -6,13 +6,15 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from skflow.flow import compiled
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
-from skflow.flow.products import affine, product
+from skflow.flow.compiled import ColumnMaps, are_compiled
 from skflow.flow.splines import (
     evaluate,
     evaluate_and_pullback,
@@ -25,6 +27,12 @@ __all__ = ["AffineCoupling", "Conditioner", "Coupling", "SplineCoupling"]
 _HALF_BOX = 5.0
 
 CouplePullback = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class ConditionerPullback(Protocol):
+    """Takes the gradient of what a conditioner says to that of what it sees."""
+
+    def __call__(self, grad: Tensor, *, input_gradient: bool = True) -> Tensor | None: ...
 
 
 class Conditioner(nn.Module):
@@ -54,6 +62,11 @@ class Conditioner(nn.Module):
         for k, (m, n) in enumerate(itertools.pairwise(self.sizes)):
             self.register_parameter(f"weight_{k}", nn.Parameter(torch.zeros(n, m, dtype=dtype)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(n, dtype=dtype)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parameters."""
+        return self.bias_0.dtype
 
     @property
     def weights(self) -> tuple[nn.Parameter, ...]:
@@ -88,9 +101,9 @@ class Conditioner(nn.Module):
         x : Tensor of shape (N, `n_inputs`)
             The inputs.
         """
-        return self._layers(x)[-1]
+        return self._layers(x)[-1].T
 
-    def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, ConditionerPullback]:
         """Do what :meth:`forward` does, with the derivatives written out.
 
         Parameters
@@ -104,30 +117,33 @@ class Conditioner(nn.Module):
             The mapped rows.
         pullback : callable
             Takes the gradient with respect to `y`, of shape (N, `n_outputs`); adds to the
-            gradients of the parameters, and returns that with respect to `x`.
+            gradients of the parameters, and returns that with respect to `x`, if
+            `input_gradient` is true.
         """
         weights, biases = self.weights, self.biases
         *inputs, y = self._layers(x)
 
-        def pullback(grad: Tensor) -> Tensor:
+        def pullback(grad: Tensor, *, input_gradient: bool = True) -> Tensor | None:
+            grad = grad.T
             for k in (2, 1, 0):
-                add_gradient(weights[k], product(grad.T, inputs[k]))
-                add_gradient(biases[k], grad.sum(0))
-                grad = product(grad, weights[k])
+                add_gradient(weights[k], torch.mm(grad, inputs[k].T))
+                add_gradient(biases[k], grad.sum(1))
                 if k > 0:
-                    grad.mul_(inputs[k] > 0)
-            return grad
+                    grad = torch.mm(weights[k].T, grad)
+                    grad = torch.ops.aten.threshold_backward(grad, inputs[k], 0)
+            return torch.mm(weights[0].T, grad).T if input_gradient else None
 
-        return y, pullback
+        return y.T, pullback
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(map(str, self.sizes))
 
     def _layers(self, x: Tensor) -> list[Tensor]:
-        """Return what enters each layer, and what leaves the last, in the precision of `x`."""
-        values = [x]
+        """Return what enters each layer, and what leaves the last, a row for each unit."""
+        values = [x.T]
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            y = affine(values[-1], weight.to(x.dtype), bias.to(x.dtype))
+            column = bias.to(x.dtype).unsqueeze(1)
+            y = torch.addmm(column, weight.to(x.dtype), values[-1])
             values.append(y if len(values) == 3 else y.relu_())
         return values
 
@@ -208,30 +224,73 @@ class Coupling(Bijection):
             What the conditioner says.
         """
 
+    def column_maps(self, theta: Tensor) -> ColumnMaps | None:
+        """Return the same `g` as compiled kernels take it; None, the default, where they do not.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (N, M · `n_outputs`)
+            What the conditioner says. In memory, neighbours lie in a column.
+        """
+        return None
+
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         a, b = self._halves(x)
-        b, log_slope = self.couple(b, self.conditioner(a))
+        theta = self.conditioner(a)
+        maps = self._compiled_maps(x, theta)
+        if maps is not None:
+            return compiled.forward(maps, x)
+        b, log_slope = self.couple(b, theta)
         return torch.cat([a, b], 1), log_slope.sum(-1)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         a, b = self._halves(y)
-        b, log_slope = self.uncouple(b, self.conditioner(a))
+        theta = self.conditioner(a)
+        maps = self._compiled_maps(y, theta)
+        if maps is not None:
+            return compiled.inverse(maps, y)
+        b, log_slope = self.uncouple(b, theta)
         return torch.cat([a, b], 1), log_slope.sum(-1)
 
     def forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        a, b = self._halves(x.to(self.conditioner.biases[0].dtype))
-        theta, conditioner_pullback = self.conditioner.forward_and_pullback(a)
-        b, log_slope, couple_pullback = self.couple_and_pullback(b, theta)
+        x = x.to(self.conditioner.dtype)
+        theta, conditioner_pullback = self.conditioner.forward_and_pullback(self._halves(x)[0])
+        y, log_det, theta_pullback = self._given_theta(x, theta)
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            by_x, by_theta = theta_pullback(grad_y, grad_log_det)
+            by_a = conditioner_pullback(by_theta, input_gradient=input_gradient)
+            if by_a is None:
+                return None
+            by_x[:, : self.n_given] += by_a
+            return by_x
+
+        return y, log_det, pullback
+
+    def _given_theta(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, CouplePullback]:
+        """Map rows, whatever `theta` depends on."""
+        maps = self._compiled_maps(x, theta)
+        if maps is not None:
+            y, log_det = compiled.forward(maps, x)
+
+            def in_place_of_theta(grad_y: Tensor, grad_log_det: Tensor) -> tuple[Tensor, Tensor]:
+                return compiled.pullback(maps, x, grad_y, grad_log_det, gradients=maps), theta
+
+            return y, log_det, in_place_of_theta
+        a, b = self._halves(x)
+        b, log_slope, couple_pullback = self.couple_and_pullback(b, theta)
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> tuple[Tensor, Tensor]:
             grad_a, grad_b = self._halves(grad_y)
             by_b, by_theta = couple_pullback(grad_b, grad_log_det.unsqueeze(-1))
-            by_a = conditioner_pullback(by_theta).add_(grad_a)
-            return torch.cat([by_a, by_b], 1) if input_gradient else None
+            return torch.cat([grad_a, by_b], 1), by_theta
 
         return torch.cat([a, b], 1), log_slope.sum(-1), pullback
+
+    def _compiled_maps(self, x: Tensor, theta: Tensor) -> ColumnMaps | None:
+        return self.column_maps(theta) if are_compiled(x, theta) else None
 
     @torch.no_grad()
     def initialize(
@@ -296,6 +355,10 @@ class AffineCoupling(Coupling):
     def uncouple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         log_scale, shift = _log_scale_and_shift(theta)
         return (b - shift) * (-log_scale).exp(), -log_scale
+
+    def column_maps(self, theta: Tensor) -> ColumnMaps:  # noqa: D102
+        n_columns = self.n_features - self.n_given
+        return ColumnMaps(self.n_given, n_columns, affine=theta.T.contiguous())
 
     def couple_and_pullback(  # noqa: D102
         self, b: Tensor, theta: Tensor
@@ -409,16 +472,34 @@ class SplineCoupling(Coupling):
 
         return y, log_slope.add_(log_scale), pullback
 
+    def column_maps(self, theta: Tensor) -> ColumnMaps:  # noqa: D102
+        n_columns, n_bins, n_rows = self.n_features - self.n_given, self.n_bins, len(theta)
+        affine, spacings, slopes = theta.T.contiguous().split(self._sizes)
+        return ColumnMaps(
+            self.n_given,
+            n_columns,
+            affine=affine,
+            spacings=spacings.view(2, n_columns, n_bins, n_rows),
+            slopes=slopes.view(n_columns, n_bins - 1, n_rows),
+            low=_box(-_HALF_BOX, n_columns, theta.dtype),
+            size=_box(2 * _HALF_BOX, n_columns, theta.dtype),
+            least_share=1e-3,
+        )
+
     def extra_repr(self) -> str:  # noqa: D102
         return f"n_features={self.n_features}, n_bins={self.n_bins}"
+
+    @property
+    def _sizes(self) -> list[int]:
+        """How many numbers of affine maps there are, of spacings, and of slopes."""
+        n_columns = self.n_features - self.n_given
+        return [2 * n_columns, 2 * n_columns * self.n_bins, n_columns * (self.n_bins - 1)]
 
     def _affine_and_table(
         self, theta: Tensor
     ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
         n_columns, n_bins = self.n_features - self.n_given, self.n_bins
-        affine, spacings, slopes = theta.split(
-            [2 * n_columns, 2 * n_columns * n_bins, n_columns * (n_bins - 1)], dim=1
-        )
+        affine, spacings, slopes = theta.split(self._sizes, dim=1)
         table, table_pullback = table_and_pullback(
             spacings.view(-1, 2, n_columns, n_bins),
             slopes.view(-1, n_columns, n_bins - 1),
@@ -426,3 +507,8 @@ class SplineCoupling(Coupling):
             2 * _HALF_BOX,
         )
         return affine, table, table_pullback
+
+
+@cache
+def _box(value: float, n_columns: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((2, n_columns), value, dtype=dtype)

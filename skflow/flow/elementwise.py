@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skflow.flow import compiled
 from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.compiled import ColumnMaps, are_compiled
 from skflow.flow.splines import (
     LEAST_SLOPE,
     UNIT_SLOPE,
@@ -18,6 +20,7 @@ from skflow.flow.splines import (
     evaluate_inverse,
     table_and_pullback,
 )
+from skflow.flow.tracing import is_differentiated
 from skflow.flow.weighted import quantiles
 
 __all__ = ["ElementwiseSpline"]
@@ -94,18 +97,28 @@ class ElementwiseSpline(Bijection):
         self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        maps = self._compiled_maps(x)
+        if maps is not None:
+            return compiled.forward(maps, x)
         y, log_slope = evaluate(self._table(x.dtype)[0], x)
         return y, log_slope.sum(-1)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        maps = self._compiled_maps(y)
+        if maps is not None:
+            return compiled.inverse(maps, y)
         x, log_slope = evaluate_inverse(self._table(y.dtype)[0], y)
         return x, log_slope.sum(-1)
 
     def forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
+        x = x.to(self.slopes.dtype)
+        maps = self._compiled_maps(x)
+        if maps is not None:
+            return self._compiled_with_pullback(maps, x)
         table, table_pullback = self._table(self.slopes.dtype)
-        y, log_slope, spline_pullback = evaluate_and_pullback(table, x.to(table.dtype))
+        y, log_slope, spline_pullback = evaluate_and_pullback(table, x)
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             grad_x, grad_table = spline_pullback(grad_y, grad_log_det.unsqueeze(-1))
@@ -175,6 +188,39 @@ class ElementwiseSpline(Bijection):
     def extra_repr(self) -> str:  # noqa: D102
         n_features = len(self.slopes)
         return f"n_features={n_features}, n_bins={self.n_bins}, dtype={self.slopes.dtype}"
+
+    def _compiled_maps(self, x: Tensor) -> ColumnMaps | None:
+        """Return what compiled kernels take; None where there are none for this."""
+        if not are_compiled(x) or is_differentiated(*self.parameters()):
+            return None
+        spacings, slopes, low, size = (
+            tensor.detach().to(x.dtype)
+            for tensor in (self.spacings, self.slopes, self.low, self.size)
+        )
+        return ColumnMaps(
+            0,
+            self.n_features,
+            spacings=spacings,
+            slopes=slopes,
+            low=low,
+            size=size,
+            least_share=_LEAST_SHARE,
+        )
+
+    def _compiled_with_pullback(
+        self, maps: ColumnMaps, x: Tensor
+    ) -> tuple[Tensor, Tensor, Pullback]:
+        y, log_det = compiled.forward(maps, x)
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor:
+            by_spacings, by_slopes = map(torch.empty_like, (self.spacings, self.slopes))
+            gradients = maps._replace(spacings=by_spacings, slopes=by_slopes)
+            by_x = compiled.pullback(maps, x, grad_y, grad_log_det, gradients)
+            add_gradient(self.spacings, by_spacings)
+            add_gradient(self.slopes, by_slopes)
+            return by_x
+
+        return y, log_det, pullback
 
     def _table(
         self, dtype: torch.dtype

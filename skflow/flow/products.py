@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
-from skflow.flow.tracing import is_traced
+from skflow.flow.tracing import is_differentiated, is_traced
 
 __all__ = [
     "add_product_",
@@ -211,11 +210,4 @@ def _calls_onednn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> bool:
     # While the operations are recorded, the number of rows may be a symbol.
     if torch.compiler.is_compiling() or not takes_onednn(a.shape[-2], b):
         return False
-    return not (_is_differentiated(a, b, bias) or is_traced(a, b, bias))
-
-
-def _is_differentiated(*tensors: Tensor | None) -> bool:
-    given = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
-        return True
-    return any(unpack_dual(tensor).tangent is not None for tensor in given)
+    return not (is_differentiated(a, b, bias) or is_traced(a, b, bias))

@@ -1,11 +1,12 @@
-"""Whether a computation is being done, or recorded or transformed by PyTorch."""
+"""Whether a computation is being done, or recorded, transformed or differentiated by PyTorch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
-__all__ = ["is_traced"]
+__all__ = ["is_differentiated", "is_traced"]
 
 
 def is_traced(*tensors: Tensor | None) -> bool:
@@ -41,3 +42,22 @@ def is_traced(*tensors: Tensor | None) -> bool:
     except RuntimeError:  # what stands for others in a transform has no memory
         return True
     return False
+
+
+def is_differentiated(*tensors: Tensor | None) -> bool:
+    """Whether PyTorch differentiates what is computed with these, backwards or forwards.
+
+    Parameters
+    ----------
+    *tensors : Tensor or None
+        What the operation computes with.
+
+    Returns
+    -------
+    differentiated : bool
+        Whether one of them has a gradient to be recorded, or a tangent.
+    """
+    given = [tensor for tensor in tensors if tensor is not None]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        return True
+    return any(unpack_dual(tensor).tangent is not None for tensor in given)
