@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from skflow.flow.described import Described
+from skflow.flow.operations import Operation
 
 __all__ = ["Bijection", "Pullback", "add_gradient", "check_rows"]
 
@@ -154,6 +155,18 @@ class Bijection(Described, nn.Module, ABC):
             return x.grad
 
         return y.detach(), log_det.detach(), pullback
+
+    def operation(self) -> Operation | None:
+        """Return what compiled kernels do in place of this bijection, if they can do the same.
+
+        By default, they cannot.
+
+        Returns
+        -------
+        operation : Operation or None
+            Its tensors are the parameters and buffers themselves.
+        """
+        return None
 
     def decaying_parameters(self) -> tuple[nn.Parameter, ...]:
         """Return the parameters that decay in training, those of parts excepted.

@@ -1,7 +1,9 @@
-"""Which rows compiled kernels map, and how they are called."""
+"""Programs: operations that compiled kernels carry out in one pass, in the cache of a processor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
 from typing import NamedTuple
@@ -9,40 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skflow.flow.operations import Operation
 from skflow.flow.tracing import is_differentiated, is_traced
 
-__all__ = ["ColumnMaps", "are_compiled", "forward", "inverse", "pullback"]
+__all__ = ["Program", "Pulled", "are_compiled"]
 
+_PRECISIONS = frozenset({torch.float32, torch.float64})
 
-class ColumnMaps(NamedTuple):
-    """Maps of M columns, one by one: an affine map and a spline after it, or one of the two.
-
-    What the maps are made of is contiguous.
-    """
-
-    n_given: int
-    """How many columns stand before them, and stay what they are."""
-
-    n_columns: int
-    """The number M of columns that are mapped."""
-
-    affine: Tensor | None = None
-    """Of shape (2, M, N): raw log-scales and shifts, for each row its own."""
-
-    spacings: Tensor | None = None
-    """Of shape (2, M, K), or (2, M, K, N) where each row has its own."""
-
-    slopes: Tensor | None = None
-    """Of shape (M, K + 1), or less by two where those at the ends are 1; (…, N) likewise."""
-
-    low: Tensor | None = None
-    """Of shape (2, M): the lower ends of the box that the knots lie in, on both sides."""
-
-    size: Tensor | None = None
-    """Of shape (2, M): its sizes."""
-
-    least_share: float = 0.0
-    """The share of the box that a bin takes at least."""
+# Fewer rows are not worth a thread.
+_ROWS_OF_A_THREAD = 1024
 
 
 def are_compiled(*tensors: Tensor) -> bool:
@@ -56,14 +33,12 @@ def are_compiled(*tensors: Tensor) -> bool:
     Returns
     -------
     compiled : bool
-        True on the CPU, in one precision, with Numba installed, where nothing is differentiated
-        or traced by PyTorch.
+        True on the CPU, in float32 and float64, with Numba installed, where nothing is
+        differentiated or traced by PyTorch.
     """
-    dtype = tensors[0].dtype
-    if dtype not in {torch.float32, torch.float64}:
-        return False
-    if any(tensor.dtype != dtype or tensor.device.type != "cpu" for tensor in tensors):
-        return False
+    for tensor in tensors:
+        if tensor.dtype not in _PRECISIONS or tensor.device.type != "cpu":
+            return False
     if is_traced(*tensors) or is_differentiated(*tensors):
         return False
     return _kernels() is not None
@@ -78,128 +53,220 @@ def _kernels() -> ModuleType | None:
     return kernels
 
 
-def forward(maps: ColumnMaps, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Map rows.
+class Pulled(NamedTuple):
+    """What :meth:`Program.forward_and_pullback` takes back."""
+
+    by_x: Tensor | None
+    """The gradient with respect to what came in, of shape (N, D)."""
+
+    gradients: list[Tensor]
+    """Those with respect to all trained tensors, of their shapes."""
+
+    deltas: Tensor
+    """Those with respect to what leaves the dense layers, of shape (L, D, N)."""
+
+    ys: Tensor
+    """What leaves the dense layers, of shape (L, D, N)."""
+
+
+class Program:
+    """Operations, one after the other, as the kernels take them.
 
     Parameters
     ----------
-    maps : ColumnMaps
-        The maps.
-    x : Tensor of shape (N, D)
-        The rows, with D = `n_given` + M.
-
-    Returns
-    -------
-    y : Tensor of shape (N, D)
-        In memory, neighbours lie in a column.
-    log_det : Tensor of shape (N,)
-        The sums of the maps' log-slopes, in nats.
+    operations : sequence of Operation
+        Of one precision. The kernels read their tensors where they are.
+    n_features : int
+        The number D of columns.
     """
-    return _mapped("forward", maps, x)
+
+    def __init__(self, operations: Sequence[Operation], n_features: int) -> None:
+        kernels = _kernels()
+        assert kernels is not None
+        self._kernels = kernels
+        self.operations = tuple(operations)
+        self.n_features = n_features
+        self.trained = [tensor for one in operations for tensor in one.trained]
+        self._shapes = [tensor.shape for tensor in self.trained]
+        self._sizes = [tensor.numel() for tensor in self.trained]
+        self._n_gradients = sum(self._sizes)
+        self._n_dense = sum(one.weight is not None for one in operations)
+        self._tensors = [tensor for one in operations for tensor in one.tensors]
+        self.dtype = self._tensors[0].dtype
+        self._addresses = self._current_addresses()
+        self._table = self._lay_out()
+        self._panels: Tensor | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether all tensors are where they were."""
+        return self._current_addresses() == self._addresses
+
+    def forward(self, x: Tensor, *, back: bool = False) -> tuple[Tensor, Tensor]:
+        """Map rows, many of them in several threads.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows, in the precision of the operations.
+        back : bool, default=False
+            Whether the maps of columns are undone instead. There can be one operation only.
+
+        Returns
+        -------
+        y : Tensor of shape (N, D)
+            The mapped rows.
+        log_det : Tensor of shape (N,)
+            The sums of log-slopes, in nats. Those of dense layers are left out.
+        """
+        y, log_det = torch.empty_like(x), x.new_empty(len(x))
+        n_threads = min(torch.get_num_threads(), max(1, len(x) // _ROWS_OF_A_THREAD))
+        length = -(-len(x) // n_threads)
+
+        def map_part(start: int) -> None:
+            part = slice(start, start + length)
+            panel = x.new_empty(self._panel_rows * self._kernels.PANEL)
+            self._map(x[part], y[part], log_det[part], panel, keeps=False, back=back)
+
+        if n_threads == 1:
+            map_part(0)
+        else:
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(map_part, range(0, len(x), length)))
+        return y, log_det
+
+    def forward_and_pullback(
+        self, x: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor, bool], Pulled]]:
+        """Do what :meth:`forward` does, for a step of training.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+
+        Returns
+        -------
+        y, log_det : Tensor
+            As :meth:`forward` returns them.
+        pullback : callable
+            Takes the gradients with respect to both, and whether that with respect to `x` is
+            wanted. To be called once, before the next step.
+        """
+        n_entries = -(-len(x) // self._kernels.PANEL) * self._panel_rows * self._kernels.PANEL
+        if self._panels is None or len(self._panels) < n_entries:
+            self._panels = x.new_empty(n_entries)
+        panels = self._panels
+        y, log_det = torch.empty_like(x), x.new_empty(len(x))
+        tables = self._map(x, y, log_det, panels, keeps=True, back=False)
+
+        def pullback(by_y: Tensor, by_log_det: Tensor, input_gradient: bool) -> Pulled:
+            gradients = by_y.new_empty(self._n_gradients)
+            by_x = torch.empty_like(by_y) if input_gradient else by_y
+            factors = by_y.new_empty(2, self._n_dense, self.n_features, len(by_y))
+            by_log_det = by_log_det.contiguous()
+            scratch = by_y.new_empty(self._scratch_rows * self._kernels.PANEL)
+            self._kernels.kernel("pullback", self.dtype)(
+                self._table.data_ptr(),
+                len(self.operations),
+                scratch.data_ptr(),
+                tables.data_ptr(),
+                panels.data_ptr(),
+                self._panel_rows,
+                gradients.data_ptr(),
+                self._n_gradients,
+                by_y.data_ptr(),
+                *by_y.stride(),
+                by_log_det.data_ptr(),
+                by_x.data_ptr(),
+                *by_x.stride(),
+                factors[0].data_ptr(),
+                factors[1].data_ptr(),
+                *by_y.shape,
+                self._first_free_row,
+                input_gradient,
+            )
+            parts = gradients.split(self._sizes)
+            shaped = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+            return Pulled(by_x if input_gradient else None, shaped, *factors)
+
+        return y, log_det, pullback
+
+    def _map(
+        self, x: Tensor, y: Tensor, log_det: Tensor, panels: Tensor, *, keeps: bool, back: bool
+    ) -> Tensor:
+        """Map rows, and return the tables that were made for it."""
+        scratch = x.new_empty(self._scratch_rows * self._kernels.PANEL)
+        tables = x.new_empty(self._n_table)
+        self._kernels.kernel("forward", self.dtype)(
+            self._table.data_ptr(),
+            len(self.operations),
+            scratch.data_ptr(),
+            tables.data_ptr(),
+            panels.data_ptr(),
+            self._panel_rows,
+            keeps,
+            back,
+            x.data_ptr(),
+            *x.stride(),
+            y.data_ptr(),
+            *y.stride(),
+            log_det.data_ptr(),
+            *x.shape,
+        )
+        return tables
+
+    def _current_addresses(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._tensors]
+
+    def _lay_out(self) -> Tensor:
+        """Describe the operations, and say where in panels and tables things are."""
+        lines = []
+        row, n_table, n_gradients, n_dense = self.n_features, 0, 0, 0
+        for one in self.operations:
+            line = _numbers(one)
+            line["x"] = 0 if not lines else lines[-1]["y"]
+            for name, length in (
+                ("hidden_0", one.n_hidden),
+                ("hidden_1", one.n_hidden),
+                ("theta", one.n_outputs),
+                ("y", self.n_features),
+            ):
+                line[name] = row
+                row += length
+            for name, tensor in zip(_names_of_trained(one), one.trained, strict=True):
+                line[f"by_{name}"] = n_gradients
+                n_gradients += tensor.numel()
+            line["table"] = n_table
+            if one.spacings is not None:
+                n_table += one.n_columns * (3 * one.n_bins + 1)
+            line["dense"] = n_dense
+            n_dense += one.weight is not None
+            lines.append(line)
+        self._panel_rows = row + 1  # the last is for log-determinants
+        self._n_table = n_table
+        self._first_free_row, self._scratch_rows = self._kernels.scratch_rows(
+            self.n_features,
+            max(one.n_bins for one in self.operations),
+            max(one.n_hidden for one in self.operations),
+        )
+        fields = self._kernels.FIELDS
+        return torch.tensor([[line.get(name, 0) for name in fields] for line in lines])
 
 
-def inverse(maps: ColumnMaps, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Map rows back.
-
-    Parameters
-    ----------
-    maps : ColumnMaps
-        The maps.
-    y : Tensor of shape (N, D)
-        The rows, with D = `n_given` + M.
-
-    Returns
-    -------
-    x : Tensor of shape (N, D)
-        In memory, neighbours lie in a column.
-    log_det : Tensor of shape (N,)
-        Minus the sums of the maps' log-slopes there, in nats.
-    """
-    return _mapped("inverse", maps, y)
+def _names_of_trained(operation: Operation) -> list[str]:
+    if not operation.conditioner:
+        return ["spacings", "slopes"][: len(operation.trained)]
+    return [f"{name}_{k}" for k in range(3) for name in ("weight", "bias")]
 
 
-def pullback(
-    maps: ColumnMaps,
-    x: Tensor,
-    by_y: Tensor,
-    by_log_det: Tensor,
-    gradients: ColumnMaps,
-) -> Tensor:
-    """Take gradients back through :func:`forward`.
-
-    Parameters
-    ----------
-    maps : ColumnMaps
-        The maps.
-    x : Tensor of shape (N, D)
-        The rows that were mapped.
-    by_y : Tensor of shape (N, D)
-        The gradient with respect to `y`.
-    by_log_det : Tensor of shape (N,)
-        That with respect to `log_det`.
-    gradients : ColumnMaps
-        Tensors of the shapes of `maps`, in which the gradients of these are put.
-
-    Returns
-    -------
-    by_x : Tensor of shape (N, D)
-        In memory, neighbours lie in a column.
-    """
-    by_x = _columns_like(x)
-    by_log_det = by_log_det.contiguous()
-    _call(
-        "pullback",
-        maps,
-        x,
-        (x.data_ptr(), *x.stride(), by_y.data_ptr(), *by_y.stride(), by_log_det.data_ptr()),
-        (by_x.data_ptr(), *by_x.stride(), *map(_address, (gradients.spacings, gradients.slopes, gradients.affine))),
-    )
-    return by_x
-
-
-def _mapped(name: str, maps: ColumnMaps, x: Tensor) -> tuple[Tensor, Tensor]:
-    y, log_det = _columns_like(x), x.new_empty(len(x))
-    rows = (x.data_ptr(), *x.stride(), y.data_ptr(), *y.stride(), log_det.data_ptr())
-    _call(name, maps, x, rows)
-    return y, log_det
-
-
-def _call(
-    name: str, maps: ColumnMaps, x: Tensor, rows: tuple[int, ...], outputs: tuple[int, ...] = ()
-) -> None:
-    kernels = _kernels()
-    assert kernels is not None
-    n_bins = n_slopes = 0
-    own, stride = False, 1
-    if maps.spacings is not None and maps.slopes is not None:
-        n_bins, n_slopes = maps.spacings.shape[2], maps.slopes.shape[1]
-        own = maps.slopes.ndim == 3
-        stride = len(x) if own else 1
-    scratch = x.new_empty(kernels.scratch_entries(n_bins))
-    kernels.kernel(name, x.dtype)(
-        scratch.data_ptr(),
-        _address(maps.spacings),
-        _address(maps.slopes),
-        _address(maps.affine),
-        _address(maps.low),
-        _address(maps.size),
-        maps.least_share,
-        *rows,
-        *outputs,
-        len(x),
-        maps.n_given,
-        maps.n_columns,
-        n_bins,
-        n_slopes,
-        stride,
-        own,
-        maps.affine is not None,
-    )
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _columns_like(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape[1], x.shape[0]).T
+def _numbers(operation: Operation) -> dict[str, int]:
+    """Return what there is to say of an operation alone: numbers and addresses."""
+    names = ("n_given", "n_columns", "n_bins", "n_shares", "has_affine", "n_hidden", "n_outputs")
+    numbers = {name: int(getattr(operation, name)) for name in names}
+    has_own = operation.spacings is None
+    numbers["n_slopes"] = operation.n_bins - 1 if has_own else operation.n_bins + 1
+    tensors = {name: getattr(operation, name) for name in ("weight", "bias", "low", "size")}
+    tensors |= dict(zip(_names_of_trained(operation), operation.trained, strict=True))
+    addresses = {name: t.data_ptr() for name, t in tensors.items() if t is not None}
+    return numbers | addresses

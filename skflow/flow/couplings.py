@@ -7,14 +7,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skflow.flow import compiled
-from skflow.flow.bijection import Bijection, Pullback, add_gradient
-from skflow.flow.compiled import ColumnMaps, are_compiled
+from skflow.flow.bijection import Pullback, add_gradient
+from skflow.flow.compilable import Compilable
+from skflow.flow.operations import Operation
 from skflow.flow.splines import (
     evaluate,
     evaluate_and_pullback,
@@ -26,13 +26,11 @@ __all__ = ["AffineCoupling", "Conditioner", "Coupling", "SplineCoupling"]
 
 _HALF_BOX = 5.0
 
+# A bin takes at least one of so many equal shares of the box, so that no slope is extreme.
+_N_SHARES = 1000
+
 CouplePullback = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-
-class ConditionerPullback(Protocol):
-    """Takes the gradient of what a conditioner says to that of what it sees."""
-
-    def __call__(self, grad: Tensor, *, input_gradient: bool = True) -> Tensor | None: ...
 
 
 class Conditioner(nn.Module):
@@ -103,7 +101,7 @@ class Conditioner(nn.Module):
         """
         return self._layers(x)[-1].T
 
-    def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, ConditionerPullback]:
+    def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Do what :meth:`forward` does, with the derivatives written out.
 
         Parameters
@@ -117,21 +115,20 @@ class Conditioner(nn.Module):
             The mapped rows.
         pullback : callable
             Takes the gradient with respect to `y`, of shape (N, `n_outputs`); adds to the
-            gradients of the parameters, and returns that with respect to `x`, if
-            `input_gradient` is true.
+            gradients of the parameters, and returns that with respect to `x`.
         """
         weights, biases = self.weights, self.biases
         *inputs, y = self._layers(x)
 
-        def pullback(grad: Tensor, *, input_gradient: bool = True) -> Tensor | None:
+        def pullback(grad: Tensor) -> Tensor:
             grad = grad.T
             for k in (2, 1, 0):
                 add_gradient(weights[k], torch.mm(grad, inputs[k].T))
                 add_gradient(biases[k], grad.sum(1))
+                grad = torch.mm(weights[k].T, grad)
                 if k > 0:
-                    grad = torch.mm(weights[k].T, grad)
-                    grad = torch.ops.aten.threshold_backward(grad, inputs[k], 0)
-            return torch.mm(weights[0].T, grad).T if input_gradient else None
+                    grad.mul_(inputs[k] > 0)
+            return grad.T
 
         return y.T, pullback
 
@@ -148,7 +145,7 @@ class Conditioner(nn.Module):
         return values
 
 
-class Coupling(Bijection):
+class Coupling(Compilable):
     r"""A bijection :math:`(a, b) \mapsto (a, g(b; \theta(a)))` of two halves of the columns.
 
     The conditioner :math:`\theta` is a small network of any kind: neither direction
@@ -224,73 +221,30 @@ class Coupling(Bijection):
             What the conditioner says.
         """
 
-    def column_maps(self, theta: Tensor) -> ColumnMaps | None:
-        """Return the same `g` as compiled kernels take it; None, the default, where they do not.
-
-        Parameters
-        ----------
-        theta : Tensor of shape (N, M · `n_outputs`)
-            What the conditioner says. In memory, neighbours lie in a column.
-        """
-        return None
-
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def plain_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         a, b = self._halves(x)
-        theta = self.conditioner(a)
-        maps = self._compiled_maps(x, theta)
-        if maps is not None:
-            return compiled.forward(maps, x)
-        b, log_slope = self.couple(b, theta)
+        b, log_slope = self.couple(b, self.conditioner(a))
         return torch.cat([a, b], 1), log_slope.sum(-1)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def plain_inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         a, b = self._halves(y)
-        theta = self.conditioner(a)
-        maps = self._compiled_maps(y, theta)
-        if maps is not None:
-            return compiled.inverse(maps, y)
-        b, log_slope = self.uncouple(b, theta)
+        b, log_slope = self.uncouple(b, self.conditioner(a))
         return torch.cat([a, b], 1), log_slope.sum(-1)
 
-    def forward_and_pullback(  # noqa: D102
+    def plain_forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        x = x.to(self.conditioner.dtype)
-        theta, conditioner_pullback = self.conditioner.forward_and_pullback(self._halves(x)[0])
-        y, log_det, theta_pullback = self._given_theta(x, theta)
-
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            by_x, by_theta = theta_pullback(grad_y, grad_log_det)
-            by_a = conditioner_pullback(by_theta, input_gradient=input_gradient)
-            if by_a is None:
-                return None
-            by_x[:, : self.n_given] += by_a
-            return by_x
-
-        return y, log_det, pullback
-
-    def _given_theta(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, CouplePullback]:
-        """Map rows, whatever `theta` depends on."""
-        maps = self._compiled_maps(x, theta)
-        if maps is not None:
-            y, log_det = compiled.forward(maps, x)
-
-            def in_place_of_theta(grad_y: Tensor, grad_log_det: Tensor) -> tuple[Tensor, Tensor]:
-                return compiled.pullback(maps, x, grad_y, grad_log_det, gradients=maps), theta
-
-            return y, log_det, in_place_of_theta
-        a, b = self._halves(x)
+        a, b = self._halves(x.to(self.conditioner.dtype))
+        theta, conditioner_pullback = self.conditioner.forward_and_pullback(a)
         b, log_slope, couple_pullback = self.couple_and_pullback(b, theta)
 
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> tuple[Tensor, Tensor]:
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             grad_a, grad_b = self._halves(grad_y)
             by_b, by_theta = couple_pullback(grad_b, grad_log_det.unsqueeze(-1))
-            return torch.cat([grad_a, by_b], 1), by_theta
+            by_a = conditioner_pullback(by_theta).add_(grad_a)
+            return torch.cat([by_a, by_b], 1) if input_gradient else None
 
         return torch.cat([a, b], 1), log_slope.sum(-1), pullback
-
-    def _compiled_maps(self, x: Tensor, theta: Tensor) -> ColumnMaps | None:
-        return self.column_maps(theta) if are_compiled(x, theta) else None
 
     @torch.no_grad()
     def initialize(
@@ -356,9 +310,15 @@ class AffineCoupling(Coupling):
         log_scale, shift = _log_scale_and_shift(theta)
         return (b - shift) * (-log_scale).exp(), -log_scale
 
-    def column_maps(self, theta: Tensor) -> ColumnMaps:  # noqa: D102
-        n_columns = self.n_features - self.n_given
-        return ColumnMaps(self.n_given, n_columns, affine=theta.T.contiguous())
+    def operation(self) -> Operation | None:  # noqa: D102
+        if type(self) is not AffineCoupling:
+            return None
+        return Operation(
+            self.n_features - self.n_given,
+            n_given=self.n_given,
+            conditioner=tuple(self.conditioner.parameters()),
+            has_affine=True,
+        )
 
     def couple_and_pullback(  # noqa: D102
         self, b: Tensor, theta: Tensor
@@ -472,18 +432,18 @@ class SplineCoupling(Coupling):
 
         return y, log_slope.add_(log_scale), pullback
 
-    def column_maps(self, theta: Tensor) -> ColumnMaps:  # noqa: D102
-        n_columns, n_bins, n_rows = self.n_features - self.n_given, self.n_bins, len(theta)
-        affine, spacings, slopes = theta.T.contiguous().split(self._sizes)
-        return ColumnMaps(
-            self.n_given,
-            n_columns,
-            affine=affine,
-            spacings=spacings.view(2, n_columns, n_bins, n_rows),
-            slopes=slopes.view(n_columns, n_bins - 1, n_rows),
-            low=_box(-_HALF_BOX, n_columns, theta.dtype),
-            size=_box(2 * _HALF_BOX, n_columns, theta.dtype),
-            least_share=1e-3,
+    def operation(self) -> Operation | None:  # noqa: D102
+        if type(self) is not SplineCoupling:
+            return None
+        return Operation(
+            self.n_features - self.n_given,
+            n_given=self.n_given,
+            conditioner=tuple(self.conditioner.parameters()),
+            has_affine=True,
+            n_bins=self.n_bins,
+            low=_box(-_HALF_BOX, self.n_features, self.conditioner.dtype),
+            size=_box(2 * _HALF_BOX, self.n_features, self.conditioner.dtype),
+            n_shares=_N_SHARES,
         )
 
     def extra_repr(self) -> str:  # noqa: D102
@@ -505,10 +465,11 @@ class SplineCoupling(Coupling):
             slopes.view(-1, n_columns, n_bins - 1),
             -_HALF_BOX,
             2 * _HALF_BOX,
+            least_share=1 / _N_SHARES,
         )
         return affine, table, table_pullback
 
 
 @cache
-def _box(value: float, n_columns: int, dtype: torch.dtype) -> Tensor:
-    return torch.full((2, n_columns), value, dtype=dtype)
+def _box(value: float, n_features: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((2, n_features), value, dtype=dtype)

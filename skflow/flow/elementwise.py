@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skflow.flow import compiled
-from skflow.flow.bijection import Bijection, Pullback, add_gradient
-from skflow.flow.compiled import ColumnMaps, are_compiled
+from skflow.flow.bijection import Pullback, add_gradient
+from skflow.flow.compilable import Compilable
+from skflow.flow.operations import Operation
 from skflow.flow.splines import (
     LEAST_SLOPE,
     UNIT_SLOPE,
@@ -20,13 +20,13 @@ from skflow.flow.splines import (
     evaluate_inverse,
     table_and_pullback,
 )
-from skflow.flow.tracing import is_differentiated
 from skflow.flow.weighted import quantiles
 
 __all__ = ["ElementwiseSpline"]
 
-# Of a margin's box, the least share that a bin takes: margins may be piled up.
-_LEAST_SHARE = 1e-4
+# A bin takes at least one of so many equal shares of a margin's box: margins may be piled up.
+_N_SHARES = 10_000
+_LEAST_SHARE = 1 / _N_SHARES
 
 # An identity's box.
 _HALF_BOX = 4.0
@@ -40,7 +40,7 @@ _LEAST_STEPS = 4
 _ROWS_BEYOND = 10
 
 
-class ElementwiseSpline(Bijection):
+class ElementwiseSpline(Compilable):
     r"""A learned monotone spline for each column, with straight tails of learned slopes.
 
     Starts as the identity.
@@ -96,29 +96,19 @@ class ElementwiseSpline(Bijection):
         self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))
         self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
 
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        maps = self._compiled_maps(x)
-        if maps is not None:
-            return compiled.forward(maps, x)
+    def plain_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, log_slope = evaluate(self._table(x.dtype)[0], x)
         return y, log_slope.sum(-1)
 
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        maps = self._compiled_maps(y)
-        if maps is not None:
-            return compiled.inverse(maps, y)
+    def plain_inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         x, log_slope = evaluate_inverse(self._table(y.dtype)[0], y)
         return x, log_slope.sum(-1)
 
-    def forward_and_pullback(  # noqa: D102
+    def plain_forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        x = x.to(self.slopes.dtype)
-        maps = self._compiled_maps(x)
-        if maps is not None:
-            return self._compiled_with_pullback(maps, x)
         table, table_pullback = self._table(self.slopes.dtype)
-        y, log_slope, spline_pullback = evaluate_and_pullback(table, x)
+        y, log_slope, spline_pullback = evaluate_and_pullback(table, x.to(table.dtype))
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             grad_x, grad_table = spline_pullback(grad_y, grad_log_det.unsqueeze(-1))
@@ -189,38 +179,18 @@ class ElementwiseSpline(Bijection):
         n_features = len(self.slopes)
         return f"n_features={n_features}, n_bins={self.n_bins}, dtype={self.slopes.dtype}"
 
-    def _compiled_maps(self, x: Tensor) -> ColumnMaps | None:
-        """Return what compiled kernels take; None where there are none for this."""
-        if not are_compiled(x) or is_differentiated(*self.parameters()):
+    def operation(self) -> Operation | None:  # noqa: D102
+        if type(self) is not ElementwiseSpline:
             return None
-        spacings, slopes, low, size = (
-            tensor.detach().to(x.dtype)
-            for tensor in (self.spacings, self.slopes, self.low, self.size)
-        )
-        return ColumnMaps(
-            0,
+        return Operation(
             self.n_features,
-            spacings=spacings,
-            slopes=slopes,
-            low=low,
-            size=size,
-            least_share=_LEAST_SHARE,
+            n_bins=self.n_bins,
+            spacings=self.spacings,
+            slopes=self.slopes,
+            low=self.low,
+            size=self.size,
+            n_shares=_N_SHARES,
         )
-
-    def _compiled_with_pullback(
-        self, maps: ColumnMaps, x: Tensor
-    ) -> tuple[Tensor, Tensor, Pullback]:
-        y, log_det = compiled.forward(maps, x)
-
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor:
-            by_spacings, by_slopes = map(torch.empty_like, (self.spacings, self.slopes))
-            gradients = maps._replace(spacings=by_spacings, slopes=by_slopes)
-            by_x = compiled.pullback(maps, x, grad_y, grad_log_det, gradients)
-            add_gradient(self.spacings, by_spacings)
-            add_gradient(self.slopes, by_slopes)
-            return by_x
-
-        return y, log_det, pullback
 
     def _table(
         self, dtype: torch.dtype

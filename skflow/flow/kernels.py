@@ -1,21 +1,22 @@
-r"""Compiled maps of rows by splines, and by the affine maps of a coupling before them.
+r"""Compiled kernels: rows through a run of dense layers, couplings and splines, and gradients back.
 
 Numba compiles what is here when it is first called, and keeps that on disk. All of it stands in
 one file, as Numba compiles a file anew when that has changed, but not when what it imports has.
 
-A *column* is mapped by an affine map, if there is one, and by a monotone rational-quadratic spline,
-if there is one. The numbers that they are made of are those of all rows, or each row has its own.
-The formulae are those of :mod:`skflow.flow.splines`, which is the oracle of the tests:
-:ref:`derivatives_of_splines` derives them.
+Rows go through all operations 64 at a time, as a *panel*: a matrix with a row for each feature or
+hidden unit and a column for each of the 64. A panel stays in a processor's cache from the first
+operation to the last; each inner loop runs over neighbours, has a length that is known, and
+becomes a few instructions on whole registers. That is also why exponentials and logarithms of
+float32 are written out here: those of the C library take one number at a time.
 
-Rows are worked off in blocks of 64, a column at a time, in a table of scratch whose rows are 64
-entries long. So each inner loop runs over neighbours, has a length that is known, and becomes a
-few instructions on whole registers. That is also why exponentials and logarithms of float32 are
-written out here: those of the C library take one number at a time.
+The mathematics is that of :mod:`skflow.flow.couplings`, :mod:`skflow.flow.splines` and
+:mod:`skflow.flow.accumulator`, which are the oracles of the tests. :ref:`derivatives_of_splines`
+derives it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import ctypes
 import math
 from collections.abc import Callable
@@ -29,12 +30,16 @@ from numba.extending import intrinsic, overload
 
 from skflow.flow.splines import LEAST_SLOPE, UNIT_SLOPE
 
-__all__ = ["kernel", "scratch_entries"]
+__all__ = ["FIELDS", "PANEL", "kernel", "scratch_rows"]
 
 # Products may be fused with sums. Nothing else is taken to be exact: infinities and NaN count.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 
-_BLOCK = 64
+# And terms of sums may change places.
+_SUMS: dict[str, Any] = _OPTIONS | {"fastmath": _OPTIONS["fastmath"] | {"reassoc"}}
+
+PANEL = 64
+"""How many rows are worked off at once."""
 
 # ---------------------------------------------------------------------------------------------
 # Elementary functions
@@ -260,138 +265,296 @@ def _derivatives(x, x_k, w, y_k, h, d, d_next, by_y, by_log_slope):
 
 
 # ---------------------------------------------------------------------------------------------
-# Scratch, and what all directions have in common
+# Operations
 # ---------------------------------------------------------------------------------------------
 
-# Its first rows: the values on both sides, their log-slopes, the affine map, gradients, the bins
-# that rows lie in, and sums. Shares of widths, of heights and raw slopes follow, K of each and a
-# slope more, and in a pullback as many sums of their gradients.
+
+# What an operation is described by: whole numbers, of which some are addresses. It is a dense
+# layer, or it maps M columns one by one and leaves those before them as they are: by an affine
+# map, if there is one, and by a spline of K bins, if there is one. The numbers that these are made
+# of are parameters, or each row has its own, which a conditioner with two hidden layers makes of
+# the columns before.
+FIELDS = (
+    "n_given", "n_columns", "n_bins", "n_slopes", "n_shares", "has_affine", "n_hidden", "n_outputs",
+    # Addresses of parameters, 0 where there is none.
+    "weight", "bias",
+    "weight_0", "bias_0", "weight_1", "bias_1", "weight_2", "bias_2",
+    "spacings", "slopes", "low", "size",
+    # Where the gradients of the parameters are, in one vector.
+    "by_weight_0", "by_bias_0", "by_weight_1", "by_bias_1", "by_weight_2", "by_bias_2",
+    "by_spacings", "by_slopes",
+    # Rows of a panel: what comes in and goes out, the hidden layers, and what they say.
+    "x", "y", "hidden_0", "hidden_1", "theta",
+    # Where the shares of splines that are those of all rows are, in a vector.
+    "table",
+    # Of a dense layer, its number among these.
+    "dense",
+)  # fmt: skip
+(
+    _N_GIVEN, _N_COLUMNS, _N_BINS, _N_SLOPES, _N_SHARES, _HAS_AFFINE, _N_HIDDEN, _N_OUTPUTS,
+    _WEIGHT, _BIAS,
+    _WEIGHT_0, _BIAS_0, _WEIGHT_1, _BIAS_1, _WEIGHT_2, _BIAS_2,
+    _SPACINGS, _SLOPES, _LOW_ENDS, _SIZES,
+    _BY_WEIGHT_0, _BY_BIAS_0, _BY_WEIGHT_1, _BY_BIAS_1, _BY_WEIGHT_2, _BY_BIAS_2,
+    _BY_SPACINGS, _BY_SLOPES,
+    _INPUT, _OUTPUT, _HIDDEN_0, _HIDDEN_1, _THETA,
+    _TABLE,
+    _DENSE,
+) = range(len(FIELDS))  # fmt: skip
+_N_FIELDS = len(FIELDS)
+
+
+@intrinsic
+def _at(typing_context: Any, address: Any, like: Any) -> Any:
+    """Return the address as a pointer of the type of another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(like))
+
+    return like(types.int64, like), generate
+
+
+@intrinsic
+def _behind(typing_context: Any, pointer: Any, n: Any) -> Any:
+    """Return a pointer so many places on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return pointer(pointer, types.int64), generate
+
+
+# Rows of scratch: values on both sides of a spline, their log-slopes, the affine map, gradients,
+# the bins that rows lie in, and sums. The rows of a product follow, and then the shares of widths
+# and of heights and the raw slopes, K of each and a slope more, and as many sums of gradients.
 _X, _Y, _LOG_SLOPE, _SCALE, _SHIFT, _BY_Y, _BY_LOG, _SPREAD, _BY_HIGH = range(9)
 _LEFT, _RIGHT, _LOW, _HIGH, _SLOPE, _NEXT_SLOPE, _INDEX, _SUM, _OTHER_SUM = range(9, 18)
-_TABLE = 18
+_PRODUCT = 18
+_SHARES = 22
 
 
-def scratch_entries(n_bins: int) -> int:
-    """Return how many numbers of scratch a call needs.
+def scratch_rows(n_features: int, n_bins: int, n_hidden: int) -> tuple[int, int]:
+    """Return where room for signals begins in scratch, and how many rows of a panel it takes.
 
     Parameters
     ----------
+    n_features : int
+        The number D of columns.
     n_bins : int
-        The number K of bins.
+        The most bins K of a spline.
+    n_hidden : int
+        The most hidden units of a conditioner.
     """
-    return _BLOCK * (_TABLE + 2 * (3 * n_bins + 1))
+    first = _SHARES + 2 * (3 * n_bins + 1)
+    return first, first + 2 * n_features + max(n_features, n_hidden)
+
+
+# ---------------------------------------------------------------------------------------------
+# Products of small matrices
+# ---------------------------------------------------------------------------------------------
+
+_SET, _RECTIFY, _ADD, _MASK = range(4)
 
 
 @njit(**_OPTIONS)
-def _load(scratch, row, source, first, stride, n):
-    for r in range(n):
-        scratch[row * _BLOCK + r] = source[first + r * stride]
+def _multiply(scratch, a, a_row, a_column, b, b_row, c, c_row, bias, n, inner, m, what):
+    """Do something with the product of an (n, inner) and an (inner, m) matrix, and an (n, m) one.
+
+    _SET: c = ab + bias. _RECTIFY: c = max(0, ab + bias). _ADD: c += ab. _MASK: c = ab where c > 0,
+    else 0. Four rows and four terms of the sums are worked off at once, so that what is loaded is
+    used four times.
+    """
+    zero = type(scratch[0])(0)
+    p0, p1 = _PRODUCT * PANEL, (_PRODUCT + 1) * PANEL
+    p2, p3 = (_PRODUCT + 2) * PANEL, (_PRODUCT + 3) * PANEL
+    for start in range(0, m, PANEL):
+        length = min(PANEL, m - start)
+        for i in range(0, n, 4):
+            i1, i2, i3 = min(i + 1, n - 1), min(i + 2, n - 1), min(i + 3, n - 1)
+            for r in range(PANEL):
+                scratch[p0 + r] = zero
+                scratch[p1 + r] = zero
+                scratch[p2 + r] = zero
+                scratch[p3 + r] = zero
+            for k in range(0, inner, 4):
+                # Terms that are not there count nothing.
+                k1, k2, k3 = min(k + 1, inner - 1), min(k + 2, inner - 1), min(k + 3, inner - 1)
+                f1 = type(zero)(1) if k + 1 < inner else zero
+                f2 = type(zero)(1) if k + 2 < inner else zero
+                f3 = type(zero)(1) if k + 3 < inner else zero
+                a00, a01 = a[i * a_row + k * a_column], f1 * a[i * a_row + k1 * a_column]
+                a02, a03 = f2 * a[i * a_row + k2 * a_column], f3 * a[i * a_row + k3 * a_column]
+                a10, a11 = a[i1 * a_row + k * a_column], f1 * a[i1 * a_row + k1 * a_column]
+                a12, a13 = f2 * a[i1 * a_row + k2 * a_column], f3 * a[i1 * a_row + k3 * a_column]
+                a20, a21 = a[i2 * a_row + k * a_column], f1 * a[i2 * a_row + k1 * a_column]
+                a22, a23 = f2 * a[i2 * a_row + k2 * a_column], f3 * a[i2 * a_row + k3 * a_column]
+                a30, a31 = a[i3 * a_row + k * a_column], f1 * a[i3 * a_row + k1 * a_column]
+                a32, a33 = f2 * a[i3 * a_row + k2 * a_column], f3 * a[i3 * a_row + k3 * a_column]
+                b0, b1 = start + k * b_row, start + k1 * b_row
+                b2, b3 = start + k2 * b_row, start + k3 * b_row
+                for r in range(length):
+                    v0, v1, v2, v3 = b[b0 + r], b[b1 + r], b[b2 + r], b[b3 + r]
+                    scratch[p0 + r] += a00 * v0 + a01 * v1 + a02 * v2 + a03 * v3
+                    scratch[p1 + r] += a10 * v0 + a11 * v1 + a12 * v2 + a13 * v3
+                    scratch[p2 + r] += a20 * v0 + a21 * v1 + a22 * v2 + a23 * v3
+                    scratch[p3 + r] += a30 * v0 + a31 * v1 + a32 * v2 + a33 * v3
+            for j in range(min(4, n - i)):
+                p, q = (_PRODUCT + j) * PANEL, (i + j) * c_row + start
+                if what == _ADD:
+                    for r in range(length):
+                        c[q + r] += scratch[p + r]
+                elif what == _MASK:
+                    for r in range(length):
+                        c[q + r] = scratch[p + r] if c[q + r] > zero else zero
+                else:
+                    shift = bias[i + j]
+                    least = zero if what == _RECTIFY else type(zero)(-math.inf)
+                    for r in range(length):
+                        value = scratch[p + r] + shift
+                        c[q + r] = least if value < least else value
+
+
+# ---------------------------------------------------------------------------------------------
+# Splines of a panel
+# ---------------------------------------------------------------------------------------------
 
 
 @njit(**_OPTIONS)
-def _store(scratch, row, target, first, stride, n):
-    for r in range(n):
-        target[first + r * stride] = scratch[row * _BLOCK + r]
+def _copy(source, first, target, row):
+    for r in range(PANEL):
+        target[row * PANEL + r] = source[first + r]
 
 
 @njit(**_OPTIONS)
 def _softmax(scratch, row, n_bins):
     """Take a softmax over so many rows of scratch."""
     zero = type(scratch[0])(0)
-    for r in range(_BLOCK):
-        scratch[_SUM * _BLOCK + r] = zero
-        scratch[_OTHER_SUM * _BLOCK + r] = scratch[row * _BLOCK + r]
+    for r in range(PANEL):
+        scratch[_SUM * PANEL + r] = zero
+        scratch[_OTHER_SUM * PANEL + r] = scratch[row * PANEL + r]
     for k in range(1, n_bins):
-        for r in range(_BLOCK):
-            most = scratch[_OTHER_SUM * _BLOCK + r]
-            value = scratch[(row + k) * _BLOCK + r]
-            scratch[_OTHER_SUM * _BLOCK + r] = value if value > most else most
+        for r in range(PANEL):
+            most = scratch[_OTHER_SUM * PANEL + r]
+            value = scratch[(row + k) * PANEL + r]
+            scratch[_OTHER_SUM * PANEL + r] = value if value > most else most
     for k in range(n_bins):
-        for r in range(_BLOCK):
-            e = _exp(scratch[(row + k) * _BLOCK + r] - scratch[_OTHER_SUM * _BLOCK + r])
-            scratch[(row + k) * _BLOCK + r] = e
-            scratch[_SUM * _BLOCK + r] += e
+        for r in range(PANEL):
+            e = _exp(scratch[(row + k) * PANEL + r] - scratch[_OTHER_SUM * PANEL + r])
+            scratch[(row + k) * PANEL + r] = e
+            scratch[_SUM * PANEL + r] += e
     for k in range(n_bins):
-        for r in range(_BLOCK):
-            scratch[(row + k) * _BLOCK + r] /= scratch[_SUM * _BLOCK + r]
+        for r in range(PANEL):
+            scratch[(row + k) * PANEL + r] /= scratch[_SUM * PANEL + r]
 
 
 @njit(**_OPTIONS)
-def _load_table(scratch, spacings, slopes, m, start, n, n_columns, n_bins, n_slopes, stride, own):
-    """Load the numbers of the splines of a column, and take the softmax over bins."""
-    zero = type(scratch[0])(0)
-    fixed = (n_bins + 1 - n_slopes) // 2
-    for axis in range(2):
-        for k in range(n_bins):
-            first = ((axis * n_columns + m) * n_bins + k) * stride + start * own
-            _load(scratch, _TABLE + axis * n_bins + k, spacings, first, own, n)
-        _softmax(scratch, _TABLE + axis * n_bins, n_bins)
+def _tabulate(operation, tables):
+    """Make shares and raw slopes of the splines that are those of all rows, column by column."""
+    number = type(tables[0])
+    n_columns, n_bins, n_slopes = operation[_N_COLUMNS], operation[_N_BINS], operation[_N_SLOPES]
+    spacings, slopes = _at(operation[_SPACINGS], tables), _at(operation[_SLOPES], tables)
+    for m in range(n_columns):
+        first = operation[_TABLE] + m * (3 * n_bins + 1)
+        for axis in range(2):
+            source, target = (axis * n_columns + m) * n_bins, first + axis * n_bins
+            most, total = spacings[source], number(0)
+            for k in range(1, n_bins):
+                most = max(most, spacings[source + k])
+            for k in range(n_bins):
+                tables[target + k] = _exp(spacings[source + k] - most)
+                total += tables[target + k]
+            for k in range(n_bins):
+                tables[target + k] /= total
+        for k in range(n_slopes):
+            tables[first + 2 * n_bins + k] = slopes[m * n_slopes + k]
+
+
+@njit(**_OPTIONS)
+def _load_shares(scratch, operation, panel, tables, m):
+    """Load the shares and raw slopes of a column's splines."""
+    n_columns, n_bins, n_slopes = operation[_N_COLUMNS], operation[_N_BINS], operation[_N_SLOPES]
+    if operation[_N_HIDDEN] == 0:
+        first = operation[_TABLE] + m * (3 * n_bins + 1)
+        for k in range(3 * n_bins + 1):
+            value = tables[first + k]
+            for r in range(PANEL):
+                scratch[(_SHARES + k) * PANEL + r] = value
+        return
+    row = operation[_THETA] + 2 * n_columns
+    for k in range(n_bins):
+        _copy(panel, (row + m * n_bins + k) * PANEL, scratch, _SHARES + k)
+        _copy(panel, (row + (n_columns + m) * n_bins + k) * PANEL, scratch, _SHARES + n_bins + k)
+    _softmax(scratch, _SHARES, n_bins)
+    _softmax(scratch, _SHARES + n_bins, n_bins)
+    row += 2 * n_columns * n_bins + m * n_slopes
     for k in range(n_slopes):
-        first = (m * n_slopes + k) * stride + start * own
-        _load(scratch, _TABLE + 2 * n_bins + fixed + k, slopes, first, own, n)
-    if fixed:
-        for r in range(_BLOCK):
-            scratch[(_TABLE + 2 * n_bins) * _BLOCK + r] = zero
-            scratch[(_TABLE + 3 * n_bins) * _BLOCK + r] = zero
+        _copy(panel, (row + k) * PANEL, scratch, _SHARES + 2 * n_bins + 1 + k)
+    for r in range(PANEL):  # slopes of 1 at the ends
+        scratch[(_SHARES + 2 * n_bins) * PANEL + r] = type(scratch[0])(0)
+        scratch[(_SHARES + 3 * n_bins) * PANEL + r] = type(scratch[0])(0)
 
 
 @njit(**_OPTIONS)
-def _load_affine(scratch, affine, m, start, n, n_rows, n_columns):
+def _load_affine(scratch, operation, panel, m):
     """Load the affine map of a column, and bound its log-scale by a hyperbolic tangent."""
     zero, one, two = type(scratch[0])(0), type(scratch[0])(1), type(scratch[0])(2)
-    _load(scratch, _SCALE, affine, m * n_rows + start, 1, n)
-    _load(scratch, _SHIFT, affine, (n_columns + m) * n_rows + start, 1, n)
-    for r in range(_BLOCK):
-        raw = scratch[_SCALE * _BLOCK + r]
+    row = operation[_THETA] + m
+    _copy(panel, row * PANEL, scratch, _SCALE)
+    _copy(panel, (row + operation[_N_COLUMNS]) * PANEL, scratch, _SHIFT)
+    for r in range(PANEL):
+        raw = scratch[_SCALE * PANEL + r]
         e = _exp(-abs(raw))
         size = two * (one - e) / (one + e)
-        scratch[_SCALE * _BLOCK + r] = size if raw > zero else -size
+        scratch[_SCALE * PANEL + r] = size if raw > zero else -size
 
 
 @njit(**_OPTIONS)
 def _move(scratch):
     """Map by the affine map."""
-    for r in range(_BLOCK):
-        scale = _exp(scratch[_SCALE * _BLOCK + r])
-        moved = scratch[_SHIFT * _BLOCK + r] + scratch[_X * _BLOCK + r] * scale
-        scratch[_X * _BLOCK + r] = moved
+    for r in range(PANEL):
+        scale = _exp(scratch[_SCALE * PANEL + r])
+        moved = scratch[_SHIFT * PANEL + r] + scratch[_X * PANEL + r] * scale
+        scratch[_X * PANEL + r] = moved
 
 
 @njit(**_OPTIONS)
-def _locate(scratch, low, size, m, n_columns, n_bins, least, by_y):
+def _locate(scratch, operation, m, by_y):
     """Find the bin of each row: the knots, the raw slopes at them, and its number."""
     number = type(scratch[0])
-    zero, free = number(0), number(1) - number(n_bins) * least
+    n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
+    low, size = _at(operation[_LOW_ENDS], scratch), _at(operation[_SIZES], scratch)
     low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
-    heights, slopes = _TABLE + n_bins, _TABLE + 2 * n_bins
+    least = number(1) / number(operation[_N_SHARES])
+    zero, free = number(0), number(1) - number(n_bins) * least
+    heights, slopes = _SHARES + n_bins, _SHARES + 2 * n_bins
     values = _Y if by_y else _X
-    for r in range(_BLOCK):
-        scratch[_SUM * _BLOCK + r] = zero
-        scratch[_OTHER_SUM * _BLOCK + r] = zero
-        scratch[_LEFT * _BLOCK + r] = low_x
-        scratch[_RIGHT * _BLOCK + r] = low_x + size_x
-        scratch[_LOW * _BLOCK + r] = low_y
-        scratch[_HIGH * _BLOCK + r] = low_y + size_y
-        scratch[_SLOPE * _BLOCK + r] = scratch[slopes * _BLOCK + r]
-        scratch[_NEXT_SLOPE * _BLOCK + r] = scratch[(slopes + 1) * _BLOCK + r]
-        scratch[_INDEX * _BLOCK + r] = zero
+    for r in range(PANEL):
+        scratch[_SUM * PANEL + r] = zero
+        scratch[_OTHER_SUM * PANEL + r] = zero
+        scratch[_LEFT * PANEL + r] = low_x
+        scratch[_RIGHT * PANEL + r] = low_x + size_x
+        scratch[_LOW * PANEL + r] = low_y
+        scratch[_HIGH * PANEL + r] = low_y + size_y
+        scratch[_SLOPE * PANEL + r] = scratch[slopes * PANEL + r]
+        scratch[_NEXT_SLOPE * PANEL + r] = scratch[(slopes + 1) * PANEL + r]
+        scratch[_INDEX * PANEL + r] = zero
     for k in range(1, n_bins):
-        for r in range(_BLOCK):
-            scratch[_SUM * _BLOCK + r] += scratch[(_TABLE + k - 1) * _BLOCK + r]
-            scratch[_OTHER_SUM * _BLOCK + r] += scratch[(heights + k - 1) * _BLOCK + r]
+        for r in range(PANEL):
+            scratch[_SUM * PANEL + r] += scratch[(_SHARES + k - 1) * PANEL + r]
+            scratch[_OTHER_SUM * PANEL + r] += scratch[(heights + k - 1) * PANEL + r]
             offset = number(k) * least
-            x_k = low_x + size_x * (free * scratch[_SUM * _BLOCK + r] + offset)
-            y_k = low_y + size_y * (free * scratch[_OTHER_SUM * _BLOCK + r] + offset)
-            beyond = scratch[values * _BLOCK + r] >= (y_k if by_y else x_k)
-            right, high = scratch[_RIGHT * _BLOCK + r], scratch[_HIGH * _BLOCK + r]
-            scratch[_RIGHT * _BLOCK + r] = right if beyond or right < x_k else x_k
-            scratch[_HIGH * _BLOCK + r] = high if beyond or high < y_k else y_k
+            x_k = low_x + size_x * (free * scratch[_SUM * PANEL + r] + offset)
+            y_k = low_y + size_y * (free * scratch[_OTHER_SUM * PANEL + r] + offset)
+            beyond = scratch[values * PANEL + r] >= (y_k if by_y else x_k)
+            right, high = scratch[_RIGHT * PANEL + r], scratch[_HIGH * PANEL + r]
+            scratch[_RIGHT * PANEL + r] = right if beyond or right < x_k else x_k
+            scratch[_HIGH * PANEL + r] = high if beyond or high < y_k else y_k
             if beyond:
-                scratch[_LEFT * _BLOCK + r] = x_k
-                scratch[_LOW * _BLOCK + r] = y_k
-                scratch[_SLOPE * _BLOCK + r] = scratch[(slopes + k) * _BLOCK + r]
-                scratch[_NEXT_SLOPE * _BLOCK + r] = scratch[(slopes + k + 1) * _BLOCK + r]
-                scratch[_INDEX * _BLOCK + r] = number(k)
+                scratch[_LEFT * PANEL + r] = x_k
+                scratch[_LOW * PANEL + r] = y_k
+                scratch[_SLOPE * PANEL + r] = scratch[(slopes + k) * PANEL + r]
+                scratch[_NEXT_SLOPE * PANEL + r] = scratch[(slopes + k + 1) * PANEL + r]
+                scratch[_INDEX * PANEL + r] = number(k)
 
 
 @njit(forceinline=True, **_OPTIONS)
@@ -399,267 +562,358 @@ def _bin(scratch, r):
     """Return the knot on the left, the width, the knot below, the height and both slopes."""
     number = type(scratch[0])
     unit, least = number(UNIT_SLOPE), number(LEAST_SLOPE)
-    x_k, y_k = scratch[_LEFT * _BLOCK + r], scratch[_LOW * _BLOCK + r]
-    w, h = scratch[_RIGHT * _BLOCK + r] - x_k, scratch[_HIGH * _BLOCK + r] - y_k
-    d = _softplus(scratch[_SLOPE * _BLOCK + r] + unit) + least
-    d_next = _softplus(scratch[_NEXT_SLOPE * _BLOCK + r] + unit) + least
+    x_k, y_k = scratch[_LEFT * PANEL + r], scratch[_LOW * PANEL + r]
+    w, h = scratch[_RIGHT * PANEL + r] - x_k, scratch[_HIGH * PANEL + r] - y_k
+    d = _softplus(scratch[_SLOPE * PANEL + r] + unit) + least
+    d_next = _softplus(scratch[_NEXT_SLOPE * PANEL + r] + unit) + least
     return x_k, w, y_k, h, d, d_next
+
+
+@njit(**_OPTIONS)
+def _map_columns(scratch, operation, panel, tables, log_det_row):
+    """Map a panel by affine maps and splines, and add their log-slopes to a row of it."""
+    n_given = operation[_N_GIVEN]
+    for j in range(n_given):
+        _copy(panel, (operation[_INPUT] + j) * PANEL, panel, operation[_OUTPUT] + j)
+    for m in range(operation[_N_COLUMNS]):
+        _copy(panel, (operation[_INPUT] + n_given + m) * PANEL, scratch, _X)
+        for r in range(PANEL):
+            scratch[_LOG_SLOPE * PANEL + r] = type(scratch[0])(0)
+        if operation[_HAS_AFFINE]:
+            _load_affine(scratch, operation, panel, m)
+            _move(scratch)
+            _copy(scratch, _SCALE * PANEL, scratch, _LOG_SLOPE)
+        if operation[_N_BINS]:
+            _load_shares(scratch, operation, panel, tables, m)
+            _locate(scratch, operation, m, False)
+            for r in range(PANEL):
+                x_k, w, y_k, h, d, d_next = _bin(scratch, r)
+                value, slope = _value_and_slope(
+                    scratch[_X * PANEL + r], x_k, w, y_k, h, d, d_next
+                )
+                scratch[_X * PANEL + r] = value
+                scratch[_LOG_SLOPE * PANEL + r] += _log(slope)
+        _copy(scratch, _X * PANEL, panel, operation[_OUTPUT] + n_given + m)
+        for r in range(PANEL):
+            panel[log_det_row * PANEL + r] += scratch[_LOG_SLOPE * PANEL + r]
+
+
+@njit(**_OPTIONS)
+def _map_columns_back(scratch, operation, panel, tables, log_det_row):
+    """Undo :func:`_map_columns`, from its input to its output."""
+    n_given = operation[_N_GIVEN]
+    for j in range(n_given):
+        _copy(panel, (operation[_INPUT] + j) * PANEL, panel, operation[_OUTPUT] + j)
+    for m in range(operation[_N_COLUMNS]):
+        _copy(panel, (operation[_INPUT] + n_given + m) * PANEL, scratch, _Y)
+        for r in range(PANEL):
+            scratch[_LOG_SLOPE * PANEL + r] = type(scratch[0])(0)
+        if operation[_N_BINS]:
+            _load_shares(scratch, operation, panel, tables, m)
+            _locate(scratch, operation, m, True)
+            for r in range(PANEL):
+                x_k, w, y_k, h, d, d_next = _bin(scratch, r)
+                value, slope = _argument_and_slope(
+                    scratch[_Y * PANEL + r], x_k, w, y_k, h, d, d_next
+                )
+                scratch[_Y * PANEL + r] = value
+                scratch[_LOG_SLOPE * PANEL + r] = -_log(slope)
+        if operation[_HAS_AFFINE]:
+            _load_affine(scratch, operation, panel, m)
+            for r in range(PANEL):
+                log_scale = scratch[_SCALE * PANEL + r]
+                moved = scratch[_Y * PANEL + r] - scratch[_SHIFT * PANEL + r]
+                scratch[_Y * PANEL + r] = moved * _exp(-log_scale)
+                scratch[_LOG_SLOPE * PANEL + r] -= log_scale
+        _copy(scratch, _Y * PANEL, panel, operation[_OUTPUT] + n_given + m)
+        for r in range(PANEL):
+            panel[log_det_row * PANEL + r] += scratch[_LOG_SLOPE * PANEL + r]
+
+
+@njit(**_OPTIONS)
+def _pull_columns_back(scratch, operation, panel, tables, gradients, signal):
+    """Take a signal back through the maps of columns, and put gradients where `theta` was."""
+    n_given, n_columns, n_bins = operation[_N_GIVEN], operation[_N_COLUMNS], operation[_N_BINS]
+    n_slopes, own = operation[_N_SLOPES], operation[_N_HIDDEN] > 0
+    theta, sums = operation[_THETA], _SHARES + 3 * n_bins + 1
+    for m in range(n_columns):
+        _copy(panel, (operation[_INPUT] + n_given + m) * PANEL, scratch, _X)
+        _copy(scratch, (signal + n_given + m) * PANEL, scratch, _BY_Y)
+        if operation[_HAS_AFFINE]:
+            _load_affine(scratch, operation, panel, m)
+            _move(scratch)
+        if n_bins:
+            _load_shares(scratch, operation, panel, tables, m)
+            _locate(scratch, operation, m, False)
+            _pull_spline_back(scratch, operation, m)
+            for k in range(2 * n_bins + n_slopes):
+                axis = k // n_bins
+                if axis < 2:
+                    place = (axis * n_columns + m) * n_bins + k - axis * n_bins
+                else:
+                    place = m * n_slopes + k - 2 * n_bins
+                if own:
+                    row = theta + 2 * n_columns + place
+                    row += 2 * n_columns * n_bins if axis >= 2 else 0
+                    from_row = sums + k + (1 if axis >= 2 else 0)
+                    _copy(scratch, from_row * PANEL, panel, row)
+                else:
+                    place += operation[_BY_SPACINGS] if axis < 2 else operation[_BY_SLOPES]
+                    gradients[place] += _total(scratch, sums + k)
+        if operation[_HAS_AFFINE]:
+            for r in range(PANEL):
+                log_scale = scratch[_SCALE * PANEL + r]
+                by_moved = scratch[_BY_Y * PANEL + r]
+                scaled = scratch[_X * PANEL + r] - scratch[_SHIFT * PANEL + r]
+                by_log_scale = scratch[_BY_LOG * PANEL + r] + by_moved * scaled
+                by_log_scale *= type(scaled)(1) - type(scaled)(0.25) * log_scale * log_scale
+                scratch[_SHIFT * PANEL + r] = by_log_scale
+                scratch[_SCALE * PANEL + r] = by_moved * _exp(log_scale)
+            _copy(scratch, _SHIFT * PANEL, panel, theta + m)
+            _copy(scratch, _BY_Y * PANEL, panel, theta + n_columns + m)
+            _copy(scratch, _SCALE * PANEL, scratch, signal + n_given + m)
+        else:
+            _copy(scratch, _BY_Y * PANEL, scratch, signal + n_given + m)
+
+
+@njit(**_OPTIONS)
+def _pull_spline_back(scratch, operation, m):
+    """Take gradients back through the splines of a column, to their arguments and numbers."""
+    number = type(scratch[0])
+    n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
+    low, size = _at(operation[_LOW_ENDS], scratch), _at(operation[_SIZES], scratch)
+    low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
+    least = number(1) / number(operation[_N_SHARES])
+    zero, unit, free = number(0), number(UNIT_SLOPE), number(1) - number(n_bins) * least
+    for r in range(PANEL):
+        x_k, w, y_k, h, d, d_next = _bin(scratch, r)
+        by_y = scratch[_BY_Y * PANEL + r]
+        by_x, by_inner, spread, by_high, by_d, by_d_next = _derivatives(
+            scratch[_X * PANEL + r], x_k, w, y_k, h, d, d_next, by_y, scratch[_BY_LOG * PANEL + r]
+        )
+        # A share moves all knots to its right. What the softmax takes off is a mean.
+        below = scratch[_INDEX * PANEL + r] * least
+        left, bottom = (x_k - low_x) / size_x - below, (y_k - low_y) / size_y - below
+        by_inner, spread = -by_inner * size_x, -spread * size_x
+        by_both, by_high = by_y * size_y, by_high * size_y
+        scratch[_SUM * PANEL + r] = by_inner * left + spread * (w / size_x - least)
+        scratch[_OTHER_SUM * PANEL + r] = by_both * bottom + by_high * (h / size_y - least)
+        scratch[_LEFT * PANEL + r] = by_inner * free
+        scratch[_SPREAD * PANEL + r] = spread * free
+        scratch[_LOW * PANEL + r] = by_both * free
+        scratch[_BY_HIGH * PANEL + r] = by_high * free
+        by_d *= _sigmoid(scratch[_SLOPE * PANEL + r] + unit)
+        by_d_next *= _sigmoid(scratch[_NEXT_SLOPE * PANEL + r] + unit)
+        scratch[_SLOPE * PANEL + r] = by_d
+        scratch[_NEXT_SLOPE * PANEL + r] = by_d_next
+        scratch[_BY_Y * PANEL + r] = by_x
+    sums = _SHARES + 3 * n_bins + 1
+    for k in range(n_bins + 1):
+        for r in range(PANEL):
+            index = scratch[_INDEX * PANEL + r]
+            at = scratch[_SLOPE * PANEL + r] if index == number(k) else zero
+            before = scratch[_NEXT_SLOPE * PANEL + r] if index == number(k - 1) else zero
+            scratch[(sums + 2 * n_bins + k) * PANEL + r] = at + before
+    for k in range(n_bins):
+        for r in range(PANEL):
+            index = scratch[_INDEX * PANEL + r]
+            by_width = scratch[_SPREAD * PANEL + r] if index == number(k) else zero
+            by_width = scratch[_LEFT * PANEL + r] if index > number(k) else by_width
+            by_height = scratch[_BY_HIGH * PANEL + r] if index == number(k) else zero
+            by_height = scratch[_LOW * PANEL + r] if index > number(k) else by_height
+            by_width -= scratch[_SUM * PANEL + r]
+            by_height -= scratch[_OTHER_SUM * PANEL + r]
+            by_width *= scratch[(_SHARES + k) * PANEL + r]
+            by_height *= scratch[(_SHARES + n_bins + k) * PANEL + r]
+            scratch[(sums + k) * PANEL + r] = by_width
+            scratch[(sums + n_bins + k) * PANEL + r] = by_height
+
+
+@njit(**_SUMS)
+def _total(p, row):
+    total = type(p[0])(0)
+    for r in range(PANEL):
+        total += p[row * PANEL + r]
+    return total
+
+
+# ---------------------------------------------------------------------------------------------
+# Conditioners and dense layers of a panel
+# ---------------------------------------------------------------------------------------------
+
+
+@njit(**_OPTIONS)
+def _add_outer(scratch, transposed, by_y, y_row, n, x, x_row, m, gradients, by_weight, by_bias):
+    """Add the gradients of a layer's weight and bias, whose rows of a panel these are."""
+    for k in range(m):
+        for r in range(PANEL):
+            scratch[transposed * PANEL + r * m + k] = x[(x_row + k) * PANEL + r]
+    _multiply(
+        scratch, _behind(by_y, y_row * PANEL), PANEL, 1,
+        _behind(scratch, transposed * PANEL), m,
+        _behind(gradients, by_weight), m, gradients, n, PANEL, m, _ADD,
+    )  # fmt: skip
+    for j in range(n):
+        gradients[by_bias + j] += _total(by_y, y_row + j)
+
+
+@njit(**_OPTIONS)
+def _apply(scratch, operation, panel, tables, log_det_row, back):
+    """Map a panel by an operation."""
+    n_given, n_hidden = operation[_N_GIVEN], operation[_N_HIDDEN]
+    x = _behind(panel, operation[_INPUT] * PANEL)
+    if operation[_WEIGHT]:
+        d = operation[_N_COLUMNS]
+        _multiply(
+            scratch, _at(operation[_WEIGHT], panel), d, 1, x, PANEL,
+            _behind(panel, operation[_OUTPUT] * PANEL), PANEL,
+            _at(operation[_BIAS], panel), d, d, PANEL, _SET,
+        )  # fmt: skip
+        return
+    if n_hidden:
+        first = _behind(panel, operation[_HIDDEN_0] * PANEL)
+        second = _behind(panel, operation[_HIDDEN_1] * PANEL)
+        theta = _behind(panel, operation[_THETA] * PANEL)
+        for k in range(3):
+            _multiply(
+                scratch, _at(operation[_WEIGHT_0 + 2 * k], panel), n_hidden if k else n_given, 1,
+                x if k == 0 else first if k == 1 else second, PANEL,
+                first if k == 0 else second if k == 1 else theta, PANEL,
+                _at(operation[_BIAS_0 + 2 * k], panel),
+                operation[_N_OUTPUTS] if k == 2 else n_hidden, n_hidden if k else n_given,
+                PANEL, _SET if k == 2 else _RECTIFY,
+            )  # fmt: skip
+    if back:
+        _map_columns_back(scratch, operation, panel, tables, log_det_row)
+    else:
+        _map_columns(scratch, operation, panel, tables, log_det_row)
+
+
+@njit(**_OPTIONS)
+def _pull_conditioner_back(scratch, operation, panel, gradients, signal, transposed):
+    n_given, n_hidden = operation[_N_GIVEN], operation[_N_HIDDEN]
+    x_row, row = operation[_INPUT], operation[_THETA]
+    n = operation[_N_OUTPUTS]
+    for j in range(3):
+        k = 2 - j
+        from_row = operation[_HIDDEN_0 + k - 1] if k else x_row
+        m = n_hidden if k else n_given
+        _add_outer(
+            scratch, transposed, panel, row, n, panel, from_row, m,
+            gradients, operation[_BY_WEIGHT_0 + 2 * k], operation[_BY_BIAS_0 + 2 * k],
+        )  # fmt: skip
+        # Of a hidden layer, the gradient takes its place; the signal gains that of the columns.
+        target = _behind(panel, from_row * PANEL) if k else _behind(scratch, signal * PANEL)
+        _multiply(
+            scratch, _at(operation[_WEIGHT_0 + 2 * k], panel), 1, m,
+            _behind(panel, row * PANEL), PANEL, target, PANEL,
+            gradients, m, n, PANEL, _MASK if k else _ADD,
+        )  # fmt: skip
+        row, n = from_row, n_hidden
 
 
 # ---------------------------------------------------------------------------------------------
 # The kernels
 # ---------------------------------------------------------------------------------------------
 
-# What they take, as pointers and numbers. `x` and `y` are rows of `n_given` columns that stay what
-# they are and of M others that are mapped, in memory of any strides.
-#
-# scratch      room for as many numbers as :func:`scratch_entries` says
-# spacings     of shape (2, M, K), slopes of shape (M, K + 1) or, with slopes of 1 at the ends,
-#              (M, K - 1): the numbers that splines are made of. `own` is 1 if each row has its
-#              own, all of them behind one another, or else 0. `stride` lies between two of these.
-# affine       of shape (2, M, N): the raw log-scales and the shifts, if `has_affine`
-# low, size    of shape (2, M): the lower ends, and the sizes, of the box, by x and by y
-# least        the share of the box that a bin takes at least
-
 
 def _forward(
-    scratch, spacings, slopes, affine, low, size, least, x, x_row, x_column, y, y_row, y_column,
-    log_det, n_rows, n_given, n_columns, n_bins, n_slopes, stride, own, has_affine,
+    operations, n_operations, scratch, tables, panels, panel_rows, keeps, back,
+    x, x_row, x_column, y, y_row, y_column, log_det, n_rows, n_features,
 ):  # fmt: skip
+    """Map rows. With `keeps`, each panel has room of its own, for the way back."""
     zero = type(scratch[0])(0)
-    for r in range(n_rows):
-        log_det[r] = zero
-        for j in range(n_given):
-            y[r * y_row + j * y_column] = x[r * x_row + j * x_column]
-    for m in range(n_columns):
-        column = n_given + m
-        for start in range(0, n_rows, _BLOCK):
-            n = min(_BLOCK, n_rows - start)
-            _load(scratch, _X, x, start * x_row + column * x_column, x_row, n)
-            for r in range(_BLOCK):
-                scratch[_LOG_SLOPE * _BLOCK + r] = zero
-            if has_affine:
-                _load_affine(scratch, affine, m, start, n, n_rows, n_columns)
-                _move(scratch)
-                for r in range(_BLOCK):
-                    scratch[_LOG_SLOPE * _BLOCK + r] = scratch[_SCALE * _BLOCK + r]
-            if n_bins == 0:
-                _store(scratch, _X, y, start * y_row + column * y_column, y_row, n)
-            else:
-                if own or start == 0:
-                    _load_table(
-                        scratch, spacings, slopes, m, start, n if own else _BLOCK,
-                        n_columns, n_bins, n_slopes, stride, own,
-                    )  # fmt: skip
-                _locate(scratch, low, size, m, n_columns, n_bins, least, False)
-                for r in range(_BLOCK):
-                    x_k, w, y_k, h, d, d_next = _bin(scratch, r)
-                    value, slope = _value_and_slope(
-                        scratch[_X * _BLOCK + r], x_k, w, y_k, h, d, d_next
-                    )
-                    scratch[_Y * _BLOCK + r] = value
-                    scratch[_LOG_SLOPE * _BLOCK + r] += _log(slope)
-                _store(scratch, _Y, y, start * y_row + column * y_column, y_row, n)
+    for o in range(n_operations):
+        operation = _behind(operations, o * _N_FIELDS)
+        if operation[_N_BINS] and operation[_N_HIDDEN] == 0:
+            _tabulate(operation, tables)
+    last = _behind(operations, (n_operations - 1) * _N_FIELDS)
+    first_row, last_row = operations[_INPUT], last[_OUTPUT]
+    log_det_row = panel_rows - 1
+    for start in range(0, n_rows, PANEL):
+        n = min(PANEL, n_rows - start)
+        panel = _behind(panels, start * panel_rows if keeps else 0)
+        for j in range(n_features):
             for r in range(n):
-                log_det[start + r] += scratch[_LOG_SLOPE * _BLOCK + r]
-
-
-def _inverse(
-    scratch, spacings, slopes, affine, low, size, least, y, y_row, y_column, x, x_row, x_column,
-    log_det, n_rows, n_given, n_columns, n_bins, n_slopes, stride, own, has_affine,
-):  # fmt: skip
-    zero = type(scratch[0])(0)
-    for r in range(n_rows):
-        log_det[r] = zero
-        for j in range(n_given):
-            x[r * x_row + j * x_column] = y[r * y_row + j * y_column]
-    for m in range(n_columns):
-        column = n_given + m
-        for start in range(0, n_rows, _BLOCK):
-            n = min(_BLOCK, n_rows - start)
-            if n_bins == 0:
-                _load(scratch, _X, y, start * y_row + column * y_column, y_row, n)
-                for r in range(_BLOCK):
-                    scratch[_LOG_SLOPE * _BLOCK + r] = zero
-            else:
-                _load(scratch, _Y, y, start * y_row + column * y_column, y_row, n)
-                if own or start == 0:
-                    _load_table(
-                        scratch, spacings, slopes, m, start, n if own else _BLOCK,
-                        n_columns, n_bins, n_slopes, stride, own,
-                    )  # fmt: skip
-                _locate(scratch, low, size, m, n_columns, n_bins, least, True)
-                for r in range(_BLOCK):
-                    x_k, w, y_k, h, d, d_next = _bin(scratch, r)
-                    value, slope = _argument_and_slope(
-                        scratch[_Y * _BLOCK + r], x_k, w, y_k, h, d, d_next
-                    )
-                    scratch[_X * _BLOCK + r] = value
-                    scratch[_LOG_SLOPE * _BLOCK + r] = -_log(slope)
-            if has_affine:
-                _load_affine(scratch, affine, m, start, n, n_rows, n_columns)
-                for r in range(_BLOCK):
-                    log_scale = scratch[_SCALE * _BLOCK + r]
-                    moved = scratch[_X * _BLOCK + r] - scratch[_SHIFT * _BLOCK + r]
-                    scratch[_X * _BLOCK + r] = moved * _exp(-log_scale)
-                    scratch[_LOG_SLOPE * _BLOCK + r] -= log_scale
-            _store(scratch, _X, x, start * x_row + column * x_column, x_row, n)
+                panel[(first_row + j) * PANEL + r] = x[(start + r) * x_row + j * x_column]
+            for r in range(n, PANEL):
+                panel[(first_row + j) * PANEL + r] = zero
+        for r in range(PANEL):
+            panel[log_det_row * PANEL + r] = zero
+        for o in range(n_operations):
+            operation = _behind(operations, o * _N_FIELDS)
+            _apply(scratch, operation, panel, tables, log_det_row, back)
+        for r in range(n):
+            log_det[start + r] = panel[log_det_row * PANEL + r]
+        for j in range(n_features):
             for r in range(n):
-                log_det[start + r] += scratch[_LOG_SLOPE * _BLOCK + r]
+                y[(start + r) * y_row + j * y_column] = panel[(last_row + j) * PANEL + r]
 
 
 def _pullback(
-    scratch, spacings, slopes, affine, low, size, least, x, x_row, x_column, by_y, y_row, y_column,
-    by_log_det, by_x, by_row, by_column, by_spacings, by_slopes, by_affine,
-    n_rows, n_given, n_columns, n_bins, n_slopes, stride, own, has_affine,
+    operations, n_operations, scratch, tables, panels, panel_rows, gradients, n_gradients,
+    by_y, y_row, y_column, by_log_det, by_x, x_row, x_column, deltas, ys, n_rows, n_features,
+    scratch_row, wants_by_x,
 ):  # fmt: skip
-    number = type(scratch[0])
-    zero = number(0)
-    for r in range(n_rows):
-        for j in range(n_given):
-            by_x[r * by_row + j * by_column] = by_y[r * y_row + j * y_column]
-    for m in range(n_columns):
-        column = n_given + m
-        for start in range(0, n_rows, _BLOCK):
-            n = min(_BLOCK, n_rows - start)
-            if n < _BLOCK:  # rows that are not there have no gradient
-                for r in range(_BLOCK):
-                    scratch[_X * _BLOCK + r] = zero
-                    scratch[_BY_Y * _BLOCK + r] = zero
-                    scratch[_BY_LOG * _BLOCK + r] = zero
-            _load(scratch, _X, x, start * x_row + column * x_column, x_row, n)
-            _load(scratch, _BY_Y, by_y, start * y_row + column * y_column, y_row, n)
-            _load(scratch, _BY_LOG, by_log_det, start, 1, n)
-            if has_affine:
-                _load_affine(scratch, affine, m, start, n, n_rows, n_columns)
-                _move(scratch)
-            if n_bins:
-                is_first = own == 1 or start == 0
-                if is_first:
-                    _load_table(
-                        scratch, spacings, slopes, m, start, n if own else _BLOCK,
-                        n_columns, n_bins, n_slopes, stride, own,
-                    )  # fmt: skip
-                _locate(scratch, low, size, m, n_columns, n_bins, least, False)
-                _pull_spline_back(scratch, low, size, m, n_columns, n_bins, least, is_first)
-                if own or start + _BLOCK >= n_rows:
-                    _store_gradients(
-                        scratch, by_spacings, by_slopes, m, start, n,
-                        n_columns, n_bins, n_slopes, stride, own,
-                    )  # fmt: skip
-            if has_affine:
-                _pull_affine_back(scratch)
-                _store(scratch, _SCALE, by_affine, m * n_rows + start, 1, n)
-                _store(scratch, _SHIFT, by_affine, (n_columns + m) * n_rows + start, 1, n)
-            _store(scratch, _BY_Y, by_x, start * by_row + column * by_column, by_row, n)
+    """Take gradients back, add up those of parameters, and keep the factors of dense layers.
+
+    These are of shape (L, D, N). From `scratch_row` on, there is room for D rows, D others and
+    the transpose of a layer's input.
+    """
+    zero = type(scratch[0])(0)
+    for k in range(n_gradients):
+        gradients[k] = zero
+    signal, other, transposed = scratch_row, scratch_row + n_features, scratch_row + 2 * n_features
+    for start in range(0, n_rows, PANEL):
+        n = min(PANEL, n_rows - start)
+        panel = _behind(panels, start * panel_rows)
+        for r in range(PANEL):
+            scratch[_BY_LOG * PANEL + r] = by_log_det[start + r] if r < n else zero
+        for j in range(n_features):
+            for r in range(PANEL):
+                # Rows that are not there have no gradient.
+                value = by_y[(start + r) * y_row + j * y_column] if r < n else zero
+                scratch[(signal + j) * PANEL + r] = value
+        for back in range(n_operations):
+            o = n_operations - 1 - back
+            operation = _behind(operations, o * _N_FIELDS)
+            if operation[_WEIGHT] == 0:
+                _pull_columns_back(scratch, operation, panel, tables, gradients, signal)
+                if operation[_N_HIDDEN]:
+                    _pull_conditioner_back(
+                        scratch, operation, panel, gradients, signal, transposed
+                    )
+                continue
+            for j in range(n_features):
+                place = (operation[_DENSE] * n_features + j) * n_rows + start
+                for r in range(n):
+                    deltas[place + r] = scratch[(signal + j) * PANEL + r]
+                    ys[place + r] = panel[(operation[_OUTPUT] + j) * PANEL + r]
+            if o == 0 and wants_by_x == 0:
+                continue
+            for r in range(n_features * PANEL):
+                scratch[other * PANEL + r] = zero
+            _multiply(
+                scratch, _at(operation[_WEIGHT], panel), 1, n_features,
+                _behind(scratch, signal * PANEL), PANEL,
+                _behind(scratch, other * PANEL), PANEL,
+                gradients, n_features, n_features, PANEL, _ADD,
+            )  # fmt: skip
+            signal, other = other, signal
+        if wants_by_x:
+            for j in range(n_features):
+                for r in range(n):
+                    by_x[(start + r) * x_row + j * x_column] = scratch[(signal + j) * PANEL + r]
 
 
-@njit(**_OPTIONS)
-def _pull_spline_back(scratch, low, size, m, n_columns, n_bins, least, is_first):
-    """Take the gradients of a block back through the splines, and add up those of the numbers."""
-    number = type(scratch[0])
-    zero, one, unit = number(0), number(1), number(UNIT_SLOPE)
-    free = one - number(n_bins) * least
-    low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
-    for r in range(_BLOCK):
-        x_k, w, y_k, h, d, d_next = _bin(scratch, r)
-        by_y = scratch[_BY_Y * _BLOCK + r]
-        by_x, by_inner, spread, by_high, by_d, by_d_next = _derivatives(
-            scratch[_X * _BLOCK + r], x_k, w, y_k, h, d, d_next,
-            by_y, scratch[_BY_LOG * _BLOCK + r],
-        )  # fmt: skip
-        # A share moves all knots to its right. What the softmax takes off is a mean.
-        below = scratch[_INDEX * _BLOCK + r] * least
-        left, bottom = (x_k - low_x) / size_x - below, (y_k - low_y) / size_y - below
-        by_inner, spread = -by_inner * size_x, -spread * size_x
-        by_both, by_high = by_y * size_y, by_high * size_y
-        scratch[_SUM * _BLOCK + r] = by_inner * left + spread * (w / size_x - least)
-        scratch[_OTHER_SUM * _BLOCK + r] = by_both * bottom + by_high * (h / size_y - least)
-        scratch[_LEFT * _BLOCK + r] = by_inner * free
-        scratch[_SPREAD * _BLOCK + r] = spread * free
-        scratch[_LOW * _BLOCK + r] = by_both * free
-        scratch[_BY_HIGH * _BLOCK + r] = by_high * free
-        scratch[_SLOPE * _BLOCK + r] = by_d * _sigmoid(scratch[_SLOPE * _BLOCK + r] + unit)
-        scratch[_NEXT_SLOPE * _BLOCK + r] = by_d_next * _sigmoid(
-            scratch[_NEXT_SLOPE * _BLOCK + r] + unit
-        )
-        scratch[_BY_Y * _BLOCK + r] = by_x
-    heights, slopes, sums = n_bins, 2 * n_bins, _TABLE + 3 * n_bins + 1
-    for k in range(n_bins + 1):
-        for r in range(_BLOCK):
-            index = scratch[_INDEX * _BLOCK + r]
-            kept = zero if is_first else scratch[(sums + slopes + k) * _BLOCK + r]
-            kept += scratch[_SLOPE * _BLOCK + r] if index == number(k) else zero
-            kept += scratch[_NEXT_SLOPE * _BLOCK + r] if index == number(k - 1) else zero
-            scratch[(sums + slopes + k) * _BLOCK + r] = kept
-    for k in range(n_bins):
-        for r in range(_BLOCK):
-            index = scratch[_INDEX * _BLOCK + r]
-            by_width = scratch[_SPREAD * _BLOCK + r] if index == number(k) else zero
-            by_width = scratch[_LEFT * _BLOCK + r] if index > number(k) else by_width
-            by_height = scratch[_BY_HIGH * _BLOCK + r] if index == number(k) else zero
-            by_height = scratch[_LOW * _BLOCK + r] if index > number(k) else by_height
-            by_width -= scratch[_SUM * _BLOCK + r]
-            by_height -= scratch[_OTHER_SUM * _BLOCK + r]
-            by_width *= scratch[(_TABLE + k) * _BLOCK + r]
-            by_height *= scratch[(_TABLE + heights + k) * _BLOCK + r]
-            kept = zero if is_first else scratch[(sums + k) * _BLOCK + r]
-            scratch[(sums + k) * _BLOCK + r] = kept + by_width
-            kept = zero if is_first else scratch[(sums + heights + k) * _BLOCK + r]
-            scratch[(sums + heights + k) * _BLOCK + r] = kept + by_height
+_KERNELS = {"forward": _forward, "pullback": _pullback}
+_NUMBERS = {torch.float32: types.float32, torch.float64: types.float64}
 
-
-@njit(**_OPTIONS)
-def _store_gradients(
-    scratch, by_spacings, by_slopes, m, start, n, n_columns, n_bins, n_slopes, stride, own
-):
-    fixed = (n_bins + 1 - n_slopes) // 2
-    sums = _TABLE + 3 * n_bins + 1
-    for k in range(2 * n_bins + n_slopes):
-        is_slope = k >= 2 * n_bins
-        row = sums + k + (fixed if is_slope else 0)
-        target = by_slopes if is_slope else by_spacings
-        axis = k // n_bins
-        first = (axis * n_columns + m) * n_bins + k - axis * n_bins
-        first = m * n_slopes + k - 2 * n_bins if is_slope else first
-        if own:
-            _store(scratch, row, target, first * stride + start, 1, n)
-        else:
-            total = scratch[row * _BLOCK]
-            for r in range(1, _BLOCK):
-                total += scratch[row * _BLOCK + r]
-            target[first * stride] = total
-
-
-@njit(**_OPTIONS)
-def _pull_affine_back(scratch):
-    """Put the gradients by the raw log-scale and by the shift where these were."""
-    number = type(scratch[0])
-    for r in range(_BLOCK):
-        log_scale = scratch[_SCALE * _BLOCK + r]
-        by_moved = scratch[_BY_Y * _BLOCK + r]
-        scaled = scratch[_X * _BLOCK + r] - scratch[_SHIFT * _BLOCK + r]
-        by_log_scale = scratch[_BY_LOG * _BLOCK + r] + by_moved * scaled
-        slope = number(1) - number(0.25) * log_scale * log_scale
-        scratch[_SCALE * _BLOCK + r] = by_log_scale * slope
-        scratch[_SHIFT * _BLOCK + r] = by_moved
-        scratch[_BY_Y * _BLOCK + r] = by_moved * _exp(log_scale)
-
-
-# ---------------------------------------------------------------------------------------------
-# How they are called
-# ---------------------------------------------------------------------------------------------
-
-_KERNELS = {"forward": _forward, "inverse": _inverse, "pullback": _pullback}
-_NUMBERS = {torch.float32: (types.float32, ctypes.c_float), torch.float64: (types.float64, ctypes.c_double)}
-
-# Where pointers are among the arguments, and where `least` is; all others are whole numbers.
+# Which arguments are pointers to numbers. The first is one to whole numbers, as all others are.
 _POINTERS = {
-    "forward": {0, 1, 2, 3, 4, 5, 7, 10, 13},
-    "inverse": {0, 1, 2, 3, 4, 5, 7, 10, 13},
-    "pullback": {0, 1, 2, 3, 4, 5, 7, 10, 13, 14, 17, 18, 19},
+    "forward": {2, 3, 4, 8, 11, 14},
+    "pullback": {2, 3, 4, 6, 8, 11, 12, 15, 16},
 }
-_LEAST = 6
 
 
 @cache
@@ -668,7 +922,7 @@ def kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
 
     Parameters
     ----------
-    name : {"forward", "inverse", "pullback"}
+    name : {"forward", "pullback"}
         What it does.
     dtype : torch.dtype
         The precision of all its tensors, float32 or float64.
@@ -676,19 +930,13 @@ def kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     Returns
     -------
     kernel : callable
-        Takes addresses and numbers. Meanwhile, other threads run.
+        Takes addresses and whole numbers. Meanwhile, other threads run.
     """
     function, pointers = _KERNELS[name], _POINTERS[name]
-    number, c_number = _NUMBERS[dtype]
-    n_arguments = function.__code__.co_argcount
-    signature = [
-        types.CPointer(number) if k in pointers else number if k == _LEAST else types.intp
-        for k in range(n_arguments)
-    ]
-    c_types = [
-        ctypes.c_void_p if k in pointers else c_number if k == _LEAST else ctypes.c_ssize_t
-        for k in range(n_arguments)
-    ]
+    signature, c_types = [types.CPointer(types.int64)], [ctypes.c_void_p]
+    for k in range(1, function.__code__.co_argcount):
+        signature.append(types.CPointer(_NUMBERS[dtype]) if k in pointers else types.int64)
+        c_types.append(ctypes.c_void_p if k in pointers else ctypes.c_int64)
     compiled = _compiled(types.void(*signature), function)
     call = ctypes.CFUNCTYPE(None, *c_types)(compiled.address)
     call.compiled = compiled  # which owns the code

@@ -14,6 +14,7 @@ from skflow.flow.activations import Activation
 from skflow.flow.bijection import Pullback
 from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
+from skflow.flow.operations import Operation
 from skflow.flow.products import add_product_, affine
 from skflow.flow.relative import RelativeLayer, is_unchanged
 from skflow.flow.solvers import Solver, log_abs_dets, solver
@@ -201,6 +202,12 @@ class LinearStack(RelativeLayer):
             return grad_x
 
         return y, log_det, pullback
+
+    def operation(self) -> Operation | None:  # noqa: D102
+        if self.n_layers > 1 or type(self) is not LinearStack:
+            return None
+        bias = self.weight.new_zeros(self.n_features) if self.bias is None else self.bias[0]
+        return Operation(self.n_features, weight=self.weight[0], bias=bias)
 
     def relative_step(self, rate: float) -> None:
         r"""Descend along the relative gradient of :attr:`factors`, in place.

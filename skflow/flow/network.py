@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from skflow.flow.bijection import Bijection, check_rows
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.pickling import StablePickle
 from skflow.flow.relative import RelativeLayer, unchanged
+from skflow.flow.runs import Run, in_runs
 from skflow.flow.tracing import is_traced
 
 __all__ = ["Flow"]
@@ -68,6 +69,7 @@ class Flow(StablePickle, nn.Module):
     ) -> None:
         super().__init__()
         self._bijections = nn.ModuleList(bijections)
+        self._known_parts: tuple[tuple[Bijection, ...], list[Bijection | Run]] | None = None
         for k, bijection in enumerate(self.bijections):
             if bijection.n_features not in {None, n_features}:
                 raise ValueError(
@@ -153,8 +155,8 @@ class Flow(StablePickle, nn.Module):
         """
         self._check(x)
         log_det = x.new_zeros(x.shape[0])
-        for bijection in self.bijections:
-            x, term = bijection.forward_and_log_det(x)
+        for part in self._parts():
+            x, term = part.forward_and_log_det(x)
             log_det = log_det + term
         return x, log_det
 
@@ -217,8 +219,8 @@ class Flow(StablePickle, nn.Module):
         for layer in layers:
             layer.factors = None
         log_dets, pullbacks = [], []
-        for k, bijection in enumerate(self.bijections):
-            x, log_det, pullback = bijection.forward_and_pullback(x, input_gradient=k > 0)
+        for k, part in enumerate(self._parts()):
+            x, log_det, pullback = part.forward_and_pullback(x, input_gradient=k > 0)
             log_dets.append(log_det)
             pullbacks.append(pullback)
         log_prob, base_pullback = self.base.log_prob_and_pullback(x)
@@ -255,8 +257,8 @@ class Flow(StablePickle, nn.Module):
             The rows.
         """
         self._check(x)
-        for bijection in self.bijections:
-            x = bijection(x)
+        for part in self._parts():
+            x = part.forward(x)
         return x
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -330,6 +332,16 @@ class Flow(StablePickle, nn.Module):
             Of vectors of shape (D,). It has this flow, not a copy.
         """
         return as_distribution(self, dtype=dtype)
+
+    def _parts(self) -> list[Bijection | Run]:
+        """Return the bijections; those that compiled kernels map in one pass as one."""
+        bijections = self.bijections
+        if self._known_parts is None or self._known_parts[0] != bijections:
+            self._known_parts = bijections, in_runs(bijections, self.n_features)
+        return self._known_parts[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known_parts": None}  # which belong to the memory of this process
 
     def _device(self) -> torch.device:
         tensors = itertools.chain(self.parameters(), self.buffers())
