@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.compiled import Program, are_compiled
 
 __all__ = ["Compilable"]
@@ -67,18 +67,14 @@ class Compilable(Bijection):
     def forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        parameter = next(self.parameters())
-        x = x.to(parameter.dtype)
+        x = x.to(next(self.parameters()).dtype)
         program = self._program(x)
         if program is None:
             return self.plain_forward_and_pullback(x, input_gradient=input_gradient)
         y, log_det, program_pullback = program.forward_and_pullback(x)
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            pulled = program_pullback(grad_y, grad_log_det, input_gradient)
-            for parameter, gradient in zip(self.parameters(), pulled.gradients, strict=True):
-                add_gradient(parameter, gradient)
-            return pulled.by_x
+            return program_pullback(grad_y, grad_log_det, input_gradient).by_x
 
         return y, log_det, pullback
 

@@ -59,9 +59,6 @@ class Pulled(NamedTuple):
     by_x: Tensor | None
     """The gradient with respect to what came in, of shape (N, D)."""
 
-    gradients: list[Tensor]
-    """Those with respect to all trained tensors, of their shapes."""
-
     deltas: Tensor
     """Those with respect to what leaves the dense layers, of shape (L, D, N)."""
 
@@ -87,9 +84,6 @@ class Program:
         self.operations = tuple(operations)
         self.n_features = n_features
         self.trained = [tensor for one in operations for tensor in one.trained]
-        self._shapes = [tensor.shape for tensor in self.trained]
-        self._sizes = [tensor.numel() for tensor in self.trained]
-        self._n_gradients = sum(self._sizes)
         self._n_dense = sum(one.weight is not None for one in operations)
         self._tensors = [tensor for one in operations for tensor in one.tensors]
         self.dtype = self._tensors[0].dtype
@@ -151,7 +145,8 @@ class Program:
             As :meth:`forward` returns them.
         pullback : callable
             Takes the gradients with respect to both, and whether that with respect to `x` is
-            wanted. To be called once, before the next step.
+            wanted. Adds to the gradients of the parameters. To be called once, before the next
+            step.
         """
         n_entries = -(-len(x) // self._kernels.PANEL) * self._panel_rows * self._kernels.PANEL
         if self._panels is None or len(self._panels) < n_entries:
@@ -161,7 +156,7 @@ class Program:
         tables = self._map(x, y, log_det, panels, keeps=True, back=False)
 
         def pullback(by_y: Tensor, by_log_det: Tensor, input_gradient: bool) -> Pulled:
-            gradients = by_y.new_empty(self._n_gradients)
+            self._find_gradients()
             by_x = torch.empty_like(by_y) if input_gradient else by_y
             factors = by_y.new_empty(2, self._n_dense, self.n_features, len(by_y))
             by_log_det = by_log_det.contiguous()
@@ -173,8 +168,6 @@ class Program:
                 tables.data_ptr(),
                 panels.data_ptr(),
                 self._panel_rows,
-                gradients.data_ptr(),
-                self._n_gradients,
                 by_y.data_ptr(),
                 *by_y.stride(),
                 by_log_det.data_ptr(),
@@ -186,9 +179,7 @@ class Program:
                 self._first_free_row,
                 input_gradient,
             )
-            parts = gradients.split(self._sizes)
-            shaped = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-            return Pulled(by_x if input_gradient else None, shaped, *factors)
+            return Pulled(by_x if input_gradient else None, *factors)
 
         return y, log_det, pullback
 
@@ -219,10 +210,23 @@ class Program:
     def _current_addresses(self) -> list[int]:
         return [tensor.data_ptr() for tensor in self._tensors]
 
+    def _find_gradients(self) -> None:
+        """Say where gradients are to be added, which begin as zeros."""
+        for parameter in self.trained:
+            gradient = parameter.grad
+            if gradient is None or not gradient.is_contiguous():
+                zeros = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+                parameter.grad = zeros if gradient is None else zeros.copy_(gradient)
+        addresses = [p.grad.data_ptr() for p in self.trained if p.grad is not None]
+        if addresses != self._gradient_addresses:
+            self._gradient_addresses = addresses
+            self._table.view(-1)[self._gradient_places] = torch.tensor(addresses)
+
     def _lay_out(self) -> Tensor:
         """Describe the operations, and say where in panels and tables things are."""
         lines = []
-        row, n_table, n_gradients, n_dense = self.n_features, 0, 0, 0
+        row, n_table, n_dense = self.n_features, 0, 0
+        fields, places = self._kernels.FIELDS, []
         for one in self.operations:
             line = _numbers(one)
             line["x"] = 0 if not lines else lines[-1]["y"]
@@ -234,9 +238,8 @@ class Program:
             ):
                 line[name] = row
                 row += length
-            for name, tensor in zip(_names_of_trained(one), one.trained, strict=True):
-                line[f"by_{name}"] = n_gradients
-                n_gradients += tensor.numel()
+            for name in _names_of_trained(one):
+                places.append(len(lines) * len(fields) + fields.index(f"by_{name}"))
             line["table"] = n_table
             if one.spacings is not None:
                 n_table += one.n_columns * (3 * one.n_bins + 1)
@@ -250,7 +253,7 @@ class Program:
             max(one.n_bins for one in self.operations),
             max(one.n_hidden for one in self.operations),
         )
-        fields = self._kernels.FIELDS
+        self._gradient_places, self._gradient_addresses = torch.tensor(places), [0]
         return torch.tensor([[line.get(name, 0) for name in fields] for line in lines])
 
 

@@ -280,7 +280,7 @@ FIELDS = (
     "weight", "bias",
     "weight_0", "bias_0", "weight_1", "bias_1", "weight_2", "bias_2",
     "spacings", "slopes", "low", "size",
-    # Where the gradients of the parameters are, in one vector.
+    # Addresses of their gradients.
     "by_weight_0", "by_bias_0", "by_weight_1", "by_bias_1", "by_weight_2", "by_bias_2",
     "by_spacings", "by_slopes",
     # Rows of a panel: what comes in and goes out, the hidden layers, and what they say.
@@ -631,11 +631,12 @@ def _map_columns_back(scratch, operation, panel, tables, log_det_row):
 
 
 @njit(**_OPTIONS)
-def _pull_columns_back(scratch, operation, panel, tables, gradients, signal):
+def _pull_columns_back(scratch, operation, panel, tables, signal):
     """Take a signal back through the maps of columns, and put gradients where `theta` was."""
     n_given, n_columns, n_bins = operation[_N_GIVEN], operation[_N_COLUMNS], operation[_N_BINS]
     n_slopes, own = operation[_N_SLOPES], operation[_N_HIDDEN] > 0
     theta, sums = operation[_THETA], _SHARES + 3 * n_bins + 1
+    by_spacings, by_slopes = _at(operation[_BY_SPACINGS], panel), _at(operation[_BY_SLOPES], panel)
     for m in range(n_columns):
         _copy(panel, (operation[_INPUT] + n_given + m) * PANEL, scratch, _X)
         _copy(scratch, (signal + n_given + m) * PANEL, scratch, _BY_Y)
@@ -658,8 +659,7 @@ def _pull_columns_back(scratch, operation, panel, tables, gradients, signal):
                     from_row = sums + k + (1 if axis >= 2 else 0)
                     _copy(scratch, from_row * PANEL, panel, row)
                 else:
-                    place += operation[_BY_SPACINGS] if axis < 2 else operation[_BY_SLOPES]
-                    gradients[place] += _total(scratch, sums + k)
+                    (by_spacings if axis < 2 else by_slopes)[place] += _total(scratch, sums + k)
         if operation[_HAS_AFFINE]:
             for r in range(PANEL):
                 log_scale = scratch[_SCALE * PANEL + r]
@@ -743,7 +743,7 @@ def _total(p, row):
 
 
 @njit(**_OPTIONS)
-def _add_outer(scratch, transposed, by_y, y_row, n, x, x_row, m, gradients, by_weight, by_bias):
+def _add_outer(scratch, transposed, by_y, y_row, n, x, x_row, m, by_weight, by_bias):
     """Add the gradients of a layer's weight and bias, whose rows of a panel these are."""
     for k in range(m):
         for r in range(PANEL):
@@ -751,10 +751,10 @@ def _add_outer(scratch, transposed, by_y, y_row, n, x, x_row, m, gradients, by_w
     _multiply(
         scratch, _behind(by_y, y_row * PANEL), PANEL, 1,
         _behind(scratch, transposed * PANEL), m,
-        _behind(gradients, by_weight), m, gradients, n, PANEL, m, _ADD,
+        by_weight, m, by_bias, n, PANEL, m, _ADD,
     )  # fmt: skip
     for j in range(n):
-        gradients[by_bias + j] += _total(by_y, y_row + j)
+        by_bias[j] += _total(by_y, y_row + j)
 
 
 @njit(**_OPTIONS)
@@ -790,7 +790,7 @@ def _apply(scratch, operation, panel, tables, log_det_row, back):
 
 
 @njit(**_OPTIONS)
-def _pull_conditioner_back(scratch, operation, panel, gradients, signal, transposed):
+def _pull_conditioner_back(scratch, operation, panel, signal, transposed):
     n_given, n_hidden = operation[_N_GIVEN], operation[_N_HIDDEN]
     x_row, row = operation[_INPUT], operation[_THETA]
     n = operation[_N_OUTPUTS]
@@ -800,14 +800,14 @@ def _pull_conditioner_back(scratch, operation, panel, gradients, signal, transpo
         m = n_hidden if k else n_given
         _add_outer(
             scratch, transposed, panel, row, n, panel, from_row, m,
-            gradients, operation[_BY_WEIGHT_0 + 2 * k], operation[_BY_BIAS_0 + 2 * k],
+            _at(operation[_BY_WEIGHT_0 + 2 * k], panel), _at(operation[_BY_BIAS_0 + 2 * k], panel),
         )  # fmt: skip
         # Of a hidden layer, the gradient takes its place; the signal gains that of the columns.
         target = _behind(panel, from_row * PANEL) if k else _behind(scratch, signal * PANEL)
         _multiply(
             scratch, _at(operation[_WEIGHT_0 + 2 * k], panel), 1, m,
             _behind(panel, row * PANEL), PANEL, target, PANEL,
-            gradients, m, n, PANEL, _MASK if k else _ADD,
+            panel, m, n, PANEL, _MASK if k else _ADD,
         )  # fmt: skip
         row, n = from_row, n_hidden
 
@@ -851,7 +851,7 @@ def _forward(
 
 
 def _pullback(
-    operations, n_operations, scratch, tables, panels, panel_rows, gradients, n_gradients,
+    operations, n_operations, scratch, tables, panels, panel_rows,
     by_y, y_row, y_column, by_log_det, by_x, x_row, x_column, deltas, ys, n_rows, n_features,
     scratch_row, wants_by_x,
 ):  # fmt: skip
@@ -861,8 +861,6 @@ def _pullback(
     the transpose of a layer's input.
     """
     zero = type(scratch[0])(0)
-    for k in range(n_gradients):
-        gradients[k] = zero
     signal, other, transposed = scratch_row, scratch_row + n_features, scratch_row + 2 * n_features
     for start in range(0, n_rows, PANEL):
         n = min(PANEL, n_rows - start)
@@ -878,11 +876,9 @@ def _pullback(
             o = n_operations - 1 - back
             operation = _behind(operations, o * _N_FIELDS)
             if operation[_WEIGHT] == 0:
-                _pull_columns_back(scratch, operation, panel, tables, gradients, signal)
+                _pull_columns_back(scratch, operation, panel, tables, signal)
                 if operation[_N_HIDDEN]:
-                    _pull_conditioner_back(
-                        scratch, operation, panel, gradients, signal, transposed
-                    )
+                    _pull_conditioner_back(scratch, operation, panel, signal, transposed)
                 continue
             for j in range(n_features):
                 place = (operation[_DENSE] * n_features + j) * n_rows + start
@@ -897,7 +893,7 @@ def _pullback(
                 scratch, _at(operation[_WEIGHT], panel), 1, n_features,
                 _behind(scratch, signal * PANEL), PANEL,
                 _behind(scratch, other * PANEL), PANEL,
-                gradients, n_features, n_features, PANEL, _ADD,
+                panel, n_features, n_features, PANEL, _ADD,
             )  # fmt: skip
             signal, other = other, signal
         if wants_by_x:
@@ -912,7 +908,7 @@ _NUMBERS = {torch.float32: types.float32, torch.float64: types.float64}
 # Which arguments are pointers to numbers. The first is one to whole numbers, as all others are.
 _POINTERS = {
     "forward": {2, 3, 4, 8, 11, 14},
-    "pullback": {2, 3, 4, 6, 8, 11, 12, 15, 16},
+    "pullback": {2, 3, 4, 6, 9, 10, 13, 14},
 }
 
 

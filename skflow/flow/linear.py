@@ -16,7 +16,7 @@ from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 from skflow.flow.operations import Operation
 from skflow.flow.products import add_product_, affine
-from skflow.flow.relative import RelativeLayer, is_unchanged
+from skflow.flow.relative import RelativeLayer, add_relative_, is_unchanged
 from skflow.flow.solvers import Solver, log_abs_dets, solver
 from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
@@ -242,7 +242,7 @@ class LinearStack(RelativeLayer):
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
         if y_weight is None:
-            self.add_relative_(factors.relative(), delta.sum(1), alpha=-rate)
+            add_relative_([self], factors.relative(), delta.sum(1), alpha=-rate)
             return
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)

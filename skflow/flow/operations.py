@@ -79,13 +79,15 @@ class Operation:
         return len(self.conditioner[-1]) if self.conditioner else 0
 
     def to(self, dtype: torch.dtype) -> Operation:
-        """Return the operation in another precision.
+        """Return the operation in another precision, with contiguous tensors.
 
         Parameters
         ----------
         dtype : torch.dtype
             The precision.
         """
+        if all(t.dtype == dtype and t.is_contiguous() for t in self.tensors):
+            return self
         return Operation(**{name: _cast(value, dtype) for name, value in vars(self).items()})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from skflow.flow.bijection import Bijection
 from skflow.flow.products import product
 
-__all__ = ["Factors", "RelativeLayer", "is_unchanged", "unchanged"]
+__all__ = [
+    "Factors",
+    "RelativeLayer",
+    "add_relative_",
+    "is_unchanged",
+    "stacked_factors",
+    "unchanged",
+]
 
 
 class Factors(NamedTuple):
@@ -150,25 +157,7 @@ class RelativeLayer(Bijection):
             The learning rate :math:`\eta`.
         """
         factors = self.known_factors()
-        self.add_relative_(factors.relative(), factors.delta.sum(1), alpha=-rate)
-
-    def add_relative_(self, relative: Tensor, delta_sum: Tensor, *, alpha: float) -> None:
-        r"""Add :math:`\alpha S W` to the weights and :math:`\alpha (S b + s)` to the biases.
-
-        Parameters
-        ----------
-        relative : Tensor of shape (L, D, D)
-            The matrix `S` of each layer.
-        delta_sum : Tensor of shape (L, D)
-            The vector `s` of each layer.
-        alpha : float
-            The factor.
-        """
-        if self.bias is not None:
-            # As rows: a product with a column is slow.
-            by_bias = torch.bmm(self.bias.unsqueeze(1), relative.mT).squeeze(1)
-            self.bias.add_(by_bias.add_(delta_sum), alpha=alpha)
-        self.weight.add_(product(relative, self.weight), alpha=alpha)
+        add_relative_([self], factors.relative(), factors.delta.sum(1), alpha=-rate)
 
     def set_gradients(self) -> None:
         """Put the relative gradient where optimisers of PyTorch look for a gradient."""
@@ -260,6 +249,54 @@ class RelativeLayer(Bijection):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"factors": None}  # which belong to a step
+
+
+def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors:
+    """Return the factors of layers of one shape as those of all their matrices.
+
+    Parameters
+    ----------
+    layers : sequence of RelativeLayer
+        All with factors of the same pass.
+    """
+    factors = [layer.known_factors() for layer in layers]
+    if len(factors) == 1:
+        return factors[0]
+    stacked = [torch.cat([one[k] for one in factors]) for k in range(2)]
+    y_weights = [one.y_weight for one in factors if one.y_weight is not None]
+    return factors[0]._replace(
+        delta=stacked[0], y=stacked[1], y_weight=torch.cat(y_weights) if y_weights else None
+    )
+
+
+def add_relative_(
+    layers: Sequence[RelativeLayer], relative: Tensor, delta_sum: Tensor, *, alpha: float
+) -> None:
+    r"""Add :math:`\alpha S W` to weights and :math:`\alpha (S b + s)` to biases, in place.
+
+    Parameters
+    ----------
+    layers : sequence of RelativeLayer
+        Layers of one shape, with L matrices in all, all with biases or all without.
+    relative : Tensor of shape (L, D, D)
+        The matrix `S` of each.
+    delta_sum : Tensor of shape (L, D)
+        The vector `s` of each.
+    alpha : float
+        The factor.
+    """
+    sizes = [len(layer.weight) for layer in layers]
+    weights = [layer.weight for layer in layers]
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    if biases:
+        # As rows: a product with a column is slow.
+        rows = biases[0] if len(biases) == 1 else torch.cat(biases)
+        by_bias = torch.bmm(rows.unsqueeze(1), relative.mT).squeeze(1).add_(delta_sum)
+        for bias, part in zip(biases, by_bias.split(sizes), strict=True):
+            bias.add_(part, alpha=alpha)
+    by_weight = product(relative, weights[0] if len(weights) == 1 else torch.cat(weights))
+    for weight, part in zip(weights, by_weight.split(sizes), strict=True):
+        weight.add_(part, alpha=alpha)
 
 
 # Whose weights are taken not to change, in the calls that a thread is making.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skflow.flow.bijection import Bijection, Pullback, add_gradient
+from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.compiled import Program, are_compiled
 from skflow.flow.operations import Operation
 from skflow.flow.relative import Factors, RelativeLayer
@@ -119,8 +119,6 @@ class Run:
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             pulled = program_pullback(grad_y, grad_log_det, input_gradient)
-            for parameter, gradient in zip(program.trained, pulled.gradients, strict=True):
-                add_gradient(parameter, gradient)
             for k, layer in enumerate(self._layers):
                 layer.keep_factors(Factors(pulled.deltas[k : k + 1].mT, pulled.ys[k : k + 1].mT))
             return pulled.by_x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from skflow.flow.bijection import Bijection
 from skflow.flow.network import Flow
 from skflow.flow.products import product
-from skflow.flow.relative import Factors, RelativeLayer
+from skflow.flow.relative import Factors, RelativeLayer, add_relative_, stacked_factors
 from skflow.training.adam import AdamW
+from skflow.training.vector import parameter_vectors
 
 __all__ = ["Adam", "NormalizedRelativeSGD", "Optimizer", "RelativeSGD", "schatten_norms"]
 
@@ -22,6 +24,9 @@ OTHERS_RATE = 0.005
 
 # How much of a running mean a batch leaves as it was.
 _DECAY = 0.9
+
+# Layers of one shape, and their factors.
+Groups = list[tuple[list[RelativeLayer], Factors]]
 
 
 class Optimizer(ABC):
@@ -41,9 +46,19 @@ class Optimizer(ABC):
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         self.layers = flow.relative_layers
+        self._groups = _alike(self.layers)
         dense = {id(p) for p in _relative_parameters(flow)}
-        self.others = [p for p in flow.parameters() if id(p) not in dense]
-        self._adam = _adam(self.others, _decaying_parameters(flow), weight_decay)
+        others = [p for p in flow.parameters() if id(p) not in dense]
+        decaying = {id(p) for p in _decaying_parameters(flow)}
+        decayed = parameter_vectors(p for p in others if id(p) in decaying)
+        kept = parameter_vectors(p for p in others if id(p) not in decaying)
+        self._vectors = [*decayed, *kept]
+        self._adam = AdamW(
+            [
+                ([one.vector for one in decayed], weight_decay),
+                ([one.vector for one in kept], 0.0),
+            ]
+        )
 
     @abstractmethod
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:
@@ -97,37 +112,37 @@ class Optimizer(ABC):
         RuntimeError
             If the flow's `relative_gradient` did not pass through each dense layer.
         """
-        size = self._size()
-        taken = math.isfinite(size)
+        for vector in self._vectors:
+            vector.collect()
+        groups = [(layers, stacked_factors(layers)) for layers in self._groups]
+        taken = math.isfinite(self._size([factors for _, factors in groups]))
         if taken:
-            self._apply(rate, size, penalty)
+            self._apply(rate, groups, penalty)
             self._adam.step(others_rate)
-        for parameter in self.others:
-            parameter.grad = None
+        for vector in self._vectors:
+            vector.zero_gradients()
         return taken
 
-    def _size(self) -> float:
+    def _size(self, groups: list[Factors]) -> float:
         """Return a figure that is finite if all that the step is made of is.
 
         No entry of a product of factors exceeds the product of their norms, so that O(N·D)
         operations tell before anything is changed.
         """
         size = 0.0
-        for layer in self.layers:
-            delta, y, y_weight, *_ = layer.known_factors()
+        for delta, y, y_weight, *_ in groups:
             delta_norms, other_norms = (
                 torch.linalg.vector_norm(factor, dim=(1, 2))
                 for factor in (delta, y if y_weight is None else y_weight)
             )
             size += float(torch.dot(delta_norms, other_norms))
-        gradients = [p.grad for p in self.others if p.grad is not None]
-        if gradients:
-            size += float(nn.utils.get_total_norm(gradients))
+        for vector in self._vectors:
+            size += float(torch.linalg.vector_norm(vector.gradient))
         return size
 
     @abstractmethod
-    def _apply(self, rate: float, size: float, penalty: float) -> None:
-        """Change the dense layers; `size` is what :meth:`_size` returned."""
+    def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
+        """Change the dense layers: groups of them, and the factors of each group."""
 
 
 class RelativeSGD(Optimizer):
@@ -147,7 +162,7 @@ class RelativeSGD(Optimizer):
         most = max((layer.weight.shape[-1] for layer in self.layers), default=1)
         return min(0.02, 0.2 * n_rows / most) / sharpness
 
-    def _apply(self, rate: float, size: float, penalty: float) -> None:
+    def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
         for layer in self.layers:
             layer.relative_step(rate)
 
@@ -188,12 +203,14 @@ class NormalizedRelativeSGD(Optimizer):
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
         inner = [m for b in flow.bijections for m in b.modules() if isinstance(m, Bijection)]
-        self._means = [_RunningMean(layer) for layer in self.layers]
-        self._followed = {
-            layer
-            for layer in self.layers
-            if layer.depth == 1 and inner[-1] not in set(layer.modules())
-        }
+        self._means = []
+        for layers in self._groups:
+            followed = [
+                [float(layer.depth == 1 and inner[-1] not in set(layer.modules()))]
+                for layer in layers
+                for _ in layer.weight
+            ]
+            self._means.append(_RunningMean(layers, layers[0].weight.new_tensor(followed)))
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
@@ -211,36 +228,39 @@ class NormalizedRelativeSGD(Optimizer):
         for mean, values in zip(self._means, state["means"], strict=True):
             mean.load(*values)
 
-    def _apply(self, rate: float, size: float, penalty: float) -> None:
+    def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
         norms = []
-        for layer, mean in zip(self.layers, self._means, strict=True):
-            factors = layer.known_factors()
+        for mean, (_, factors) in zip(self._means, groups, strict=True):
             if factors.y_weight is None:
-                mean.update(factors, penalty if layer in self._followed else 0.0)
+                mean.update(factors, penalty)
                 norms.append(_schatten_norms(mean.weight_mean))
             else:
                 norms.append(schatten_norms(factors))
         if not norms:
             return
         rate /= max(1.0, float(torch.cat(norms).max()))
-        for layer, mean in zip(self.layers, self._means, strict=True):
-            if layer.known_factors().y_weight is None:
+        for mean, (layers, factors) in zip(self._means, groups, strict=True):
+            if factors.y_weight is None:
                 mean.step(rate)
             else:
-                layer.relative_step(rate)
+                for layer in layers:
+                    layer.relative_step(rate)
 
 
 class _RunningMean:
-    r"""The relative gradients of a layer, averaged over batches with weights that fall off.
+    r"""The relative gradients of layers, averaged over batches with weights that fall off.
 
     Parameters
     ----------
-    layer : RelativeLayer
-        The layer.
+    layers : list of RelativeLayer
+        All of one shape.
+    followed : Tensor of shape (L, 1)
+        Which of their matrices a learned bijection follows: 1 or 0.
     """
 
-    def __init__(self, layer: RelativeLayer) -> None:
-        self.layer = layer
+    def __init__(self, layers: list[RelativeLayer], followed: Tensor) -> None:
+        self.layers = layers
+        self.followed = followed
         self.n_batches = 0
         self.weight_sum: Tensor | None = None
         self.bias_sum: Tensor | None = None
@@ -248,16 +268,22 @@ class _RunningMean:
     def update(self, factors: Factors, penalty: float = 0.0) -> None:
         """Take another batch's gradient in, and so much of that of the Gaussian penalty."""
         delta, y, _, mass, weights = factors
+        relative = product(delta.mT, y)
+        masses: Tensor | float = mass
         if penalty > 0:
+            penalties = penalty * self.followed
             weighted = y if weights is None else y * weights.to(y).unsqueeze(-1)
-            delta = delta.add(weighted, alpha=penalty / y.shape[1])
-            factors = factors._replace(delta=delta, mass=mass * (1 + penalty))
-        relative = factors.relative()
+            pull = product(weighted.mT, y).div_(y.shape[1])
+            relative.add_(pull.mul_(penalties.unsqueeze(-1)))
+            delta = torch.addcmul(delta, weighted, penalties.unsqueeze(-1) / y.shape[1])
+            masses = mass * (1 + penalties)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(masses)
+        delta_sum = delta.sum(1)
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
-            self.bias_sum = torch.zeros_like(delta[:, 0])
+            self.bias_sum = torch.zeros_like(delta_sum)
         self.weight_sum.lerp_(relative, 1 - _DECAY)
-        self.bias_sum.lerp_(delta.sum(1), 1 - _DECAY)
+        self.bias_sum.lerp_(delta_sum, 1 - _DECAY)
         self.n_batches += 1
 
     def state(self) -> tuple[int, Tensor | None, Tensor | None]:
@@ -268,7 +294,7 @@ class _RunningMean:
         """Go on from a copy of what :meth:`state` returned."""
         self.n_batches = n_batches
         self.weight_sum, self.bias_sum = (
-            None if sums is None else sums.to(self.layer.weight, copy=True)
+            None if sums is None else sums.to(self.layers[0].weight, copy=True)
             for sums in (weight_sum, bias_sum)
         )
 
@@ -283,7 +309,7 @@ class _RunningMean:
         assert self.weight_sum is not None
         assert self.bias_sum is not None
         alpha = -rate / (1 - _DECAY**self.n_batches)
-        self.layer.add_relative_(self.weight_sum, self.bias_sum, alpha=alpha)
+        add_relative_(self.layers, self.weight_sum, self.bias_sum, alpha=alpha)
 
 
 class Adam(Optimizer):
@@ -301,7 +327,7 @@ class Adam(Optimizer):
 
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
-        self._dense_adam = _adam(_relative_parameters(flow), [], 0.0)
+        self._dense_adam = AdamW([(_relative_parameters(flow), 0.0)])
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         return 0.001  # whose steps do not grow with the gradient
@@ -313,7 +339,7 @@ class Adam(Optimizer):
         super().load_state_dict(state)
         self._dense_adam.load_state_dict(state["dense"])
 
-    def _apply(self, rate: float, size: float, penalty: float) -> None:
+    def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
         for layer in self.layers:
             layer.set_gradients()
         self._dense_adam.step(rate)
@@ -329,16 +355,14 @@ def _decaying_parameters(flow: Flow) -> list[nn.Parameter]:
     return [p for bijection in bijections for p in bijection.decaying_parameters()]
 
 
-def _adam(
-    parameters: list[nn.Parameter], decayed: list[nn.Parameter], weight_decay: float
-) -> AdamW:
-    decaying = {id(p) for p in decayed}
-    return AdamW(
-        [
-            ([p for p in parameters if id(p) in decaying], weight_decay),
-            ([p for p in parameters if id(p) not in decaying], 0.0),
-        ]
-    )
+def _alike(layers: Iterable[RelativeLayer]) -> list[list[RelativeLayer]]:
+    """Divide layers by their shape, by where they are and by their precision."""
+    groups: dict[tuple[Any, ...], list[RelativeLayer]] = {}
+    for layer in layers:
+        weight = layer.weight
+        key = (weight.shape[1:], weight.device, weight.dtype, layer.bias is None)
+        groups.setdefault(key, []).append(layer)
+    return list(groups.values())
 
 
 def schatten_norms(factors: Factors) -> Tensor:

@@ -1,0 +1,73 @@
+"""Parameters as one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+__all__ = ["ParameterVector", "parameter_vectors"]
+
+
+class ParameterVector:
+    """Parameters that lie behind one another in a vector, and their gradients in another.
+
+    An optimiser's step is then a few operations, however many parameters there are. The
+    parameters stay what they are, and become views: what writes to them writes to the vector.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Of one precision, on one device. Their data, and gradients if there are any, are moved.
+
+    Attributes
+    ----------
+    vector : Parameter
+        All entries. Its gradient is that of all parameters.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(parameters)
+        self.vector = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self._parameters]))
+        self.gradient = torch.zeros_like(self.vector)
+        self.vector.grad = self.gradient
+        sizes = [p.numel() for p in self._parameters]
+        parts = zip(self._parameters, self.vector.detach().split(sizes), strict=True)
+        for parameter, part in parts:
+            parameter.data = part.view_as(parameter)
+        self._views = [
+            part.view_as(parameter)
+            for parameter, part in zip(
+                self._parameters, self.gradient.split(sizes), strict=True
+            )
+        ]
+        self.collect()
+
+    def collect(self) -> None:
+        """Take in those gradients that were put elsewhere."""
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            if parameter.grad is not view:
+                if parameter.grad is None:
+                    view.zero_()
+                else:
+                    view.copy_(parameter.grad)
+                parameter.grad = view
+
+    def zero_gradients(self) -> None:
+        """Make all gradients zero, in place."""
+        self.gradient.zero_()
+
+
+def parameter_vectors(parameters: Iterable[nn.Parameter]) -> list[ParameterVector]:
+    """Return vectors of parameters: one for each device and precision.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        To be moved.
+    """
+    groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
+    return [ParameterVector(group) for group in groups.values()]
