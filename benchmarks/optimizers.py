@@ -220,20 +220,20 @@ def mean(fits, what):
 class Memoryless(RelativeSGD):
     """The default optimiser where a batch has fewer rows than columns, wherever it is."""
 
-    def _size(self):
+    def norm(self):
         return max(float(schatten_norms(stack.factors).max()) for stack in self.layers)
 
-    def _apply(self, rate, size, penalty):
-        super()._apply(rate / max(1.0, size), size, penalty)
+    def _apply(self, rate, groups, penalty):
+        super()._apply(rate / max(1.0, self.norm()), groups, penalty)
 
 
 class Frobenius(Memoryless):
-    def _size(self):
+    def norm(self):
         return float(torch.linalg.vector_norm(relative_gradient(self), dim=(1, 2)).max())
 
 
 class Spectral(Memoryless):
-    def _size(self):
+    def norm(self):
         (stack,) = self.layers
         delta, y, *_ = stack.factors
         if 2 * y.shape[1] < y.shape[2]:
@@ -250,16 +250,16 @@ class Dense(Memoryless):
     def change(self, relative):
         raise NotImplementedError
 
-    def _size(self):
+    def norm(self):
         (stack,) = self.layers
         of_bias = stack.factors.delta.sum(1).unsqueeze(2)
         self.changed = self.change(torch.cat([relative_gradient(self), of_bias], 2))
         square = self.changed[..., :-1] @ self.changed[..., :-1].mT
         return float(torch.linalg.vector_norm(square, dim=(1, 2)).sqrt().max())
 
-    def _apply(self, rate, size, penalty):
+    def _apply(self, rate, groups, penalty):
         (stack,) = self.layers
-        rate /= max(1.0, size)
+        rate /= max(1.0, self.norm())
         ones = torch.ones_like(stack.bias[:, :1])
         augmented = torch.cat([stack.bias, ones], 1).unsqueeze(2)
         stack.bias.sub_((self.changed @ augmented).squeeze(2), alpha=rate)

@@ -44,7 +44,7 @@ VARIANTS = {
 class OrdinaryAdam(Adam):
     """Adam with the ordinary gradient, which takes a solution with each W."""
 
-    def _apply(self, rate, size, penalty):
+    def _apply(self, rate, groups, penalty):
         for stack in self.layers:
             factors = stack.factors
             if stack.bias is not None:
@@ -58,7 +58,7 @@ class OrdinaryAdam(Adam):
 class PublishedBiasAdam(Adam):
     """Adam with the relative gradient, where that of a bias lacks its last term."""
 
-    def _apply(self, rate, size, penalty):
+    def _apply(self, rate, groups, penalty):
         for stack in self.layers:
             stack.weight.grad = stack.factors.weight_gradient(stack.weight)
             if stack.bias is not None:

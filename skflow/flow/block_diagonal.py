@@ -86,7 +86,7 @@ class BlockDiagonal(RelativeLayer):
     def forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        self.factors = None
+        self.forget_factors()
         weight = self.weight.detach()
         y = torch.baddbmm(self._shift(weight), self._groups(x.to(weight)), weight.mT)
         log_det = y.new_zeros(len(x))

@@ -249,9 +249,7 @@ class Program:
         self._panel_rows = row + 1  # the last is for log-determinants
         self._n_table = n_table
         self._first_free_row, self._scratch_rows = self._kernels.scratch_rows(
-            self.n_features,
-            max(one.n_bins for one in self.operations),
-            max(one.n_hidden for one in self.operations),
+            self.n_features, max(one.n_bins for one in self.operations)
         )
         self._gradient_places, self._gradient_addresses = torch.tensor(places), [0]
         return torch.tensor([[line.get(name, 0) for name in fields] for line in lines])

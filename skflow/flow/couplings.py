@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from skflow.flow.bijection import Pullback, add_gradient
 from skflow.flow.compilable import Compilable
 from skflow.flow.operations import Operation
+from skflow.flow.products import affine, product
 from skflow.flow.splines import (
     evaluate,
     evaluate_and_pullback,
@@ -30,7 +31,6 @@ _HALF_BOX = 5.0
 _N_SHARES = 1000
 
 CouplePullback = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
 
 
 class Conditioner(nn.Module):
@@ -60,11 +60,6 @@ class Conditioner(nn.Module):
         for k, (m, n) in enumerate(itertools.pairwise(self.sizes)):
             self.register_parameter(f"weight_{k}", nn.Parameter(torch.zeros(n, m, dtype=dtype)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(n, dtype=dtype)))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision of the parameters."""
-        return self.bias_0.dtype
 
     @property
     def weights(self) -> tuple[nn.Parameter, ...]:
@@ -99,7 +94,7 @@ class Conditioner(nn.Module):
         x : Tensor of shape (N, `n_inputs`)
             The inputs.
         """
-        return self._layers(x)[-1].T
+        return self._layers(x)[-1]
 
     def forward_and_pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Do what :meth:`forward` does, with the derivatives written out.
@@ -121,26 +116,24 @@ class Conditioner(nn.Module):
         *inputs, y = self._layers(x)
 
         def pullback(grad: Tensor) -> Tensor:
-            grad = grad.T
             for k in (2, 1, 0):
-                add_gradient(weights[k], torch.mm(grad, inputs[k].T))
-                add_gradient(biases[k], grad.sum(1))
-                grad = torch.mm(weights[k].T, grad)
+                add_gradient(weights[k], product(grad.T, inputs[k]))
+                add_gradient(biases[k], grad.sum(0))
+                grad = product(grad, weights[k])
                 if k > 0:
                     grad.mul_(inputs[k] > 0)
-            return grad.T
+            return grad
 
-        return y.T, pullback
+        return y, pullback
 
     def extra_repr(self) -> str:  # noqa: D102
         return ", ".join(map(str, self.sizes))
 
     def _layers(self, x: Tensor) -> list[Tensor]:
-        """Return what enters each layer, and what leaves the last, a row for each unit."""
-        values = [x.T]
+        """Return what enters each layer, and what leaves the last, in the precision of `x`."""
+        values = [x]
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            column = bias.to(x.dtype).unsqueeze(1)
-            y = torch.addmm(column, weight.to(x.dtype), values[-1])
+            y = affine(values[-1], weight.to(x.dtype), bias.to(x.dtype))
             values.append(y if len(values) == 3 else y.relu_())
         return values
 
@@ -234,7 +227,7 @@ class Coupling(Compilable):
     def plain_forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
     ) -> tuple[Tensor, Tensor, Pullback]:
-        a, b = self._halves(x.to(self.conditioner.dtype))
+        a, b = self._halves(x.to(self.conditioner.biases[0].dtype))
         theta, conditioner_pullback = self.conditioner.forward_and_pullback(a)
         b, log_slope, couple_pullback = self.couple_and_pullback(b, theta)
 
@@ -441,25 +434,21 @@ class SplineCoupling(Coupling):
             conditioner=tuple(self.conditioner.parameters()),
             has_affine=True,
             n_bins=self.n_bins,
-            low=_box(-_HALF_BOX, self.n_features, self.conditioner.dtype),
-            size=_box(2 * _HALF_BOX, self.n_features, self.conditioner.dtype),
+            low=_box(-_HALF_BOX, self.n_features, self.conditioner.weight_0.dtype),
+            size=_box(2 * _HALF_BOX, self.n_features, self.conditioner.weight_0.dtype),
             n_shares=_N_SHARES,
         )
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"n_features={self.n_features}, n_bins={self.n_bins}"
 
-    @property
-    def _sizes(self) -> list[int]:
-        """How many numbers of affine maps there are, of spacings, and of slopes."""
-        n_columns = self.n_features - self.n_given
-        return [2 * n_columns, 2 * n_columns * self.n_bins, n_columns * (self.n_bins - 1)]
-
     def _affine_and_table(
         self, theta: Tensor
     ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
         n_columns, n_bins = self.n_features - self.n_given, self.n_bins
-        affine, spacings, slopes = theta.split(self._sizes, dim=1)
+        affine, spacings, slopes = theta.split(
+            [2 * n_columns, 2 * n_columns * n_bins, n_columns * (n_bins - 1)], dim=1
+        )
         table, table_pullback = table_and_pullback(
             spacings.view(-1, 2, n_columns, n_bins),
             slopes.view(-1, n_columns, n_bins - 1),

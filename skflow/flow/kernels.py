@@ -333,7 +333,7 @@ _PRODUCT = 18
 _SHARES = 22
 
 
-def scratch_rows(n_features: int, n_bins: int, n_hidden: int) -> tuple[int, int]:
+def scratch_rows(n_features: int, n_bins: int) -> tuple[int, int]:
     """Return where room for signals begins in scratch, and how many rows of a panel it takes.
 
     Parameters
@@ -342,11 +342,9 @@ def scratch_rows(n_features: int, n_bins: int, n_hidden: int) -> tuple[int, int]
         The number D of columns.
     n_bins : int
         The most bins K of a spline.
-    n_hidden : int
-        The most hidden units of a conditioner.
     """
     first = _SHARES + 2 * (3 * n_bins + 1)
-    return first, first + 2 * n_features + max(n_features, n_hidden)
+    return first, first + 2 * n_features
 
 
 # ---------------------------------------------------------------------------------------------
@@ -412,6 +410,73 @@ def _multiply(scratch, a, a_row, a_column, b, b_row, c, c_row, bias, n, inner, m
                     for r in range(length):
                         value = scratch[p + r] + shift
                         c[q + r] = least if value < least else value
+
+
+@njit(**_SUMS)
+def _add_outer(by_y, n, x, m, target):
+    """Add the products of n rows of a panel with m rows of another, summed over the panel."""
+    zero = type(by_y[0])(0)
+    for i in range(0, n, 4):
+        i1, i2, i3 = min(i + 1, n - 1), min(i + 2, n - 1), min(i + 3, n - 1)
+        for k in range(0, m, 4):
+            k1, k2, k3 = min(k + 1, m - 1), min(k + 2, m - 1), min(k + 3, m - 1)
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+            s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
+            for r in range(PANEL):
+                g0, g1 = by_y[i * PANEL + r], by_y[i1 * PANEL + r]
+                g2, g3 = by_y[i2 * PANEL + r], by_y[i3 * PANEL + r]
+                x0, x1 = x[k * PANEL + r], x[k1 * PANEL + r]
+                x2, x3 = x[k2 * PANEL + r], x[k3 * PANEL + r]
+                s00 += g0 * x0
+                s01 += g0 * x1
+                s02 += g0 * x2
+                s03 += g0 * x3
+                s10 += g1 * x0
+                s11 += g1 * x1
+                s12 += g1 * x2
+                s13 += g1 * x3
+                s20 += g2 * x0
+                s21 += g2 * x1
+                s22 += g2 * x2
+                s23 += g2 * x3
+                s30 += g3 * x0
+                s31 += g3 * x1
+                s32 += g3 * x2
+                s33 += g3 * x3
+            _add_four(target, i * m, k, m, s00, s01, s02, s03)
+            if i + 1 < n:
+                _add_four(target, i1 * m, k, m, s10, s11, s12, s13)
+            if i + 2 < n:
+                _add_four(target, i2 * m, k, m, s20, s21, s22, s23)
+            if i + 3 < n:
+                _add_four(target, i3 * m, k, m, s30, s31, s32, s33)
+
+
+@njit(**_OPTIONS)
+def _add_four(target, first, k, m, s0, s1, s2, s3):
+    """Add to four neighbours, or to those of them that there are."""
+    target[first + k] += s0
+    if k + 1 < m:
+        target[first + k + 1] += s1
+    if k + 2 < m:
+        target[first + k + 2] += s2
+    if k + 3 < m:
+        target[first + k + 3] += s3
+
+
+@njit(**_SUMS)
+def _add_totals(x, n, target):
+    """Add the sums of n rows of a panel."""
+    zero = type(x[0])(0)
+    for i in range(0, n, 4):
+        i1, i2, i3 = min(i + 1, n - 1), min(i + 2, n - 1), min(i + 3, n - 1)
+        s0 = s1 = s2 = s3 = zero
+        for r in range(PANEL):
+            s0 += x[i * PANEL + r]
+            s1 += x[i1 * PANEL + r]
+            s2 += x[i2 * PANEL + r]
+            s3 += x[i3 * PANEL + r]
+        _add_four(target, 0, i, n, s0, s1, s2, s3)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -647,19 +712,23 @@ def _pull_columns_back(scratch, operation, panel, tables, signal):
             _load_shares(scratch, operation, panel, tables, m)
             _locate(scratch, operation, m, False)
             _pull_spline_back(scratch, operation, m)
-            for k in range(2 * n_bins + n_slopes):
-                axis = k // n_bins
-                if axis < 2:
-                    place = (axis * n_columns + m) * n_bins + k - axis * n_bins
-                else:
-                    place = m * n_slopes + k - 2 * n_bins
+            for axis in range(2):
+                place, row = (axis * n_columns + m) * n_bins, sums + axis * n_bins
                 if own:
-                    row = theta + 2 * n_columns + place
-                    row += 2 * n_columns * n_bins if axis >= 2 else 0
-                    from_row = sums + k + (1 if axis >= 2 else 0)
-                    _copy(scratch, from_row * PANEL, panel, row)
+                    for k in range(n_bins):
+                        to = theta + 2 * n_columns + place + k
+                        _copy(scratch, (row + k) * PANEL, panel, to)
                 else:
-                    (by_spacings if axis < 2 else by_slopes)[place] += _total(scratch, sums + k)
+                    target = _behind(by_spacings, place)
+                    _add_totals(_behind(scratch, row * PANEL), n_bins, target)
+            row = sums + 2 * n_bins
+            if own:
+                to = theta + 2 * n_columns * (1 + n_bins) + m * n_slopes
+                for k in range(n_slopes):
+                    _copy(scratch, (row + 1 + k) * PANEL, panel, to + k)
+            else:
+                target = _behind(by_slopes, m * n_slopes)
+                _add_totals(_behind(scratch, row * PANEL), n_slopes, target)
         if operation[_HAS_AFFINE]:
             for r in range(PANEL):
                 log_scale = scratch[_SCALE * PANEL + r]
@@ -729,32 +798,9 @@ def _pull_spline_back(scratch, operation, m):
             scratch[(sums + n_bins + k) * PANEL + r] = by_height
 
 
-@njit(**_SUMS)
-def _total(p, row):
-    total = type(p[0])(0)
-    for r in range(PANEL):
-        total += p[row * PANEL + r]
-    return total
-
-
 # ---------------------------------------------------------------------------------------------
 # Conditioners and dense layers of a panel
 # ---------------------------------------------------------------------------------------------
-
-
-@njit(**_OPTIONS)
-def _add_outer(scratch, transposed, by_y, y_row, n, x, x_row, m, by_weight, by_bias):
-    """Add the gradients of a layer's weight and bias, whose rows of a panel these are."""
-    for k in range(m):
-        for r in range(PANEL):
-            scratch[transposed * PANEL + r * m + k] = x[(x_row + k) * PANEL + r]
-    _multiply(
-        scratch, _behind(by_y, y_row * PANEL), PANEL, 1,
-        _behind(scratch, transposed * PANEL), m,
-        by_weight, m, by_bias, n, PANEL, m, _ADD,
-    )  # fmt: skip
-    for j in range(n):
-        by_bias[j] += _total(by_y, y_row + j)
 
 
 @njit(**_OPTIONS)
@@ -790,7 +836,7 @@ def _apply(scratch, operation, panel, tables, log_det_row, back):
 
 
 @njit(**_OPTIONS)
-def _pull_conditioner_back(scratch, operation, panel, signal, transposed):
+def _pull_conditioner_back(scratch, operation, panel, signal):
     n_given, n_hidden = operation[_N_GIVEN], operation[_N_HIDDEN]
     x_row, row = operation[_INPUT], operation[_THETA]
     n = operation[_N_OUTPUTS]
@@ -798,15 +844,13 @@ def _pull_conditioner_back(scratch, operation, panel, signal, transposed):
         k = 2 - j
         from_row = operation[_HIDDEN_0 + k - 1] if k else x_row
         m = n_hidden if k else n_given
-        _add_outer(
-            scratch, transposed, panel, row, n, panel, from_row, m,
-            _at(operation[_BY_WEIGHT_0 + 2 * k], panel), _at(operation[_BY_BIAS_0 + 2 * k], panel),
-        )  # fmt: skip
+        by_y, x = _behind(panel, row * PANEL), _behind(panel, from_row * PANEL)
+        _add_outer(by_y, n, x, m, _at(operation[_BY_WEIGHT_0 + 2 * k], panel))
+        _add_totals(by_y, n, _at(operation[_BY_BIAS_0 + 2 * k], panel))
         # Of a hidden layer, the gradient takes its place; the signal gains that of the columns.
-        target = _behind(panel, from_row * PANEL) if k else _behind(scratch, signal * PANEL)
+        target = x if k else _behind(scratch, signal * PANEL)
         _multiply(
-            scratch, _at(operation[_WEIGHT_0 + 2 * k], panel), 1, m,
-            _behind(panel, row * PANEL), PANEL, target, PANEL,
+            scratch, _at(operation[_WEIGHT_0 + 2 * k], panel), 1, m, by_y, PANEL, target, PANEL,
             panel, m, n, PANEL, _MASK if k else _ADD,
         )  # fmt: skip
         row, n = from_row, n_hidden
@@ -857,11 +901,10 @@ def _pullback(
 ):  # fmt: skip
     """Take gradients back, add up those of parameters, and keep the factors of dense layers.
 
-    These are of shape (L, D, N). From `scratch_row` on, there is room for D rows, D others and
-    the transpose of a layer's input.
+    These are of shape (L, D, N). From `scratch_row` on, there is room for D rows and D others.
     """
     zero = type(scratch[0])(0)
-    signal, other, transposed = scratch_row, scratch_row + n_features, scratch_row + 2 * n_features
+    signal, other = scratch_row, scratch_row + n_features
     for start in range(0, n_rows, PANEL):
         n = min(PANEL, n_rows - start)
         panel = _behind(panels, start * panel_rows)
@@ -878,7 +921,7 @@ def _pullback(
             if operation[_WEIGHT] == 0:
                 _pull_columns_back(scratch, operation, panel, tables, signal)
                 if operation[_N_HIDDEN]:
-                    _pull_conditioner_back(scratch, operation, panel, signal, transposed)
+                    _pull_conditioner_back(scratch, operation, panel, signal)
                 continue
             for j in range(n_features):
                 place = (operation[_DENSE] * n_features + j) * n_rows + start

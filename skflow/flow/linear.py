@@ -187,7 +187,7 @@ class LinearStack(RelativeLayer):
         RuntimeError
             By the pullback, if the stack was applied again since.
         """
-        self.factors = None
+        self.forget_factors()
         weight, bias = self.weight, self.bias
         x = x.to(weight.dtype)
         if self._workspace is None or not self._workspace.fits(weight, bias, len(x)):
@@ -308,7 +308,8 @@ class LinearStack(RelativeLayer):
             None where that is not known: nothing was tracked, or the layers have more than
             8,192 columns.
         """
-        self.factors = self._workspace = None
+        self.forget_factors()
+        self._workspace = None
         self.settle()
         self.recheck()
         return self.determinants.drift(self.weight)
@@ -446,7 +447,7 @@ class LinearStack(RelativeLayer):
     def __getstate__(self) -> dict[str, Any]:
         # What belongs to a step, or to the memory of this process.
         kept = self.get_extra_state()
-        dropped = dict.fromkeys(("_solvers", "factors", "_workspace"))
+        dropped = dict.fromkeys(("_solvers", "_factors", "_workspace"))
         return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

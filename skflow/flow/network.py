@@ -217,7 +217,7 @@ class Flow(StablePickle, nn.Module):
         self._check(x)
         layers = self.relative_layers
         for layer in layers:
-            layer.factors = None
+            layer.forget_factors()
         log_dets, pullbacks = [], []
         for k, part in enumerate(self._parts()):
             x, log_det, pullback = part.forward_and_pullback(x, input_gradient=k > 0)
@@ -233,14 +233,17 @@ class Flow(StablePickle, nn.Module):
             gradient = pullback(gradient, by_log_prob)
         mass = 1.0 if weights is None else float(weights.mean())
         for layer in layers:
-            if layer.factors is None:
+            factors = layer.factors
+            if factors is None:
                 continue
-            if layer.factors.y.shape[1] != len(x):
+            if factors.y.shape[1] != len(x):
                 raise RuntimeError(
-                    f"{layer} was applied to {layer.factors.y.shape[1]} rows of {len(x)}. A dense "
+                    f"{layer} was applied to {factors.y.shape[1]} rows of {len(x)}. A dense "
                     "layer inside another bijection must be applied to each row once."
                 )
-            layer.factors = layer.factors._replace(mass=mass, weights=weights)
+            if weights is not None:
+                layer.forget_factors()
+                layer.keep_factors(factors._replace(mass=mass, weights=weights))
         return torch.dot(sum(log_dets, log_prob), by_log_prob)
 
     def log_abs_det(self) -> Tensor:

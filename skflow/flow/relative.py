@@ -98,9 +98,9 @@ class RelativeLayer(Bijection):
     Flows, optimisers, averages and exports find such layers by this class, at the top of a flow
     and inside other bijections. Beside the methods of :class:`Bijection`, a subclass states
 
-    - :meth:`forward_and_pullback`, which leaves :math:`\log|\det W|` out and sets :attr:`factors`
-      to None, and whose pullback calls :meth:`keep_factors` and leaves the gradients of `weight`
-      and `bias` alone;
+    - :meth:`forward_and_pullback`, which leaves :math:`\log|\det W|` out and calls
+      :meth:`forget_factors`, and whose pullback calls :meth:`keep_factors` and leaves the
+      gradients of `weight` and `bias` alone;
     - :meth:`log_abs_det`.
 
     The update of the weights follows from the factors. A subclass may take it in a form that is
@@ -111,9 +111,6 @@ class RelativeLayer(Bijection):
     weight : Parameter of shape (L, D, D)
     bias : Parameter of shape (L, D) or None
         All parameters of the layer that train relatively.
-    factors : Factors or None
-        The factors of the relative gradient, left here by the last pullback of
-        :meth:`forward_and_pullback`.
     """
 
     weight: nn.Parameter
@@ -121,7 +118,21 @@ class RelativeLayer(Bijection):
 
     def __init__(self) -> None:
         super().__init__()
-        self.factors: Factors | None = None
+        self.forget_factors()
+
+    @property
+    def factors(self) -> Factors | None:
+        """The factors of the relative gradient that the last pullback left, if it has passed."""
+        factors: Factors | None = self.__dict__["_factors"]
+        return factors
+
+    @factors.setter
+    def factors(self, factors: Factors | None) -> None:
+        self.__dict__["_factors"] = factors
+
+    def forget_factors(self) -> None:
+        """Set :attr:`factors` to None, sooner than PyTorch sets an attribute of a module."""
+        self.__dict__["_factors"] = None
 
     @property
     def depth(self) -> int:
@@ -168,7 +179,7 @@ class RelativeLayer(Bijection):
             self.bias.grad = factors.bias_gradient(self.bias)
 
     def keep_factors(self, factors: Factors) -> None:
-        """Set :attr:`factors`, from a pullback.
+        """Set :attr:`factors`, from a pullback, where there are none.
 
         Parameters
         ----------
@@ -240,7 +251,7 @@ class RelativeLayer(Bijection):
             By how many nats the sum of a tracked :math:`\log|\det W|` was above the exact one.
             None, the default, where nothing was compared.
         """
-        self.factors = None
+        self.forget_factors()
         return None
 
     def fixed(self) -> Bijection:
@@ -248,7 +259,7 @@ class RelativeLayer(Bijection):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"factors": None}  # which belong to a step
+        return self.__dict__ | {"_factors": None}  # which belong to a step
 
 
 def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors:

@@ -74,12 +74,12 @@ class Run:
             The rows.
         """
         program = self._program_for(x)
-        if program is not None and are_compiled(x, *program.trained):
+        if program is not None:
             y, log_det = program.forward(x)
             for layer in self._layers:
                 log_det += layer.log_abs_det().sum().to(log_det)
             return y, log_det
-        log_det = x.new_zeros(len(x))
+        log_det = x.new_zeros(x.shape[0])
         for bijection in self.bijections:
             x, term = bijection.forward_and_log_det(x)
             log_det = log_det + term
@@ -94,7 +94,7 @@ class Run:
             The rows.
         """
         program = self._program_for(x)
-        if program is not None and are_compiled(x, *program.trained):
+        if program is not None:
             return program.forward(x)[0]
         for bijection in self.bijections:
             x = bijection(x)
@@ -112,10 +112,10 @@ class Run:
         input_gradient : bool, default=True
             Whether the gradient with respect to `x` will be wanted.
         """
-        program = self._program_for(x) if len(x) >= self.n_features else None
+        program = self._own_program() if are_compiled(x) and len(x) >= self.n_features else None
         if program is None:
             return self._one_by_one(x, input_gradient=input_gradient)
-        y, log_det, program_pullback = program.forward_and_pullback(x)
+        y, log_det, program_pullback = program.forward_and_pullback(x.to(program.dtype))
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             pulled = program_pullback(grad_y, grad_log_det, input_gradient)
@@ -146,18 +146,22 @@ class Run:
         return x, sum(log_dets[1:], log_dets[0]), pull_back
 
     def _program_for(self, x: Tensor) -> Program | None:
-        """Return the program for rows; None where there are no kernels for them."""
-        if not are_compiled(x):
+        """Return the program that maps rows in their precision; None where there are no kernels."""
+        program = self._own_program() if are_compiled(x) else None
+        if program is None or not are_compiled(*program.trained):
             return None
+        if program.dtype == x.dtype:
+            return program
+        return Program([one.to(x.dtype) for one in program.operations], self.n_features)
+
+    def _own_program(self) -> Program | None:
+        """Return the program of the parameters, which is kept as long as they stay where they are."""
         for layer in self._layers:
             layer.settle()
         if self._program is None or not self._program.is_valid:
             operations = [one.operation() for one in self.bijections]
             self._program = _program(operations, self.n_features)
-        program = self._program
-        if program is None or program.dtype == x.dtype:
-            return program
-        return Program([one.to(x.dtype) for one in program.operations], self.n_features)
+        return self._program
 
 
 def _program(operations: Sequence[Operation | None], n_features: int) -> Program | None:
