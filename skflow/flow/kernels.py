@@ -45,22 +45,14 @@ PANEL = 64
 # Elementary functions
 # ---------------------------------------------------------------------------------------------
 
-# The logarithm of 2 in two parts, the first of which has few digits.
-_LOG2, _LOG2_HEAD = math.log(2), 0.693359375
-_LOG2_REST = _LOG2 - _LOG2_HEAD
-_PER_LOG2 = 1 / _LOG2
+# The logarithm of 2 in two parts, the first of which has so few digits that its products with
+# exponents are exact.
+_LOG2, _LOG2_HEAD = math.log(2), 0.693145751953125
+_LOG2_REST = 1.42860682030941723212e-6
 
-# The best polynomials for the relative error of (exp(r) - 1 - r) / r² on |r| < log(2) / 2, of
-# (log(1 + r) - r + r² / 2) / r³ between the roots of 1/2 and 2, and of log(1 + r) / r on [0, 1].
-_EXP = (0.5, 0.16666577, 0.04166685, 0.0083632, 0.00139013)
-_LOG = (
-    0.33333331, -0.24999994, 0.20000715, -0.16668058, 0.14249323, -0.12420141, 0.11676999,
-    -0.11514607, 0.07037679,
-)  # fmt: skip
-_LOG1P = (
-    1.0, -0.49999902, 0.33329962, -0.24954134, 0.19675939, -0.15305592, 0.10603653, -0.05695952,
-    0.01985145, -0.00324402,
-)  # fmt: skip
+# The first coefficients of the series of exp(r), and of those of artanh(s) / s in s².
+_EXP = tuple(1 / math.factorial(k) for k in range(14))
+_ARTANH = tuple(1 / (2 * k + 1) for k in range(11))
 
 
 @intrinsic
@@ -74,27 +66,31 @@ def _floor(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def _bits(typing_context: Any, x: Any) -> Any:
-    """Return a float32 as the integer that is stored in its place."""
+    """Return a number as the integer that is stored in its place."""
+    kind = types.int32 if x == types.float32 else types.int64
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
+        return builder.bitcast(arguments[0], context.get_value_type(kind))
 
-    return types.int32(x), generate
+    return kind(x), generate
 
 
 @intrinsic
-def _from_bits(typing_context: Any, bits: Any) -> Any:
-    """Return the float32 that is stored as an integer of 64 bits, of which the lower half counts."""
+def _from_bits(typing_context: Any, bits: Any, like: Any) -> Any:
+    """Return the number of the type of another that is stored as an integer of 64 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(builder.trunc(arguments[0], ir.IntType(32)), ir.FloatType())
+        stored = arguments[0]
+        if like == types.float32:  # the lower half counts
+            stored = builder.trunc(stored, ir.IntType(32))
+        return builder.bitcast(stored, context.get_value_type(like))
 
-    return types.float32(types.int64), generate
+    return like(types.int64, like), generate
 
 
 @intrinsic
 def _whole(typing_context: Any, x: Any) -> Any:
-    """Return a float32 that is whole as an integer."""
+    """Return a number that is whole as an integer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fptosi(arguments[0], ir.IntType(32))
@@ -103,66 +99,69 @@ def _whole(typing_context: Any, x: Any) -> Any:
 
 
 @njit(forceinline=True, **_OPTIONS)
-def _quartic(x, a, b, c, d, e):
-    """Return a + b x + c x² + d x³ + e x⁴."""
-    number = type(x)
-    return number(a) + x * (number(b) + x * (number(c) + x * (number(d) + x * number(e))))
+def _series(z, coefficients, n_terms):
+    value = type(z)(coefficients[n_terms - 1])
+    for k in range(n_terms - 2, -1, -1):
+        value = value * z + type(z)(coefficients[k])
+    return value
 
 
 @njit(forceinline=True, **_OPTIONS)
-def _exp_single(x):
+def _scaled_exp(x, least, most, n_terms, bias, n_digits):
+    """Return exp(x) as a power of 2 and the exponential of what is left of `x`."""
     number = type(x)
-    x = number(-87) if x < number(-87) else x
-    x = number(88) if x > number(88) else x
-    n = _floor(x * number(_PER_LOG2) + number(0.5))
+    x = number(least) if x < number(least) else x
+    x = number(most) if x > number(most) else x
+    n = _floor(x * number(1 / _LOG2) + number(0.5))
     r = (x - n * number(_LOG2_HEAD)) - n * number(_LOG2_REST)
-    power = _from_bits((_whole(n) + 127) << 23)
-    return (number(1) + (r + r * r * _quartic(r, *_EXP))) * power
+    power = _from_bits((types.int64(_whole(n)) + bias) << n_digits, x)
+    return _series(r, _EXP, n_terms) * power
 
 
 @njit(forceinline=True, **_OPTIONS)
-def _log_single(x):
+def _scaled_log(x, offset, n_terms, n_digits):
+    """Return log(x) as that of a power of 2 and log(1 + r) = 2 artanh(r / (2 + r))."""
     number = type(x)
-    bits = _bits(x)
-    n = (bits - 0x3F330000) >> 23
-    r = _from_bits(bits - (n << 23)) - number(1)
-    upper = _quartic(r, *_LOG[4:])
-    q = _quartic(r, _LOG[0], _LOG[1], _LOG[2], _LOG[3], upper)
-    value = r - r * r * (number(0.5) - r * q)
-    return number(n) * number(_LOG2) + value if x == x else x
-
-
-@njit(forceinline=True, **_OPTIONS)
-def _log1p_single(x):
-    upper = _quartic(x, *_LOG1P[5:])
-    return x * _quartic(x, _LOG1P[0], _LOG1P[1], _LOG1P[2], _LOG1P[3], type(x)(_LOG1P[4]) + x * upper)
+    bits = types.int64(_bits(x))
+    n = (bits - offset) >> n_digits
+    r = _from_bits(bits - (n << n_digits), x) - number(1)
+    s = r / (r + number(2))
+    value = number(2) * s * _series(s * s, _ARTANH, n_terms)
+    return number(types.int32(n)) * number(_LOG2) + value if x == x else x
 
 
 def _exp(x):
-    """Return exp(x), in the precision of `x`. That of float32 does not overflow."""
+    """Return exp(x), in the precision of `x`. It neither overflows nor underflows."""
 
 
 def _log(x):
     """Return log(x) of a positive `x`, in its precision."""
 
 
-def _log1p(x):
-    """Return log(1 + x) of an `x` from 0 to 1, in its precision."""
+# In float32 and in float64: what does not overflow, how many terms of a series count, and how
+# numbers are stored. 0x3F3504F3 and 0x3FE6A09E667F3BCD are the roots of 1/2.
 
 
 @overload(_exp, jit_options=_OPTIONS)
 def _choose_exp(x):
-    return (lambda x: _exp_single(x)) if x == types.float32 else (lambda x: math.exp(x))
+    if x == types.float32:
+        return lambda x: _scaled_exp(x, -87, 88, 8, 127, 23)
+    return lambda x: _scaled_exp(x, -708, 709, 14, 1023, 52)
 
 
 @overload(_log, jit_options=_OPTIONS)
 def _choose_log(x):
-    return (lambda x: _log_single(x)) if x == types.float32 else (lambda x: math.log(x))
+    if x == types.float32:
+        return lambda x: _scaled_log(x, 0x3F3504F3, 5, 23)
+    return lambda x: _scaled_log(x, 0x3FE6A09E667F3BCD, 11, 52)
 
 
-@overload(_log1p, jit_options=_OPTIONS)
-def _choose_log1p(x):
-    return (lambda x: _log1p_single(x)) if x == types.float32 else (lambda x: math.log1p(x))
+@njit(forceinline=True, **_OPTIONS)
+def _log1p(x):
+    """Return log(1 + x) of an `x` from 0 to 1."""
+    one = type(x)(1)
+    u = one + x
+    return _log(u) + (x - (u - one)) / u  # with what the sum lost
 
 
 @njit(forceinline=True, **_OPTIONS)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.compiled import Program, are_compiled
@@ -64,6 +64,7 @@ class Run:
         self.n_features = n_features
         self._layers = [one for one in self.bijections if isinstance(one, RelativeLayer)]
         self._program: Program | None = None
+        self._parameters: list[nn.Parameter] = []
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map rows, as a bijection does.
@@ -148,7 +149,7 @@ class Run:
     def _program_for(self, x: Tensor) -> Program | None:
         """Return the program that maps rows in their precision; None where there are no kernels."""
         program = self._own_program() if are_compiled(x) else None
-        if program is None or not are_compiled(*program.trained):
+        if program is None or not are_compiled(x, *self._parameters):
             return None
         if program.dtype == x.dtype:
             return program
@@ -161,6 +162,7 @@ class Run:
         if self._program is None or not self._program.is_valid:
             operations = [one.operation() for one in self.bijections]
             self._program = _program(operations, self.n_features)
+            self._parameters = [p for one in self.bijections for p in one.parameters()]
         return self._program
 
 
