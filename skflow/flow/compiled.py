@@ -242,7 +242,7 @@ class Program:
                 places.append(len(lines) * len(fields) + fields.index(f"by_{name}"))
             line["table"] = n_table
             if one.spacings is not None:
-                n_table += one.n_columns * (3 * one.n_bins + 1)
+                n_table += one.n_columns * self._kernels.table_length(one.n_bins)
             line["dense"] = n_dense
             n_dense += one.weight is not None
             lines.append(line)

@@ -326,10 +326,12 @@ def _behind(typing_context: Any, pointer: Any, n: Any) -> Any:
 # Rows of scratch: values on both sides of a spline, their log-slopes, the affine map, gradients,
 # the bins that rows lie in, and sums. The rows of a product follow, and then the shares of widths
 # and of heights and the raw slopes, K of each and a slope more, and as many sums of gradients.
-_X, _Y, _LOG_SLOPE, _SCALE, _SHIFT, _BY_Y, _BY_LOG, _SPREAD, _BY_HIGH = range(9)
-_LEFT, _RIGHT, _LOW, _HIGH, _SLOPE, _NEXT_SLOPE, _INDEX, _SUM, _OTHER_SUM = range(9, 18)
-_PRODUCT = 18
-_SHARES = 22
+_X, _Y, _LOG_SLOPE, _SCALE, _SHIFT, _BY_Y, _BY_LOG = range(7)
+_LEFT, _RIGHT, _LOW, _HIGH, _SLOPE, _NEXT_SLOPE, _INDEX = range(7, 14)
+_RAW, _NEXT_RAW, _SUM, _OTHER_SUM = range(14, 18)
+_BY_INNER, _SPREAD, _BY_BOTH, _BY_HIGH, _BY_SLOPE, _BY_NEXT_SLOPE = range(18, 24)
+_PRODUCT = 24
+_SHARES = 28
 
 
 def scratch_rows(n_features: int, n_bins: int) -> tuple[int, int]:
@@ -342,7 +344,7 @@ def scratch_rows(n_features: int, n_bins: int) -> tuple[int, int]:
     n_bins : int
         The most bins K of a spline.
     """
-    first = _SHARES + 2 * (3 * n_bins + 1)
+    first = _SHARES + 3 * n_bins + 1
     return first, first + 2 * n_features
 
 
@@ -513,37 +515,66 @@ def _softmax(scratch, row, n_bins):
 
 @njit(**_OPTIONS)
 def _tabulate(operation, tables):
-    """Make shares and raw slopes of the splines that are those of all rows, column by column."""
+    """Write down the knots and slopes of the splines that are those of all rows."""
     number = type(tables[0])
-    n_columns, n_bins, n_slopes = operation[_N_COLUMNS], operation[_N_BINS], operation[_N_SLOPES]
+    n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
     spacings, slopes = _at(operation[_SPACINGS], tables), _at(operation[_SLOPES], tables)
+    low, size = _at(operation[_LOW_ENDS], tables), _at(operation[_SIZES], tables)
+    least = number(1) / number(operation[_N_SHARES])
+    free = number(1) - number(n_bins) * least
     for m in range(n_columns):
-        first = operation[_TABLE] + m * (3 * n_bins + 1)
+        table = _behind(tables, operation[_TABLE] + m * table_length(n_bins))
         for axis in range(2):
-            source, target = (axis * n_columns + m) * n_bins, first + axis * n_bins
-            most, total = spacings[source], number(0)
+            source, knots = (axis * n_columns + m) * n_bins, axis * (n_bins + 1)
+            low_end, width = low[axis * n_columns + m], size[axis * n_columns + m]
+            most, total, passed = spacings[source], number(0), number(0)
             for k in range(1, n_bins):
                 most = max(most, spacings[source + k])
             for k in range(n_bins):
-                tables[target + k] = _exp(spacings[source + k] - most)
-                total += tables[target + k]
-            for k in range(n_bins):
-                tables[target + k] /= total
-        for k in range(n_slopes):
-            tables[first + 2 * n_bins + k] = slopes[m * n_slopes + k]
+                total += _exp(spacings[source + k] - most)
+            table[knots] = low_end
+            for k in range(1, n_bins):
+                passed += _exp(spacings[source + k - 1] - most) / total
+                table[knots + k] = low_end + width * (free * passed + number(k) * least)
+            table[knots + n_bins] = low_end + width
+        for k in range(n_bins + 1):
+            raw = slopes[m * (n_bins + 1) + k] + number(UNIT_SLOPE)
+            table[2 * (n_bins + 1) + k] = _softplus(raw) + number(LEAST_SLOPE)
 
 
 @njit(**_OPTIONS)
-def _load_shares(scratch, operation, panel, tables, m):
-    """Load the shares and raw slopes of a column's splines."""
+def table_length(n_bins):
+    """Return how many numbers a column takes: knots, slopes and six sums for each bin."""
+    return 9 * n_bins + 3
+
+
+@njit(**_OPTIONS)
+def _look_up(scratch, table, n_bins, by_y):
+    """Find the bin of each row, of splines that are those of all rows."""
+    number = type(scratch[0])
+    n_knots = n_bins + 1
+    values, knots = (_Y if by_y else _X) * PANEL, n_knots if by_y else 0
+    for r in range(PANEL):
+        scratch[_INDEX * PANEL + r] = number(0)
+    for k in range(1, n_bins):
+        knot = table[knots + k]
+        for r in range(PANEL):
+            beyond = scratch[values + r] >= knot
+            scratch[_INDEX * PANEL + r] += number(1) if beyond else number(0)
+    for r in range(PANEL):
+        k = int(scratch[_INDEX * PANEL + r])
+        scratch[_LEFT * PANEL + r] = table[k]
+        scratch[_RIGHT * PANEL + r] = table[k + 1]
+        scratch[_LOW * PANEL + r] = table[n_knots + k]
+        scratch[_HIGH * PANEL + r] = table[n_knots + k + 1]
+        scratch[_SLOPE * PANEL + r] = table[2 * n_knots + k]
+        scratch[_NEXT_SLOPE * PANEL + r] = table[2 * n_knots + k + 1]
+
+
+@njit(**_OPTIONS)
+def _load_shares(scratch, operation, panel, m):
+    """Load the shares and raw slopes of the splines of a column, for each row its own."""
     n_columns, n_bins, n_slopes = operation[_N_COLUMNS], operation[_N_BINS], operation[_N_SLOPES]
-    if operation[_N_HIDDEN] == 0:
-        first = operation[_TABLE] + m * (3 * n_bins + 1)
-        for k in range(3 * n_bins + 1):
-            value = tables[first + k]
-            for r in range(PANEL):
-                scratch[(_SHARES + k) * PANEL + r] = value
-        return
     row = operation[_THETA] + 2 * n_columns
     for k in range(n_bins):
         _copy(panel, (row + m * n_bins + k) * PANEL, scratch, _SHARES + k)
@@ -583,7 +614,7 @@ def _move(scratch):
 
 @njit(**_OPTIONS)
 def _locate(scratch, operation, m, by_y):
-    """Find the bin of each row: the knots, the raw slopes at them, and its number."""
+    """Find the bin of each row, of splines of its own."""
     number = type(scratch[0])
     n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
     low, size = _at(operation[_LOW_ENDS], scratch), _at(operation[_SIZES], scratch)
@@ -599,8 +630,8 @@ def _locate(scratch, operation, m, by_y):
         scratch[_RIGHT * PANEL + r] = low_x + size_x
         scratch[_LOW * PANEL + r] = low_y
         scratch[_HIGH * PANEL + r] = low_y + size_y
-        scratch[_SLOPE * PANEL + r] = scratch[slopes * PANEL + r]
-        scratch[_NEXT_SLOPE * PANEL + r] = scratch[(slopes + 1) * PANEL + r]
+        scratch[_RAW * PANEL + r] = scratch[slopes * PANEL + r]
+        scratch[_NEXT_RAW * PANEL + r] = scratch[(slopes + 1) * PANEL + r]
         scratch[_INDEX * PANEL + r] = zero
     for k in range(1, n_bins):
         for r in range(PANEL):
@@ -616,21 +647,35 @@ def _locate(scratch, operation, m, by_y):
             if beyond:
                 scratch[_LEFT * PANEL + r] = x_k
                 scratch[_LOW * PANEL + r] = y_k
-                scratch[_SLOPE * PANEL + r] = scratch[(slopes + k) * PANEL + r]
-                scratch[_NEXT_SLOPE * PANEL + r] = scratch[(slopes + k + 1) * PANEL + r]
+                scratch[_RAW * PANEL + r] = scratch[(slopes + k) * PANEL + r]
+                scratch[_NEXT_RAW * PANEL + r] = scratch[(slopes + k + 1) * PANEL + r]
                 scratch[_INDEX * PANEL + r] = number(k)
+    unit, least_slope = number(UNIT_SLOPE), number(LEAST_SLOPE)
+    for r in range(PANEL):
+        slope = _softplus(scratch[_RAW * PANEL + r] + unit) + least_slope
+        next_slope = _softplus(scratch[_NEXT_RAW * PANEL + r] + unit) + least_slope
+        scratch[_SLOPE * PANEL + r] = slope
+        scratch[_NEXT_SLOPE * PANEL + r] = next_slope
+
+
+@njit(**_OPTIONS)
+def _find_bins(scratch, operation, panel, tables, m, by_y):
+    """Find the bin of each row: its number, the knots at its ends and the slopes there."""
+    if operation[_N_HIDDEN]:
+        _load_shares(scratch, operation, panel, m)
+        _locate(scratch, operation, m, by_y)
+    else:
+        n_bins = operation[_N_BINS]
+        table = _behind(tables, operation[_TABLE] + m * table_length(n_bins))
+        _look_up(scratch, table, n_bins, by_y)
 
 
 @njit(forceinline=True, **_OPTIONS)
 def _bin(scratch, r):
     """Return the knot on the left, the width, the knot below, the height and both slopes."""
-    number = type(scratch[0])
-    unit, least = number(UNIT_SLOPE), number(LEAST_SLOPE)
     x_k, y_k = scratch[_LEFT * PANEL + r], scratch[_LOW * PANEL + r]
     w, h = scratch[_RIGHT * PANEL + r] - x_k, scratch[_HIGH * PANEL + r] - y_k
-    d = _softplus(scratch[_SLOPE * PANEL + r] + unit) + least
-    d_next = _softplus(scratch[_NEXT_SLOPE * PANEL + r] + unit) + least
-    return x_k, w, y_k, h, d, d_next
+    return x_k, w, y_k, h, scratch[_SLOPE * PANEL + r], scratch[_NEXT_SLOPE * PANEL + r]
 
 
 @njit(**_OPTIONS)
@@ -648,8 +693,7 @@ def _map_columns(scratch, operation, panel, tables, log_det_row):
             _move(scratch)
             _copy(scratch, _SCALE * PANEL, scratch, _LOG_SLOPE)
         if operation[_N_BINS]:
-            _load_shares(scratch, operation, panel, tables, m)
-            _locate(scratch, operation, m, False)
+            _find_bins(scratch, operation, panel, tables, m, False)
             for r in range(PANEL):
                 x_k, w, y_k, h, d, d_next = _bin(scratch, r)
                 value, slope = _value_and_slope(
@@ -673,8 +717,7 @@ def _map_columns_back(scratch, operation, panel, tables, log_det_row):
         for r in range(PANEL):
             scratch[_LOG_SLOPE * PANEL + r] = type(scratch[0])(0)
         if operation[_N_BINS]:
-            _load_shares(scratch, operation, panel, tables, m)
-            _locate(scratch, operation, m, True)
+            _find_bins(scratch, operation, panel, tables, m, True)
             for r in range(PANEL):
                 x_k, w, y_k, h, d, d_next = _bin(scratch, r)
                 value, slope = _argument_and_slope(
@@ -698,9 +741,6 @@ def _map_columns_back(scratch, operation, panel, tables, log_det_row):
 def _pull_columns_back(scratch, operation, panel, tables, signal):
     """Take a signal back through the maps of columns, and put gradients where `theta` was."""
     n_given, n_columns, n_bins = operation[_N_GIVEN], operation[_N_COLUMNS], operation[_N_BINS]
-    n_slopes, own = operation[_N_SLOPES], operation[_N_HIDDEN] > 0
-    theta, sums = operation[_THETA], _SHARES + 3 * n_bins + 1
-    by_spacings, by_slopes = _at(operation[_BY_SPACINGS], panel), _at(operation[_BY_SLOPES], panel)
     for m in range(n_columns):
         _copy(panel, (operation[_INPUT] + n_given + m) * PANEL, scratch, _X)
         _copy(scratch, (signal + n_given + m) * PANEL, scratch, _BY_Y)
@@ -708,26 +748,13 @@ def _pull_columns_back(scratch, operation, panel, tables, signal):
             _load_affine(scratch, operation, panel, m)
             _move(scratch)
         if n_bins:
-            _load_shares(scratch, operation, panel, tables, m)
-            _locate(scratch, operation, m, False)
-            _pull_spline_back(scratch, operation, m)
-            for axis in range(2):
-                place, row = (axis * n_columns + m) * n_bins, sums + axis * n_bins
-                if own:
-                    for k in range(n_bins):
-                        to = theta + 2 * n_columns + place + k
-                        _copy(scratch, (row + k) * PANEL, panel, to)
-                else:
-                    target = _behind(by_spacings, place)
-                    _add_totals(_behind(scratch, row * PANEL), n_bins, target)
-            row = sums + 2 * n_bins
-            if own:
-                to = theta + 2 * n_columns * (1 + n_bins) + m * n_slopes
-                for k in range(n_slopes):
-                    _copy(scratch, (row + 1 + k) * PANEL, panel, to + k)
+            _find_bins(scratch, operation, panel, tables, m, False)
+            _differentiate(scratch)
+            if operation[_N_HIDDEN]:
+                _pull_table_back(scratch, operation, panel, m)
             else:
-                target = _behind(by_slopes, m * n_slopes)
-                _add_totals(_behind(scratch, row * PANEL), n_slopes, target)
+                table = _behind(tables, operation[_TABLE] + m * table_length(n_bins))
+                _gather(scratch, _behind(table, 3 * (n_bins + 1)))
         if operation[_HAS_AFFINE]:
             for r in range(PANEL):
                 log_scale = scratch[_SCALE * PANEL + r]
@@ -737,64 +764,143 @@ def _pull_columns_back(scratch, operation, panel, tables, signal):
                 by_log_scale *= type(scaled)(1) - type(scaled)(0.25) * log_scale * log_scale
                 scratch[_SHIFT * PANEL + r] = by_log_scale
                 scratch[_SCALE * PANEL + r] = by_moved * _exp(log_scale)
-            _copy(scratch, _SHIFT * PANEL, panel, theta + m)
-            _copy(scratch, _BY_Y * PANEL, panel, theta + n_columns + m)
+            row = operation[_THETA] + m
+            _copy(scratch, _SHIFT * PANEL, panel, row)
+            _copy(scratch, _BY_Y * PANEL, panel, row + n_columns)
             _copy(scratch, _SCALE * PANEL, scratch, signal + n_given + m)
         else:
             _copy(scratch, _BY_Y * PANEL, scratch, signal + n_given + m)
 
 
 @njit(**_OPTIONS)
-def _pull_spline_back(scratch, operation, m):
-    """Take gradients back through the splines of a column, to their arguments and numbers."""
-    number = type(scratch[0])
-    n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
-    low, size = _at(operation[_LOW_ENDS], scratch), _at(operation[_SIZES], scratch)
-    low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
-    least = number(1) / number(operation[_N_SHARES])
-    zero, unit, free = number(0), number(UNIT_SLOPE), number(1) - number(n_bins) * least
+def _differentiate(scratch):
+    """Take gradients back through splines, to their arguments, knots and slopes."""
     for r in range(PANEL):
         x_k, w, y_k, h, d, d_next = _bin(scratch, r)
         by_y = scratch[_BY_Y * PANEL + r]
         by_x, by_inner, spread, by_high, by_d, by_d_next = _derivatives(
             scratch[_X * PANEL + r], x_k, w, y_k, h, d, d_next, by_y, scratch[_BY_LOG * PANEL + r]
         )
+        scratch[_BY_INNER * PANEL + r] = by_inner
+        scratch[_SPREAD * PANEL + r] = spread
+        scratch[_BY_BOTH * PANEL + r] = by_y
+        scratch[_BY_HIGH * PANEL + r] = by_high
+        scratch[_BY_SLOPE * PANEL + r] = by_d
+        scratch[_BY_NEXT_SLOPE * PANEL + r] = by_d_next
+        scratch[_BY_Y * PANEL + r] = by_x
+
+
+@njit(**_OPTIONS)
+def _gather(scratch, sums):
+    """Add up the gradients of the rows in each bin."""
+    for r in range(PANEL):
+        first = 6 * int(scratch[_INDEX * PANEL + r])
+        sums[first] += scratch[_BY_INNER * PANEL + r]
+        sums[first + 1] += scratch[_SPREAD * PANEL + r]
+        sums[first + 2] += scratch[_BY_BOTH * PANEL + r]
+        sums[first + 3] += scratch[_BY_HIGH * PANEL + r]
+        sums[first + 4] += scratch[_BY_SLOPE * PANEL + r]
+        sums[first + 5] += scratch[_BY_NEXT_SLOPE * PANEL + r]
+
+
+@njit(**_OPTIONS)
+def _clear_sums(operation, tables):
+    n_bins = operation[_N_BINS]
+    for m in range(operation[_N_COLUMNS]):
+        first = operation[_TABLE] + m * table_length(n_bins) + 3 * (n_bins + 1)
+        for k in range(6 * n_bins):
+            tables[first + k] = type(tables[0])(0)
+
+
+@njit(**_OPTIONS)
+def _pull_sums_back(operation, tables):
+    """Take the gradients of the rows in each bin to spacings and slopes."""
+    number = type(tables[0])
+    n_columns, n_bins = operation[_N_COLUMNS], operation[_N_BINS]
+    by_spacings = _at(operation[_BY_SPACINGS], tables)
+    slopes, by_slopes = _at(operation[_SLOPES], tables), _at(operation[_BY_SLOPES], tables)
+    size = _at(operation[_SIZES], tables)
+    least = number(1) / number(operation[_N_SHARES])
+    for m in range(n_columns):
+        table = _behind(tables, operation[_TABLE] + m * table_length(n_bins))
+        sums = _behind(table, 3 * (n_bins + 1))
+        for axis in range(2):
+            width, place = size[axis * n_columns + m], (axis * n_columns + m) * n_bins
+            knots, sign = _behind(table, axis * (n_bins + 1)), number(1 if axis else -1)
+            # A share moves all knots to its right. What the softmax takes off is a mean: where
+            # shares are `free` of the box, times their gradients, times the rest of the box.
+            mean, right = number(0), number(0)
+            for j in range(n_bins):
+                k = n_bins - 1 - j
+                by_share = sign * width * (right + sums[6 * k + 2 * axis + 1])
+                mean += ((knots[k + 1] - knots[k]) / width - least) * by_share
+                right += sums[6 * k + 2 * axis]
+            free = number(1) - number(n_bins) * least
+            mean, right = mean / free, number(0)
+            for j in range(n_bins):
+                k = n_bins - 1 - j
+                by_share = sign * width * (right + sums[6 * k + 2 * axis + 1])
+                share = (knots[k + 1] - knots[k]) / width - least
+                by_spacings[place + k] += share * (by_share - mean)
+                right += sums[6 * k + 2 * axis]
+        for k in range(n_bins + 1):
+            by_slope = sums[6 * k + 4] if k < n_bins else number(0)
+            by_slope += sums[6 * (k - 1) + 5] if k > 0 else number(0)
+            place = m * (n_bins + 1) + k
+            by_slopes[place] += by_slope * _sigmoid(slopes[place] + number(UNIT_SLOPE))
+
+
+@njit(**_OPTIONS)
+def _pull_table_back(scratch, operation, panel, m):
+    """Take the gradients of splines that are each row's own to what they are made of."""
+    number = type(scratch[0])
+    n_columns, n_bins, n_slopes = operation[_N_COLUMNS], operation[_N_BINS], operation[_N_SLOPES]
+    low, size = _at(operation[_LOW_ENDS], scratch), _at(operation[_SIZES], scratch)
+    low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
+    least = number(1) / number(operation[_N_SHARES])
+    zero, unit, free = number(0), number(UNIT_SLOPE), number(1) - number(n_bins) * least
+    for r in range(PANEL):
+        x_k, w, y_k, h, _, _ = _bin(scratch, r)
         # A share moves all knots to its right. What the softmax takes off is a mean.
         below = scratch[_INDEX * PANEL + r] * least
         left, bottom = (x_k - low_x) / size_x - below, (y_k - low_y) / size_y - below
-        by_inner, spread = -by_inner * size_x, -spread * size_x
-        by_both, by_high = by_y * size_y, by_high * size_y
+        by_inner = -scratch[_BY_INNER * PANEL + r] * size_x
+        spread = -scratch[_SPREAD * PANEL + r] * size_x
+        by_both = scratch[_BY_BOTH * PANEL + r] * size_y
+        by_high = scratch[_BY_HIGH * PANEL + r] * size_y
         scratch[_SUM * PANEL + r] = by_inner * left + spread * (w / size_x - least)
         scratch[_OTHER_SUM * PANEL + r] = by_both * bottom + by_high * (h / size_y - least)
-        scratch[_LEFT * PANEL + r] = by_inner * free
+        scratch[_BY_INNER * PANEL + r] = by_inner * free
         scratch[_SPREAD * PANEL + r] = spread * free
-        scratch[_LOW * PANEL + r] = by_both * free
+        scratch[_BY_BOTH * PANEL + r] = by_both * free
         scratch[_BY_HIGH * PANEL + r] = by_high * free
-        by_d *= _sigmoid(scratch[_SLOPE * PANEL + r] + unit)
-        by_d_next *= _sigmoid(scratch[_NEXT_SLOPE * PANEL + r] + unit)
-        scratch[_SLOPE * PANEL + r] = by_d
-        scratch[_NEXT_SLOPE * PANEL + r] = by_d_next
-        scratch[_BY_Y * PANEL + r] = by_x
-    sums = _SHARES + 3 * n_bins + 1
-    for k in range(n_bins + 1):
-        for r in range(PANEL):
-            index = scratch[_INDEX * PANEL + r]
-            at = scratch[_SLOPE * PANEL + r] if index == number(k) else zero
-            before = scratch[_NEXT_SLOPE * PANEL + r] if index == number(k - 1) else zero
-            scratch[(sums + 2 * n_bins + k) * PANEL + r] = at + before
+        scratch[_BY_SLOPE * PANEL + r] *= _sigmoid(scratch[_RAW * PANEL + r] + unit)
+        scratch[_BY_NEXT_SLOPE * PANEL + r] *= _sigmoid(scratch[_NEXT_RAW * PANEL + r] + unit)
+    widths = operation[_THETA] + 2 * n_columns + m * n_bins
+    heights, slopes = widths + n_columns * n_bins, widths + 2 * n_columns * n_bins
+    slopes += m * (n_slopes - n_bins)
     for k in range(n_bins):
         for r in range(PANEL):
             index = scratch[_INDEX * PANEL + r]
             by_width = scratch[_SPREAD * PANEL + r] if index == number(k) else zero
-            by_width = scratch[_LEFT * PANEL + r] if index > number(k) else by_width
+            by_width = scratch[_BY_INNER * PANEL + r] if index > number(k) else by_width
             by_height = scratch[_BY_HIGH * PANEL + r] if index == number(k) else zero
-            by_height = scratch[_LOW * PANEL + r] if index > number(k) else by_height
+            by_height = scratch[_BY_BOTH * PANEL + r] if index > number(k) else by_height
             by_width -= scratch[_SUM * PANEL + r]
             by_height -= scratch[_OTHER_SUM * PANEL + r]
             by_width *= scratch[(_SHARES + k) * PANEL + r]
             by_height *= scratch[(_SHARES + n_bins + k) * PANEL + r]
-            scratch[(sums + k) * PANEL + r] = by_width
-            scratch[(sums + n_bins + k) * PANEL + r] = by_height
+            scratch[_LEFT * PANEL + r] = by_width
+            scratch[_LOW * PANEL + r] = by_height
+        _copy(scratch, _LEFT * PANEL, panel, widths + k)
+        _copy(scratch, _LOW * PANEL, panel, heights + k)
+    for k in range(n_slopes):
+        for r in range(PANEL):
+            index = scratch[_INDEX * PANEL + r]
+            by_slope = scratch[_BY_SLOPE * PANEL + r] if index == number(k + 1) else zero
+            by_next = scratch[_BY_NEXT_SLOPE * PANEL + r] if index == number(k) else zero
+            scratch[_LEFT * PANEL + r] = by_slope + by_next
+        _copy(scratch, _LEFT * PANEL, panel, slopes + k)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -903,6 +1009,10 @@ def _pullback(
     These are of shape (L, D, N). From `scratch_row` on, there is room for D rows and D others.
     """
     zero = type(scratch[0])(0)
+    for o in range(n_operations):
+        operation = _behind(operations, o * _N_FIELDS)
+        if operation[_N_BINS] and operation[_N_HIDDEN] == 0:
+            _clear_sums(operation, tables)
     signal, other = scratch_row, scratch_row + n_features
     for start in range(0, n_rows, PANEL):
         n = min(PANEL, n_rows - start)
@@ -942,6 +1052,10 @@ def _pullback(
             for j in range(n_features):
                 for r in range(n):
                     by_x[(start + r) * x_row + j * x_column] = scratch[(signal + j) * PANEL + r]
+    for o in range(n_operations):
+        operation = _behind(operations, o * _N_FIELDS)
+        if operation[_N_BINS] and operation[_N_HIDDEN] == 0:
+            _pull_sums_back(operation, tables)
 
 
 _KERNELS = {"forward": _forward, "pullback": _pullback}
