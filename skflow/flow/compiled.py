@@ -1,4 +1,4 @@
-"""Programs: operations that compiled kernels carry out in one pass, in the cache of a processor."""
+"""Programs: operations that compiled kernels carry out in one pass."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection, Pullback
@@ -126,9 +125,7 @@ class Run:
 
         return y, log_det, pullback
 
-    def _one_by_one(
-        self, x: Tensor, *, input_gradient: bool
-    ) -> tuple[Tensor, Tensor, Pullback]:
+    def _one_by_one(self, x: Tensor, *, input_gradient: bool) -> tuple[Tensor, Tensor, Pullback]:
         log_dets, pullbacks = [], []
         for k, bijection in enumerate(self.bijections):
             x, log_det, pullback = bijection.forward_and_pullback(
@@ -147,7 +144,7 @@ class Run:
         return x, sum(log_dets[1:], log_dets[0]), pull_back
 
     def _program_for(self, x: Tensor) -> Program | None:
-        """Return the program that maps rows in their precision; None where there are no kernels."""
+        """Return the program that maps rows in their precision, where there are kernels."""
         program = self._own_program() if are_compiled(x) else None
         if program is None or not are_compiled(x, *self._parameters):
             return None
@@ -156,7 +153,7 @@ class Run:
         return Program([one.to(x.dtype) for one in program.operations], self.n_features)
 
     def _own_program(self) -> Program | None:
-        """Return the program of the parameters, which is kept as long as they stay where they are."""
+        """Return the program of the parameters, which is kept while they stay where they are."""
         for layer in self._layers:
             layer.settle()
         if self._program is None or not self._program.is_valid:
@@ -171,9 +168,7 @@ def _program(operations: Sequence[Operation | None], n_features: int) -> Program
     known = [one for one in operations if one is not None]
     tensors = [tensor for one in known for tensor in one.tensors]
     alike = all(
-        tensor.is_contiguous()
-        and tensor.device.type == "cpu"
-        and tensor.dtype == tensors[0].dtype
+        tensor.is_contiguous() and tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype
         for tensor in tensors
     )
     if len(known) < len(operations) or not alike or not are_compiled(tensors[0]):

@@ -38,9 +38,7 @@ class ParameterVector:
             parameter.data = part.view_as(parameter)
         self._views = [
             part.view_as(parameter)
-            for parameter, part in zip(
-                self._parameters, self.gradient.split(sizes), strict=True
-            )
+            for parameter, part in zip(self._parameters, self.gradient.split(sizes), strict=True)
         ]
         self.collect()
 

@@ -1,0 +1,92 @@
+"""Where things are: what describes an operation, a panel, scratch and tables."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from skflow.flow.kernels.options import (
+    OPTIONS,
+)
+
+PANEL = 64
+"""How many rows are worked off at once."""
+
+# What an operation is described by: whole numbers, of which some are addresses. It is a dense
+# layer, or it maps M columns one by one and leaves those before them as they are: by an affine
+# map, if there is one, and by a spline of K bins, if there is one. The numbers that these are made
+# of are parameters, or each row has its own, which a conditioner with two hidden layers makes of
+# the columns before.
+FIELDS = (
+    "n_given", "n_columns", "n_bins", "n_slopes", "n_shares", "has_affine",
+    "n_hidden", "n_outputs",
+    # Addresses of parameters, 0 where there is none.
+    "weight", "bias",
+    "weight_0", "bias_0", "weight_1", "bias_1", "weight_2", "bias_2",
+    "spacings", "slopes", "low", "size",
+    # Addresses of their gradients.
+    "by_weight_0", "by_bias_0", "by_weight_1", "by_bias_1", "by_weight_2", "by_bias_2",
+    "by_spacings", "by_slopes",
+    # Rows of a panel: what comes in and goes out, the hidden layers, and what they say.
+    "x", "y", "hidden_0", "hidden_1", "theta",
+    # Where the shares of splines that are those of all rows are, in a vector.
+    "table",
+    # Of a dense layer, its number among these.
+    "dense",
+)  # fmt: skip
+(
+    N_GIVEN, N_COLUMNS, N_BINS, N_SLOPES, N_SHARES, HAS_AFFINE, N_HIDDEN, N_OUTPUTS,
+    WEIGHT, BIAS,
+    WEIGHT_0, BIAS_0, WEIGHT_1, BIAS_1, WEIGHT_2, BIAS_2,
+    SPACINGS, SLOPES, LOW_ENDS, SIZES,
+    BY_WEIGHT_0, BY_BIAS_0, BY_WEIGHT_1, BY_BIAS_1, BY_WEIGHT_2, BY_BIAS_2,
+    BY_SPACINGS, BY_SLOPES,
+    INPUT, OUTPUT, HIDDEN_0, HIDDEN_1, THETA,
+    TABLE,
+    DENSE,
+) = range(len(FIELDS))  # fmt: skip
+N_FIELDS = len(FIELDS)
+
+# Rows of scratch: values on both sides of a spline, their log-slopes, the affine map, gradients,
+# the bins that rows lie in, and sums. The rows of a product follow, and then the shares of widths
+# and of heights and the raw slopes, K of each and a slope more, and as many sums of gradients.
+X, Y, LOG_SLOPE, SCALE, SHIFT, BY_Y, BY_LOG = range(7)
+LEFT, RIGHT, LOW, HIGH, SLOPE, NEXT_SLOPE, INDEX = range(7, 14)
+RAW, NEXT_RAW, SUM, OTHER_SUM = range(14, 18)
+BY_INNER, SPREAD, BY_BOTH, BY_HIGH, BY_SLOPE, BY_NEXT_SLOPE = range(18, 24)
+PRODUCT = 24
+SHARES = 28
+
+
+def scratch_rows(n_features: int, n_bins: int) -> tuple[int, int]:
+    """Return where room for signals begins in scratch, and how many rows of a panel it takes.
+
+    Parameters
+    ----------
+    n_features : int
+        The number D of columns.
+    n_bins : int
+        The most bins K of a spline.
+    """
+    first = SHARES + 3 * n_bins + 1
+    return first, first + 2 * n_features
+
+
+@njit(**OPTIONS)
+def table_length(n_bins):
+    """Return how many numbers a column takes: knots, slopes and six sums for each bin."""
+    return 9 * n_bins + 3
+
+
+@njit(**OPTIONS)
+def copy_row(source, first, target, row):
+    """Copy a panel's length from a place to a row."""
+    for r in range(PANEL):
+        target[row * PANEL + r] = source[first + r]
+
+
+@njit(forceinline=True, **OPTIONS)
+def bin_of(scratch, r):
+    """Return a bin's left knot, width, lower knot and height, and the slopes at its ends."""
+    x_k, y_k = scratch[LEFT * PANEL + r], scratch[LOW * PANEL + r]
+    w, h = scratch[RIGHT * PANEL + r] - x_k, scratch[HIGH * PANEL + r] - y_k
+    return x_k, w, y_k, h, scratch[SLOPE * PANEL + r], scratch[NEXT_SLOPE * PANEL + r]
