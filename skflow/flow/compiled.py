@@ -189,7 +189,7 @@ class Program:
         """Map rows, and return the tables that were made for it."""
         scratch = x.new_empty(self._scratch_rows * self._kernels.PANEL)
         tables = x.new_empty(self._n_table)
-        self._kernels.kernel("forward", self.dtype)(
+        self._kernels.kernel("inverse" if back else "forward", self.dtype)(
             self._table.data_ptr(),
             len(self.operations),
             scratch.data_ptr(),
@@ -197,7 +197,6 @@ class Program:
             panels.data_ptr(),
             self._panel_rows,
             keeps,
-            back,
             x.data_ptr(),
             *x.stride(),
             y.data_ptr(),

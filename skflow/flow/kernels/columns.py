@@ -21,29 +21,37 @@ from skflow.flow.kernels.layout import (
     BY_NEXT_SLOPE,
     BY_SLOPE,
     BY_Y,
+    FIND_BINS,
     HAS_AFFINE,
+    HIGH,
     INPUT,
+    LEFT,
     LOG_SLOPE,
+    LOW,
     N_BINS,
     N_COLUMNS,
     N_GIVEN,
     N_HIDDEN,
+    NEXT_SLOPE,
     OUTPUT,
     PANEL,
+    RIGHT,
     SCALE,
     SHIFT,
+    SLOPE,
     SPREAD,
     TABLE,
     THETA,
     X,
     Y,
-    bin_of,
     copy_row,
+    row_of,
     table_length,
 )
 from skflow.flow.kernels.options import (
     OPTIONS,
     behind,
+    call,
 )
 from skflow.flow.kernels.own_splines import (
     load_shares,
@@ -54,6 +62,9 @@ from skflow.flow.kernels.shared_splines import (
     gather,
     look_up,
 )
+from skflow.flow.kernels.units import (
+    unit,
+)
 
 __all__ = ["map_columns", "map_columns_back", "pull_columns_back"]
 
@@ -62,106 +73,100 @@ __all__ = ["map_columns", "map_columns_back", "pull_columns_back"]
 def _load_affine(scratch, operation, panel, m):
     """Load the affine map of a column, and bound its log-scale by a hyperbolic tangent."""
     zero, one, two = type(scratch[0])(0), type(scratch[0])(1), type(scratch[0])(2)
-    row = operation[THETA] + m
-    copy_row(panel, row * PANEL, scratch, SCALE)
-    copy_row(panel, (row + operation[N_COLUMNS]) * PANEL, scratch, SHIFT)
+    raw = row_of(panel, operation[THETA] + m)
+    log_scale = row_of(scratch, SCALE)
+    copy_row(panel, operation[THETA] + operation[N_COLUMNS] + m, scratch, SHIFT)
     for r in range(PANEL):
-        raw = scratch[SCALE * PANEL + r]
-        e = exp(-abs(raw))
+        e = exp(-abs(raw[r]))
         size = two * (one - e) / (one + e)
-        scratch[SCALE * PANEL + r] = size if raw > zero else -size
+        log_scale[r] = size if raw[r] > zero else -size
 
 
 @njit(**OPTIONS)
 def _move(scratch):
     """Map by the affine map."""
+    x, log_scale, shift = row_of(scratch, X), row_of(scratch, SCALE), row_of(scratch, SHIFT)
     for r in range(PANEL):
-        scale = exp(scratch[SCALE * PANEL + r])
-        moved = scratch[SHIFT * PANEL + r] + scratch[X * PANEL + r] * scale
-        scratch[X * PANEL + r] = moved
+        x[r] = shift[r] + x[r] * exp(log_scale[r])
 
 
-@njit(**OPTIONS)
-def _find_bins(scratch, operation, panel, tables, m, by_y):
+@unit("poppnn")
+def find_bins(scratch, operation, panel, tables, m, by_y):
     """Find the bin of each row: its number, the knots at its ends and the slopes there."""
     if operation[N_HIDDEN]:
         load_shares(scratch, operation, panel, m)
         locate(scratch, operation, m, by_y)
     else:
         n_bins = operation[N_BINS]
-        table = behind(tables, operation[TABLE] + m * table_length(n_bins))
-        look_up(scratch, table, n_bins, by_y)
+        look_up(scratch, behind(tables, operation[TABLE] + m * table_length(n_bins)), n_bins, by_y)
 
 
-@njit(**OPTIONS)
-def map_columns(scratch, operation, panel, tables, log_det_row):
+@unit("opoppn")
+def map_columns(units, scratch, operation, panel, tables, log_det_row):
     """Map a panel by affine maps and splines, and add their log-slopes to a row of it."""
     n_given = operation[N_GIVEN]
     for j in range(n_given):
-        copy_row(panel, (operation[INPUT] + j) * PANEL, panel, operation[OUTPUT] + j)
+        copy_row(panel, operation[INPUT] + j, panel, operation[OUTPUT] + j)
+    log_det, log_slope = row_of(panel, log_det_row), row_of(scratch, LOG_SLOPE)
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    low, high = row_of(scratch, LOW), row_of(scratch, HIGH)
+    d, d_next = row_of(scratch, SLOPE), row_of(scratch, NEXT_SLOPE)
+    x, log_scale = row_of(scratch, X), row_of(scratch, SCALE)
     for m in range(operation[N_COLUMNS]):
-        copy_row(panel, (operation[INPUT] + n_given + m) * PANEL, scratch, X)
-        for r in range(PANEL):
-            scratch[LOG_SLOPE * PANEL + r] = type(scratch[0])(0)
+        copy_row(panel, operation[INPUT] + n_given + m, scratch, X)
         if operation[HAS_AFFINE]:
             _load_affine(scratch, operation, panel, m)
             _move(scratch)
-            copy_row(scratch, SCALE * PANEL, scratch, LOG_SLOPE)
-        if operation[N_BINS]:
-            _find_bins(scratch, operation, panel, tables, m, False)
             for r in range(PANEL):
-                x_k, w, y_k, h, d, d_next = bin_of(scratch, r)
-                value, slope = value_and_slope(scratch[X * PANEL + r], x_k, w, y_k, h, d, d_next)
-                scratch[X * PANEL + r] = value
-                scratch[LOG_SLOPE * PANEL + r] += log(slope)
-        copy_row(scratch, X * PANEL, panel, operation[OUTPUT] + n_given + m)
-        for r in range(PANEL):
-            panel[log_det_row * PANEL + r] += scratch[LOG_SLOPE * PANEL + r]
+                log_det[r] += log_scale[r]
+        if operation[N_BINS]:
+            call(units[FIND_BINS], scratch, operation, panel, tables, m, 0)
+            for r in range(PANEL):
+                w, h = right[r] - left[r], high[r] - low[r]
+                x[r], log_slope[r] = value_and_slope(x[r], left[r], w, low[r], h, d[r], d_next[r])
+                log_det[r] += log(log_slope[r])
+        copy_row(scratch, X, panel, operation[OUTPUT] + n_given + m)
 
 
-@njit(**OPTIONS)
-def map_columns_back(scratch, operation, panel, tables, log_det_row):
-    """Undo :func:`map_columns`, from its input to its output."""
+@unit("opoppn")
+def map_columns_back(units, scratch, operation, panel, tables, log_det_row):
+    """Undo :func:`map_columns`, from its output to its input."""
     n_given = operation[N_GIVEN]
     for j in range(n_given):
-        copy_row(panel, (operation[INPUT] + j) * PANEL, panel, operation[OUTPUT] + j)
+        copy_row(panel, operation[INPUT] + j, panel, operation[OUTPUT] + j)
+    log_det, slope = row_of(panel, log_det_row), row_of(scratch, LOG_SLOPE)
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    low, high = row_of(scratch, LOW), row_of(scratch, HIGH)
+    d, d_next = row_of(scratch, SLOPE), row_of(scratch, NEXT_SLOPE)
+    y, log_scale, shift = row_of(scratch, Y), row_of(scratch, SCALE), row_of(scratch, SHIFT)
     for m in range(operation[N_COLUMNS]):
-        copy_row(panel, (operation[INPUT] + n_given + m) * PANEL, scratch, Y)
-        for r in range(PANEL):
-            scratch[LOG_SLOPE * PANEL + r] = type(scratch[0])(0)
+        copy_row(panel, operation[INPUT] + n_given + m, scratch, Y)
         if operation[N_BINS]:
-            _find_bins(scratch, operation, panel, tables, m, True)
+            call(units[FIND_BINS], scratch, operation, panel, tables, m, 1)
             for r in range(PANEL):
-                x_k, w, y_k, h, d, d_next = bin_of(scratch, r)
-                value, slope = argument_and_slope(
-                    scratch[Y * PANEL + r], x_k, w, y_k, h, d, d_next
-                )
-                scratch[Y * PANEL + r] = value
-                scratch[LOG_SLOPE * PANEL + r] = -log(slope)
+                w, h = right[r] - left[r], high[r] - low[r]
+                y[r], slope[r] = argument_and_slope(y[r], left[r], w, low[r], h, d[r], d_next[r])
+                log_det[r] -= log(slope[r])
         if operation[HAS_AFFINE]:
             _load_affine(scratch, operation, panel, m)
             for r in range(PANEL):
-                log_scale = scratch[SCALE * PANEL + r]
-                moved = scratch[Y * PANEL + r] - scratch[SHIFT * PANEL + r]
-                scratch[Y * PANEL + r] = moved * exp(-log_scale)
-                scratch[LOG_SLOPE * PANEL + r] -= log_scale
-        copy_row(scratch, Y * PANEL, panel, operation[OUTPUT] + n_given + m)
-        for r in range(PANEL):
-            panel[log_det_row * PANEL + r] += scratch[LOG_SLOPE * PANEL + r]
+                y[r] = (y[r] - shift[r]) * exp(-log_scale[r])
+                log_det[r] -= log_scale[r]
+        copy_row(scratch, Y, panel, operation[OUTPUT] + n_given + m)
 
 
-@njit(**OPTIONS)
-def pull_columns_back(scratch, operation, panel, tables, signal):
+@unit("opoppn")
+def pull_columns_back(units, scratch, operation, panel, tables, signal):
     """Take a signal back through the maps of columns, and put gradients where `theta` was."""
     n_given, n_columns, n_bins = operation[N_GIVEN], operation[N_COLUMNS], operation[N_BINS]
     for m in range(n_columns):
-        copy_row(panel, (operation[INPUT] + n_given + m) * PANEL, scratch, X)
-        copy_row(scratch, (signal + n_given + m) * PANEL, scratch, BY_Y)
+        copy_row(panel, operation[INPUT] + n_given + m, scratch, X)
+        copy_row(scratch, signal + n_given + m, scratch, BY_Y)
         if operation[HAS_AFFINE]:
             _load_affine(scratch, operation, panel, m)
             _move(scratch)
         if n_bins:
-            _find_bins(scratch, operation, panel, tables, m, False)
+            call(units[FIND_BINS], scratch, operation, panel, tables, m, 0)
             _differentiate(scratch)
             if operation[N_HIDDEN]:
                 pull_table_back(scratch, operation, panel, m)
@@ -169,35 +174,38 @@ def pull_columns_back(scratch, operation, panel, tables, signal):
                 table = behind(tables, operation[TABLE] + m * table_length(n_bins))
                 gather(scratch, behind(table, 3 * (n_bins + 1)))
         if operation[HAS_AFFINE]:
-            for r in range(PANEL):
-                log_scale = scratch[SCALE * PANEL + r]
-                by_moved = scratch[BY_Y * PANEL + r]
-                scaled = scratch[X * PANEL + r] - scratch[SHIFT * PANEL + r]
-                by_log_scale = scratch[BY_LOG * PANEL + r] + by_moved * scaled
-                by_log_scale *= type(scaled)(1) - type(scaled)(0.25) * log_scale * log_scale
-                scratch[SHIFT * PANEL + r] = by_log_scale
-                scratch[SCALE * PANEL + r] = by_moved * exp(log_scale)
-            row = operation[THETA] + m
-            copy_row(scratch, SHIFT * PANEL, panel, row)
-            copy_row(scratch, BY_Y * PANEL, panel, row + n_columns)
-            copy_row(scratch, SCALE * PANEL, scratch, signal + n_given + m)
-        else:
-            copy_row(scratch, BY_Y * PANEL, scratch, signal + n_given + m)
+            _pull_affine_back(scratch, operation, panel, m)
+        copy_row(scratch, BY_Y, scratch, signal + n_given + m)
 
 
 @njit(**OPTIONS)
 def _differentiate(scratch):
     """Take gradients back through splines, to their arguments, knots and slopes."""
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    low, high = row_of(scratch, LOW), row_of(scratch, HIGH)
+    d, d_next = row_of(scratch, SLOPE), row_of(scratch, NEXT_SLOPE)
+    x, by_y, by_log = row_of(scratch, X), row_of(scratch, BY_Y), row_of(scratch, BY_LOG)
+    by_inner, spread = row_of(scratch, BY_INNER), row_of(scratch, SPREAD)
+    by_both, by_high = row_of(scratch, BY_BOTH), row_of(scratch, BY_HIGH)
+    by_slope, by_next = row_of(scratch, BY_SLOPE), row_of(scratch, BY_NEXT_SLOPE)
     for r in range(PANEL):
-        x_k, w, y_k, h, d, d_next = bin_of(scratch, r)
-        by_y = scratch[BY_Y * PANEL + r]
-        by_x, by_inner, spread, by_high, by_d, by_d_next = derivatives(
-            scratch[X * PANEL + r], x_k, w, y_k, h, d, d_next, by_y, scratch[BY_LOG * PANEL + r]
+        w, h = right[r] - left[r], high[r] - low[r]
+        by_both[r] = by_y[r]
+        by_y[r], by_inner[r], spread[r], by_high[r], by_slope[r], by_next[r] = derivatives(
+            x[r], left[r], w, low[r], h, d[r], d_next[r], by_y[r], by_log[r]
         )
-        scratch[BY_INNER * PANEL + r] = by_inner
-        scratch[SPREAD * PANEL + r] = spread
-        scratch[BY_BOTH * PANEL + r] = by_y
-        scratch[BY_HIGH * PANEL + r] = by_high
-        scratch[BY_SLOPE * PANEL + r] = by_d
-        scratch[BY_NEXT_SLOPE * PANEL + r] = by_d_next
-        scratch[BY_Y * PANEL + r] = by_x
+
+
+@njit(**OPTIONS)
+def _pull_affine_back(scratch, operation, panel, m):
+    """Take gradients back through the affine map, to its argument and to `theta`."""
+    one, quarter = type(scratch[0])(1), type(scratch[0])(0.25)
+    moved, log_scale, shift = row_of(scratch, X), row_of(scratch, SCALE), row_of(scratch, SHIFT)
+    by_y, by_log = row_of(scratch, BY_Y), row_of(scratch, BY_LOG)
+    by_raw = row_of(panel, operation[THETA] + m)
+    by_shift = row_of(panel, operation[THETA] + operation[N_COLUMNS] + m)
+    for r in range(PANEL):
+        by_log_scale = by_log[r] + by_y[r] * (moved[r] - shift[r])
+        by_raw[r] = by_log_scale * (one - quarter * log_scale[r] * log_scale[r])
+        by_shift[r] = by_y[r]
+        by_y[r] *= exp(log_scale[r])

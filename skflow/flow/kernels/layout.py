@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from skflow.flow.kernels.options import (
     OPTIONS,
@@ -10,6 +14,11 @@ from skflow.flow.kernels.options import (
 
 PANEL = 64
 """How many rows are worked off at once."""
+
+# The units that kernels call, by their place in a vector of addresses. MAP maps columns forwards
+# or backwards.
+MULTIPLY, ADD_GRADIENTS, TABULATE, FIND_BINS, MAP, PULL_COLUMNS_BACK, PULL_SUMS_BACK = range(7)
+N_UNITS = 7
 
 # What an operation is described by: whole numbers, of which some are addresses. It is a dense
 # layer, or it maps M columns one by one and leaves those before them as they are: by an affine
@@ -77,16 +86,20 @@ def table_length(n_bins):
     return 9 * n_bins + 3
 
 
+@intrinsic
+def row_of(typing_context: Any, pointer: Any, row: Any) -> Any:
+    """Return a pointer to a row of a panel or of scratch."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first = builder.mul(arguments[1], ir.Constant(ir.IntType(64), PANEL))
+        return builder.gep(arguments[0], [first])
+
+    return pointer(pointer, types.int64), generate
+
+
 @njit(**OPTIONS)
-def copy_row(source, first, target, row):
-    """Copy a panel's length from a place to a row."""
+def copy_row(source, source_row, target, target_row):
+    """Copy a row of a panel or of scratch."""
+    x, y = row_of(source, source_row), row_of(target, target_row)
     for r in range(PANEL):
-        target[row * PANEL + r] = source[first + r]
-
-
-@njit(forceinline=True, **OPTIONS)
-def bin_of(scratch, r):
-    """Return a bin's left knot, width, lower knot and height, and the slopes at its ends."""
-    x_k, y_k = scratch[LEFT * PANEL + r], scratch[LOW * PANEL + r]
-    w, h = scratch[RIGHT * PANEL + r] - x_k, scratch[HIGH * PANEL + r] - y_k
-    return x_k, w, y_k, h, scratch[SLOPE * PANEL + r], scratch[NEXT_SLOPE * PANEL + r]
+        y[r] = x[r]

@@ -1,13 +1,14 @@
-"""How Numba compiles, and what its language lacks: pointers."""
+"""How Numba compiles, and what its language lacks: pointers, and calls by address."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "SUMS", "at", "behind"]
+__all__ = ["OPTIONS", "SUMS", "at", "behind", "call"]
 
 # Products may be fused with sums. Nothing else is taken to be exact: infinities and NaN count.
 OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
@@ -34,3 +35,18 @@ def behind(typing_context: Any, pointer: Any, n: Any) -> Any:
         return builder.gep(arguments[0], [arguments[1]])
 
     return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def call(typing_context: Any, address: Any, *arguments: Any) -> Any:
+    """Call what lies at an address with pointers and whole numbers."""
+    numbers = (types.Integer, types.Boolean)
+    kinds = [types.int64 if isinstance(kind, numbers) else kind for kind in arguments]
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [context.get_value_type(k) for k in kinds])
+        given = [builder.extract_value(values[1], k) for k in range(len(kinds))]
+        builder.call(builder.inttoptr(values[0], function.as_pointer()), given)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.Tuple(kinds)), generate

@@ -38,8 +38,8 @@ from skflow.flow.kernels.layout import (
     THETA,
     X,
     Y,
-    bin_of,
     copy_row,
+    row_of,
 )
 from skflow.flow.kernels.options import (
     OPTIONS,
@@ -54,43 +54,45 @@ __all__ = ["load_shares", "locate", "pull_table_back"]
 
 
 @njit(**OPTIONS)
-def _softmax(scratch, row, n_bins):
+def _softmax(scratch, first, n_bins):
     """Take a softmax over so many rows of scratch."""
-    zero = type(scratch[0])(0)
+    total, most = row_of(scratch, SUM), row_of(scratch, OTHER_SUM)
+    value = row_of(scratch, first)
     for r in range(PANEL):
-        scratch[SUM * PANEL + r] = zero
-        scratch[OTHER_SUM * PANEL + r] = scratch[row * PANEL + r]
+        total[r] = 0
+        most[r] = value[r]
     for k in range(1, n_bins):
+        value = row_of(scratch, first + k)
         for r in range(PANEL):
-            most = scratch[OTHER_SUM * PANEL + r]
-            value = scratch[(row + k) * PANEL + r]
-            scratch[OTHER_SUM * PANEL + r] = value if value > most else most
+            most[r] = value[r] if value[r] > most[r] else most[r]
     for k in range(n_bins):
+        value = row_of(scratch, first + k)
         for r in range(PANEL):
-            e = exp(scratch[(row + k) * PANEL + r] - scratch[OTHER_SUM * PANEL + r])
-            scratch[(row + k) * PANEL + r] = e
-            scratch[SUM * PANEL + r] += e
+            value[r] = exp(value[r] - most[r])
+            total[r] += value[r]
     for k in range(n_bins):
+        value = row_of(scratch, first + k)
         for r in range(PANEL):
-            scratch[(row + k) * PANEL + r] /= scratch[SUM * PANEL + r]
+            value[r] /= total[r]
 
 
 @njit(**OPTIONS)
 def load_shares(scratch, operation, panel, m):
     """Load the shares and raw slopes of the splines of a column, for each row its own."""
     n_columns, n_bins, n_slopes = operation[N_COLUMNS], operation[N_BINS], operation[N_SLOPES]
-    row = operation[THETA] + 2 * n_columns
-    for k in range(n_bins):
-        copy_row(panel, (row + m * n_bins + k) * PANEL, scratch, SHARES + k)
-        copy_row(panel, (row + (n_columns + m) * n_bins + k) * PANEL, scratch, SHARES + n_bins + k)
-    _softmax(scratch, SHARES, n_bins)
-    _softmax(scratch, SHARES + n_bins, n_bins)
-    row += 2 * n_columns * n_bins + m * n_slopes
+    theta = operation[THETA] + 2 * n_columns
+    for axis in range(2):
+        first = theta + (axis * n_columns + m) * n_bins
+        for k in range(n_bins):
+            copy_row(panel, first + k, scratch, SHARES + axis * n_bins + k)
+        _softmax(scratch, SHARES + axis * n_bins, n_bins)
+    raw = SHARES + 2 * n_bins
     for k in range(n_slopes):
-        copy_row(panel, (row + k) * PANEL, scratch, SHARES + 2 * n_bins + 1 + k)
+        copy_row(panel, theta + 2 * n_columns * n_bins + m * n_slopes + k, scratch, raw + 1 + k)
+    first, last = row_of(scratch, raw), row_of(scratch, raw + n_bins)
     for r in range(PANEL):  # slopes of 1 at the ends
-        scratch[(SHARES + 2 * n_bins) * PANEL + r] = type(scratch[0])(0)
-        scratch[(SHARES + 3 * n_bins) * PANEL + r] = type(scratch[0])(0)
+        first[r] = 0
+        last[r] = 0
 
 
 @njit(**OPTIONS)
@@ -101,42 +103,46 @@ def locate(scratch, operation, m, by_y):
     low, size = at(operation[LOW_ENDS], scratch), at(operation[SIZES], scratch)
     low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
     least = number(1) / number(operation[N_SHARES])
-    zero, free = number(0), number(1) - number(n_bins) * least
-    heights, slopes = SHARES + n_bins, SHARES + 2 * n_bins
-    values = Y if by_y else X
+    free = number(1) - number(n_bins) * least
+    value = row_of(scratch, Y if by_y else X)
+    passed, passed_y = row_of(scratch, SUM), row_of(scratch, OTHER_SUM)
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    lower, upper = row_of(scratch, LOW), row_of(scratch, HIGH)
+    raw, next_raw = row_of(scratch, RAW), row_of(scratch, NEXT_RAW)
+    index = row_of(scratch, INDEX)
+    d, d_next = row_of(scratch, SHARES + 2 * n_bins), row_of(scratch, SHARES + 2 * n_bins + 1)
     for r in range(PANEL):
-        scratch[SUM * PANEL + r] = zero
-        scratch[OTHER_SUM * PANEL + r] = zero
-        scratch[LEFT * PANEL + r] = low_x
-        scratch[RIGHT * PANEL + r] = low_x + size_x
-        scratch[LOW * PANEL + r] = low_y
-        scratch[HIGH * PANEL + r] = low_y + size_y
-        scratch[RAW * PANEL + r] = scratch[slopes * PANEL + r]
-        scratch[NEXT_RAW * PANEL + r] = scratch[(slopes + 1) * PANEL + r]
-        scratch[INDEX * PANEL + r] = zero
+        passed[r] = passed_y[r] = index[r] = 0
+        left[r] = low_x
+        right[r] = low_x + size_x
+        lower[r] = low_y
+        upper[r] = low_y + size_y
+        raw[r] = d[r]
+        next_raw[r] = d_next[r]
     for k in range(1, n_bins):
+        width, height = row_of(scratch, SHARES + k - 1), row_of(scratch, SHARES + n_bins + k - 1)
+        d = row_of(scratch, SHARES + 2 * n_bins + k)
+        d_next = row_of(scratch, SHARES + 2 * n_bins + k + 1)
+        k_number, offset = number(k), number(k) * least
         for r in range(PANEL):
-            scratch[SUM * PANEL + r] += scratch[(SHARES + k - 1) * PANEL + r]
-            scratch[OTHER_SUM * PANEL + r] += scratch[(heights + k - 1) * PANEL + r]
-            offset = number(k) * least
-            x_k = low_x + size_x * (free * scratch[SUM * PANEL + r] + offset)
-            y_k = low_y + size_y * (free * scratch[OTHER_SUM * PANEL + r] + offset)
-            beyond = scratch[values * PANEL + r] >= (y_k if by_y else x_k)
-            right, high = scratch[RIGHT * PANEL + r], scratch[HIGH * PANEL + r]
-            scratch[RIGHT * PANEL + r] = right if beyond or right < x_k else x_k
-            scratch[HIGH * PANEL + r] = high if beyond or high < y_k else y_k
+            passed[r] += width[r]
+            passed_y[r] += height[r]
+            x_k = low_x + size_x * (free * passed[r] + offset)
+            y_k = low_y + size_y * (free * passed_y[r] + offset)
+            beyond = value[r] >= (y_k if by_y else x_k)
+            right[r] = right[r] if beyond or right[r] < x_k else x_k
+            upper[r] = upper[r] if beyond or upper[r] < y_k else y_k
             if beyond:
-                scratch[LEFT * PANEL + r] = x_k
-                scratch[LOW * PANEL + r] = y_k
-                scratch[RAW * PANEL + r] = scratch[(slopes + k) * PANEL + r]
-                scratch[NEXT_RAW * PANEL + r] = scratch[(slopes + k + 1) * PANEL + r]
-                scratch[INDEX * PANEL + r] = number(k)
+                left[r] = x_k
+                lower[r] = y_k
+                raw[r] = d[r]
+                next_raw[r] = d_next[r]
+                index[r] = k_number
     unit, least_slope = number(UNIT_SLOPE), number(LEAST_SLOPE)
+    slope, next_slope = row_of(scratch, SLOPE), row_of(scratch, NEXT_SLOPE)
     for r in range(PANEL):
-        slope = softplus(scratch[RAW * PANEL + r] + unit) + least_slope
-        next_slope = softplus(scratch[NEXT_RAW * PANEL + r] + unit) + least_slope
-        scratch[SLOPE * PANEL + r] = slope
-        scratch[NEXT_SLOPE * PANEL + r] = next_slope
+        slope[r] = softplus(raw[r] + unit) + least_slope
+        next_slope[r] = softplus(next_raw[r] + unit) + least_slope
 
 
 @njit(**OPTIONS)
@@ -147,46 +153,45 @@ def pull_table_back(scratch, operation, panel, m):
     low, size = at(operation[LOW_ENDS], scratch), at(operation[SIZES], scratch)
     low_x, size_x, low_y, size_y = low[m], size[m], low[n_columns + m], size[n_columns + m]
     least = number(1) / number(operation[N_SHARES])
-    zero, unit, free = number(0), number(UNIT_SLOPE), number(1) - number(n_bins) * least
+    unit, free = number(UNIT_SLOPE), number(1) - number(n_bins) * least
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    lower, upper = row_of(scratch, LOW), row_of(scratch, HIGH)
+    raw, next_raw = row_of(scratch, RAW), row_of(scratch, NEXT_RAW)
+    by_inner, spread = row_of(scratch, BY_INNER), row_of(scratch, SPREAD)
+    by_both, by_high = row_of(scratch, BY_BOTH), row_of(scratch, BY_HIGH)
+    by_slope, by_next = row_of(scratch, BY_SLOPE), row_of(scratch, BY_NEXT_SLOPE)
+    mean, mean_y, index = row_of(scratch, SUM), row_of(scratch, OTHER_SUM), row_of(scratch, INDEX)
     for r in range(PANEL):
-        x_k, w, y_k, h, _, _ = bin_of(scratch, r)
         # A share moves all knots to its right. What the softmax takes off is a mean.
-        below = scratch[INDEX * PANEL + r] * least
-        left, bottom = (x_k - low_x) / size_x - below, (y_k - low_y) / size_y - below
-        by_inner = -scratch[BY_INNER * PANEL + r] * size_x
-        spread = -scratch[SPREAD * PANEL + r] * size_x
-        by_both = scratch[BY_BOTH * PANEL + r] * size_y
-        by_high = scratch[BY_HIGH * PANEL + r] * size_y
-        scratch[SUM * PANEL + r] = by_inner * left + spread * (w / size_x - least)
-        scratch[OTHER_SUM * PANEL + r] = by_both * bottom + by_high * (h / size_y - least)
-        scratch[BY_INNER * PANEL + r] = by_inner * free
-        scratch[SPREAD * PANEL + r] = spread * free
-        scratch[BY_BOTH * PANEL + r] = by_both * free
-        scratch[BY_HIGH * PANEL + r] = by_high * free
-        scratch[BY_SLOPE * PANEL + r] *= sigmoid(scratch[RAW * PANEL + r] + unit)
-        scratch[BY_NEXT_SLOPE * PANEL + r] *= sigmoid(scratch[NEXT_RAW * PANEL + r] + unit)
+        below = index[r] * least
+        before, before_y = (left[r] - low_x) / size_x - below, (lower[r] - low_y) / size_y - below
+        within = (right[r] - left[r]) / size_x - least
+        within_y = (upper[r] - lower[r]) / size_y - least
+        by_inner[r] *= -size_x
+        spread[r] *= -size_x
+        by_both[r] *= size_y
+        by_high[r] *= size_y
+        mean[r] = by_inner[r] * before + spread[r] * within
+        mean_y[r] = by_both[r] * before_y + by_high[r] * within_y
+        by_slope[r] *= sigmoid(raw[r] + unit)
+        by_next[r] *= sigmoid(next_raw[r] + unit)
     widths = operation[THETA] + 2 * n_columns + m * n_bins
-    heights, slopes = widths + n_columns * n_bins, widths + 2 * n_columns * n_bins
-    slopes += m * (n_slopes - n_bins)
+    heights = widths + n_columns * n_bins
     for k in range(n_bins):
+        share, share_y = row_of(scratch, SHARES + k), row_of(scratch, SHARES + n_bins + k)
+        target, target_y = row_of(panel, widths + k), row_of(panel, heights + k)
+        k_number, zero = number(k), number(0)
         for r in range(PANEL):
-            index = scratch[INDEX * PANEL + r]
-            by_width = scratch[SPREAD * PANEL + r] if index == number(k) else zero
-            by_width = scratch[BY_INNER * PANEL + r] if index > number(k) else by_width
-            by_height = scratch[BY_HIGH * PANEL + r] if index == number(k) else zero
-            by_height = scratch[BY_BOTH * PANEL + r] if index > number(k) else by_height
-            by_width -= scratch[SUM * PANEL + r]
-            by_height -= scratch[OTHER_SUM * PANEL + r]
-            by_width *= scratch[(SHARES + k) * PANEL + r]
-            by_height *= scratch[(SHARES + n_bins + k) * PANEL + r]
-            scratch[LEFT * PANEL + r] = by_width
-            scratch[LOW * PANEL + r] = by_height
-        copy_row(scratch, LEFT * PANEL, panel, widths + k)
-        copy_row(scratch, LOW * PANEL, panel, heights + k)
+            by_share = spread[r] if index[r] == k_number else zero
+            by_share = by_inner[r] if index[r] > k_number else by_share
+            target[r] = share[r] * (free * by_share - mean[r])
+            by_share = by_high[r] if index[r] == k_number else zero
+            by_share = by_both[r] if index[r] > k_number else by_share
+            target_y[r] = share_y[r] * (free * by_share - mean_y[r])
+    slopes = operation[THETA] + 2 * n_columns * (1 + n_bins) + m * n_slopes
     for k in range(n_slopes):
+        target, k_number, zero = row_of(panel, slopes + k), number(k), number(0)
         for r in range(PANEL):
-            index = scratch[INDEX * PANEL + r]
-            by_slope = scratch[BY_SLOPE * PANEL + r] if index == number(k + 1) else zero
-            by_next = scratch[BY_NEXT_SLOPE * PANEL + r] if index == number(k) else zero
-            scratch[LEFT * PANEL + r] = by_slope + by_next
-        copy_row(scratch, LEFT * PANEL, panel, slopes + k)
+            at_left = by_slope[r] if index[r] == k_number + number(1) else zero
+            at_right = by_next[r] if index[r] == k_number else zero
+            target[r] = at_left + at_right

@@ -14,13 +14,16 @@ from skflow.flow.kernels.options import (
     OPTIONS,
     SUMS,
 )
+from skflow.flow.kernels.units import (
+    unit,
+)
 
-__all__ = ["ADD", "MASK", "RECTIFY", "SET", "add_outer", "add_totals", "multiply"]
+__all__ = ["ADD", "MASK", "RECTIFY", "SET", "add_gradients", "multiply"]
 
 SET, RECTIFY, ADD, MASK = range(4)
 
 
-@njit(**OPTIONS)
+@unit("ppnnpnpnpnnnn")
 def multiply(scratch, a, a_row, a_column, b, b_row, c, c_row, bias, n, inner, m, what):
     """Do something with the product of an (n, inner) and an (inner, m) matrix, and an (n, m) one.
 
@@ -79,7 +82,7 @@ def multiply(scratch, a, a_row, a_column, b, b_row, c, c_row, bias, n, inner, m,
 
 
 @njit(**SUMS)
-def add_outer(by_y, n, x, m, target):
+def _add_outer(by_y, n, x, m, target):
     """Add the products of n rows of a panel with m rows of another, summed over the panel."""
     zero = type(by_y[0])(0)
     for i in range(0, n, 4):
@@ -131,7 +134,7 @@ def _add_four(target, first, k, m, s0, s1, s2, s3):
 
 
 @njit(**SUMS)
-def add_totals(x, n, target):
+def _add_totals(x, n, target):
     """Add the sums of n rows of a panel."""
     zero = type(x[0])(0)
     for i in range(0, n, 4):
@@ -143,3 +146,10 @@ def add_totals(x, n, target):
             s2 += x[i2 * PANEL + r]
             s3 += x[i3 * PANEL + r]
         _add_four(target, 0, i, n, s0, s1, s2, s3)
+
+
+@unit("pnpnpp")
+def add_gradients(by_y, n, x, m, by_weight, by_bias):
+    """Add the gradients of a layer's weight and bias, from n rows of a panel and m of another."""
+    _add_outer(by_y, n, x, m, by_weight)
+    _add_totals(by_y, n, by_bias)

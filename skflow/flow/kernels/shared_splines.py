@@ -36,12 +36,16 @@ from skflow.flow.kernels.layout import (
     TABLE,
     X,
     Y,
+    row_of,
     table_length,
 )
 from skflow.flow.kernels.options import (
     OPTIONS,
     at,
     behind,
+)
+from skflow.flow.kernels.units import (
+    unit,
 )
 from skflow.flow.splines import (
     LEAST_SLOPE,
@@ -51,7 +55,7 @@ from skflow.flow.splines import (
 __all__ = ["clear_sums", "gather", "look_up", "pull_sums_back", "tabulate"]
 
 
-@njit(**OPTIONS)
+@unit("op")
 def tabulate(operation, tables):
     """Write down the knots and slopes of the splines that are those of all rows."""
     number = type(tables[0])
@@ -84,36 +88,43 @@ def tabulate(operation, tables):
 def look_up(scratch, table, n_bins, by_y):
     """Find the bin of each row, of splines that are those of all rows."""
     number = type(scratch[0])
-    n_knots = n_bins + 1
-    values, knots = (Y if by_y else X) * PANEL, n_knots if by_y else 0
+    zero, one, n_knots = number(0), number(1), n_bins + 1
+    value, index = row_of(scratch, Y if by_y else X), row_of(scratch, INDEX)
+    knots = behind(table, n_knots if by_y else 0)
     for r in range(PANEL):
-        scratch[INDEX * PANEL + r] = number(0)
+        index[r] = zero
     for k in range(1, n_bins):
-        knot = table[knots + k]
+        knot = knots[k]
         for r in range(PANEL):
-            beyond = scratch[values + r] >= knot
-            scratch[INDEX * PANEL + r] += number(1) if beyond else number(0)
+            index[r] += one if value[r] >= knot else zero
+    left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
+    lower, upper = row_of(scratch, LOW), row_of(scratch, HIGH)
+    slope, next_slope = row_of(scratch, SLOPE), row_of(scratch, NEXT_SLOPE)
     for r in range(PANEL):
-        k = int(scratch[INDEX * PANEL + r])
-        scratch[LEFT * PANEL + r] = table[k]
-        scratch[RIGHT * PANEL + r] = table[k + 1]
-        scratch[LOW * PANEL + r] = table[n_knots + k]
-        scratch[HIGH * PANEL + r] = table[n_knots + k + 1]
-        scratch[SLOPE * PANEL + r] = table[2 * n_knots + k]
-        scratch[NEXT_SLOPE * PANEL + r] = table[2 * n_knots + k + 1]
+        k = int(index[r])
+        left[r] = table[k]
+        right[r] = table[k + 1]
+        lower[r] = table[n_knots + k]
+        upper[r] = table[n_knots + k + 1]
+        slope[r] = table[2 * n_knots + k]
+        next_slope[r] = table[2 * n_knots + k + 1]
 
 
 @njit(**OPTIONS)
 def gather(scratch, sums):
     """Add up the gradients of the rows in each bin."""
+    index = row_of(scratch, INDEX)
+    by_inner, spread = row_of(scratch, BY_INNER), row_of(scratch, SPREAD)
+    by_both, by_high = row_of(scratch, BY_BOTH), row_of(scratch, BY_HIGH)
+    by_slope, by_next = row_of(scratch, BY_SLOPE), row_of(scratch, BY_NEXT_SLOPE)
     for r in range(PANEL):
-        first = 6 * int(scratch[INDEX * PANEL + r])
-        sums[first] += scratch[BY_INNER * PANEL + r]
-        sums[first + 1] += scratch[SPREAD * PANEL + r]
-        sums[first + 2] += scratch[BY_BOTH * PANEL + r]
-        sums[first + 3] += scratch[BY_HIGH * PANEL + r]
-        sums[first + 4] += scratch[BY_SLOPE * PANEL + r]
-        sums[first + 5] += scratch[BY_NEXT_SLOPE * PANEL + r]
+        first = 6 * int(index[r])
+        sums[first] += by_inner[r]
+        sums[first + 1] += spread[r]
+        sums[first + 2] += by_both[r]
+        sums[first + 3] += by_high[r]
+        sums[first + 4] += by_slope[r]
+        sums[first + 5] += by_next[r]
 
 
 @njit(**OPTIONS)
@@ -126,7 +137,7 @@ def clear_sums(operation, tables):
             tables[first + k] = type(tables[0])(0)
 
 
-@njit(**OPTIONS)
+@unit("op")
 def pull_sums_back(operation, tables):
     """Take the gradients of the rows in each bin to spacings and slopes."""
     number = type(tables[0])
