@@ -53,7 +53,9 @@ def test_files_and_functions_are_small(path):
         if isinstance(node, ast.FunctionDef):
             of_function = lines & set(range(node.lineno, node.end_lineno + 1))
             assert len(of_function) <= MOST_LINES_OF_A_FUNCTION, node.name
-            if (path.name, node.name) not in CONSTRUCTORS:
+            # What Numba compiles knows no objects: kernels take pointers and numbers.
+            is_kernel = path.parent.name == "kernels"
+            if (path.name, node.name) not in CONSTRUCTORS and not is_kernel:
                 assert len(arguments(node)) <= MOST_ARGUMENTS, node.name
 
 

@@ -103,6 +103,7 @@ def _apply(units, scratch, operation, panel, tables, log_det_row):
 
 @njit(**OPTIONS)
 def _pull_conditioner_back(units, scratch, operation, panel, signal):
+    """Take what stands in place of `theta` back, and add to the signal of the columns before."""
     n_given, n_hidden = operation[N_GIVEN], operation[N_HIDDEN]
     x_row, row = operation[INPUT], operation[THETA]
     n = operation[N_OUTPUTS]
@@ -137,25 +138,51 @@ def forward(
             call(units[TABULATE], operation, tables)
     last = behind(operations, (n_operations - 1) * N_FIELDS)
     first_row, last_row = operations[INPUT], last[OUTPUT]
-    log_det_row = panel_rows - 1
     for start in range(0, n_rows, PANEL):
         n = min(PANEL, n_rows - start)
         panel = behind(panels, start * panel_rows if keeps else 0)
         for j in range(n_features):
+            column, first = row_of(panel, first_row + j), start * x_row + j * x_column
             for r in range(n):
-                panel[(first_row + j) * PANEL + r] = x[(start + r) * x_row + j * x_column]
+                column[r] = x[first + r * x_row]
             for r in range(n, PANEL):
-                panel[(first_row + j) * PANEL + r] = zero
+                column[r] = zero
+        total = row_of(panel, panel_rows - 1)
         for r in range(PANEL):
-            panel[log_det_row * PANEL + r] = zero
+            total[r] = zero
         for o in range(n_operations):
             operation = behind(operations, o * N_FIELDS)
-            _apply(units, scratch, operation, panel, tables, log_det_row)
+            _apply(units, scratch, operation, panel, tables, panel_rows - 1)
         for r in range(n):
-            log_det[start + r] = panel[log_det_row * PANEL + r]
+            log_det[start + r] = total[r]
         for j in range(n_features):
+            column, first = row_of(panel, last_row + j), start * y_row + j * y_column
             for r in range(n):
-                y[(start + r) * y_row + j * y_column] = panel[(last_row + j) * PANEL + r]
+                y[first + r * y_row] = column[r]
+
+
+@njit(**OPTIONS)
+def _keep_factors(scratch, operation, panel, signal, deltas, ys, start, n_rows, n_features):
+    """Keep the factors of a dense layer, of shape (L, D, N)."""
+    for j in range(n_features):
+        place = (operation[DENSE] * n_features + j) * n_rows + start
+        delta, y = row_of(scratch, signal + j), row_of(panel, operation[OUTPUT] + j)
+        for r in range(min(PANEL, n_rows - start)):
+            deltas[place + r] = delta[r]
+            ys[place + r] = y[r]
+
+
+@njit(**OPTIONS)
+def _pull_dense_back(units, scratch, operation, panel, signal, other, n_features):
+    """Take a signal back through a dense layer, to other rows of scratch."""
+    target = row_of(scratch, other)
+    for r in range(n_features * PANEL):
+        target[r] = 0
+    call(
+        units[MULTIPLY], scratch, at(operation[WEIGHT], panel), 1, n_features,
+        row_of(scratch, signal), PANEL, target, PANEL,
+        panel, n_features, n_features, PANEL, ADD,
+    )  # fmt: skip
 
 
 @unit("oonpppnpnnppnnppnnnn")
@@ -166,7 +193,7 @@ def pullback(
 ):  # fmt: skip
     """Take gradients back, add up those of parameters, and keep the factors of dense layers.
 
-    These are of shape (L, D, N). From `scratch_row` on, there is room for D rows and D others.
+    From `scratch_row` on, there is room for D rows and D others.
     """
     zero = type(scratch[0])(0)
     for o in range(n_operations):
@@ -174,44 +201,35 @@ def pullback(
         if operation[N_BINS] and operation[N_HIDDEN] == 0:
             clear_sums(operation, tables)
     signal, other = scratch_row, scratch_row + n_features
+    by_log = row_of(scratch, BY_LOG)
     for start in range(0, n_rows, PANEL):
         n = min(PANEL, n_rows - start)
         panel = behind(panels, start * panel_rows)
-        for r in range(PANEL):
-            scratch[BY_LOG * PANEL + r] = by_log_det[start + r] if r < n else zero
+        for r in range(PANEL):  # rows that are not there have no gradient
+            by_log[r] = by_log_det[start + r] if r < n else zero
         for j in range(n_features):
+            by_column, first = row_of(scratch, signal + j), start * y_row + j * y_column
             for r in range(PANEL):
-                # Rows that are not there have no gradient.
-                value = by_y[(start + r) * y_row + j * y_column] if r < n else zero
-                scratch[(signal + j) * PANEL + r] = value
+                by_column[r] = by_y[first + r * y_row] if r < n else zero
         for back in range(n_operations):
             o = n_operations - 1 - back
             operation = behind(operations, o * N_FIELDS)
-            if operation[WEIGHT] == 0:
+            if operation[WEIGHT]:
+                _keep_factors(
+                    scratch, operation, panel, signal, deltas, ys, start, n_rows, n_features
+                )
+                if o or wants_by_x:
+                    _pull_dense_back(units, scratch, operation, panel, signal, other, n_features)
+                    signal, other = other, signal
+            else:
                 call(units[PULL_COLUMNS_BACK], units, scratch, operation, panel, tables, signal)
                 if operation[N_HIDDEN]:
                     _pull_conditioner_back(units, scratch, operation, panel, signal)
-                continue
-            for j in range(n_features):
-                place = (operation[DENSE] * n_features + j) * n_rows + start
-                for r in range(n):
-                    deltas[place + r] = scratch[(signal + j) * PANEL + r]
-                    ys[place + r] = panel[(operation[OUTPUT] + j) * PANEL + r]
-            if o == 0 and wants_by_x == 0:
-                continue
-            for r in range(n_features * PANEL):
-                scratch[other * PANEL + r] = zero
-            call(
-                units[MULTIPLY], scratch, at(operation[WEIGHT], panel), 1, n_features,
-                row_of(scratch, signal), PANEL,
-                row_of(scratch, other), PANEL,
-                panel, n_features, n_features, PANEL, ADD,
-            )  # fmt: skip
-            signal, other = other, signal
         if wants_by_x:
             for j in range(n_features):
+                by_column, first = row_of(scratch, signal + j), start * x_row + j * x_column
                 for r in range(n):
-                    by_x[(start + r) * x_row + j * x_column] = scratch[(signal + j) * PANEL + r]
+                    by_x[first + r * x_row] = by_column[r]
     for o in range(n_operations):
         operation = behind(operations, o * N_FIELDS)
         if operation[N_BINS] and operation[N_HIDDEN] == 0:
