@@ -6,9 +6,10 @@ Both versions are installed from their sources, the one before from a commit, an
   operators of PyTorch it calls. Beside it stand the floor, which is the matrix products of the
   step by PyTorch and one exponential for each number of a spline's table, and steps of zuko's NSF
   and MAF and of nflows' rational-quadratic splines, with as many transforms, hidden units and bins.
-- `fits`: the default fit of 13 tables from `--data-dir`: seconds, and held-out nats. With
-  `--after-only`, of more seeds.
+- `fits`: the default fit of 13 tables from `--data-dir`: seconds, and held-out nats.
 - `rates`: rows per second of `score_samples`, `sample`, `transform` and `inverse_transform`.
+
+With `--after-only`, the version before is left out, and the file is another one.
 
     python benchmarks/default_speed.py --data-dir DIR
     python benchmarks/default_speed.py --data-dir DIR --only fits --seeds 0 1 2 3 4 --after-only

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skflow.flow.bijection import Bijection, Pullback
 from skflow.flow.compiled import Program, are_compiled
 from skflow.flow.operations import Operation
+from skflow.flow.products import product
 from skflow.flow.relative import Factors, RelativeLayer
 
 __all__ = ["Run", "in_runs"]
@@ -112,15 +113,18 @@ class Run:
         input_gradient : bool, default=True
             Whether the gradient with respect to `x` will be wanted.
         """
-        program = self._own_program() if are_compiled(x) and len(x) >= self.n_features else None
+        program = self._own_program() if are_compiled(x) else None
         if program is None:
             return self._one_by_one(x, input_gradient=input_gradient)
         y, log_det, program_pullback = program.forward_and_pullback(x.to(program.dtype))
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             pulled = program_pullback(grad_y, grad_log_det, input_gradient)
-            for k, layer in enumerate(self._layers):
-                layer.keep_factors(Factors(pulled.deltas[k : k + 1].mT, pulled.ys[k : k + 1].mT))
+            deltas, ys = pulled.deltas.mT.split(1), pulled.ys.mT.split(1)
+            for layer, delta, layer_y in zip(self._layers, deltas, ys, strict=True):
+                few = len(x) < self.n_features
+                y_weight = product(layer_y, layer.weight) if few else None
+                layer.keep_factors(Factors(delta, layer_y, y_weight))
             return pulled.by_x
 
         return y, log_det, pullback
