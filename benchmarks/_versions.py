@@ -1,4 +1,4 @@
-"""Versions of this package side by side: each is installed, and measured by a process of its own."""
+"""Versions of this package side by side, each in a process of its own."""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 Both versions are installed from their sources, the one before from a commit, and asked in turns.
 
 - `steps`: the processor time of a training step of the default flow on 256 rows, and how many
-  operators of PyTorch it calls. Beside it stand the floor, which is the matrix products of the
-  step by PyTorch and one exponential for each number of a spline's table, and steps of zuko's NSF
-  and MAF and of nflows' rational-quadratic splines, with as many transforms, hidden units and bins.
+  operators of PyTorch it calls. Beside it stand the floor, steps of zuko's NSF and MAF, and of
+  nflows' rational-quadratic splines, with as many transforms, hidden units and bins. The floor is
+  the matrix products of the step by PyTorch, and an exponential for each number of a spline's
+  table.
 - `fits`: the default fit of 13 tables from `--data-dir`: seconds, and held-out nats.
 - `rates`: rows per second of `score_samples`, `sample`, `transform` and `inverse_transform`.
 

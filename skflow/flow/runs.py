@@ -120,8 +120,8 @@ class Run:
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             pulled = program_pullback(grad_y, grad_log_det, input_gradient)
-            deltas, ys = pulled.deltas.mT.split(1), pulled.ys.mT.split(1)
-            for layer, delta, layer_y in zip(self._layers, deltas, ys, strict=True):
+            for k, layer in enumerate(self._layers):
+                delta, layer_y = pulled.deltas[k : k + 1].mT, pulled.ys[k : k + 1].mT
                 few = len(x) < self.n_features
                 y_weight = product(layer_y, layer.weight) if few else None
                 layer.keep_factors(Factors(delta, layer_y, y_weight))
