@@ -88,6 +88,7 @@ class Program:
         self._tensors = [tensor for one in operations for tensor in one.tensors]
         self.dtype = self._tensors[0].dtype
         self._addresses = self._current_addresses()
+        self._gradient_addresses: list[int] = []
         self._table = self._lay_out()
         self._panels: Tensor | None = None
 
@@ -223,7 +224,7 @@ class Program:
 
     def _lay_out(self) -> Tensor:
         """Describe the operations, and say where in panels and tables things are."""
-        lines = []
+        lines: list[dict[str, int]] = []
         row, n_table, n_dense = self.n_features, 0, 0
         fields, places = self._kernels.FIELDS, []
         for one in self.operations:
@@ -250,7 +251,7 @@ class Program:
         self._first_free_row, self._scratch_rows = self._kernels.scratch_rows(
             self.n_features, max(one.n_bins for one in self.operations)
         )
-        self._gradient_places, self._gradient_addresses = torch.tensor(places), [0]
+        self._gradient_places = torch.tensor(places, dtype=torch.int64)
         return torch.tensor([[line.get(name, 0) for name in fields] for line in lines])
 
 

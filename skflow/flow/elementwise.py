@@ -183,7 +183,7 @@ class ElementwiseSpline(Compilable):
         if type(self) is not ElementwiseSpline:
             return None
         return Operation(
-            self.n_features,
+            len(self.slopes),
             n_bins=self.n_bins,
             spacings=self.spacings,
             slopes=self.slopes,

@@ -206,8 +206,9 @@ class LinearStack(RelativeLayer):
     def operation(self) -> Operation | None:  # noqa: D102
         if self.n_layers > 1 or type(self) is not LinearStack:
             return None
-        bias = self.weight.new_zeros(self.n_features) if self.bias is None else self.bias[0]
-        return Operation(self.n_features, weight=self.weight[0], bias=bias)
+        n_features = self.weight.shape[-1]
+        bias = self.weight.new_zeros(n_features) if self.bias is None else self.bias[0]
+        return Operation(n_features, weight=self.weight[0], bias=bias)
 
     def relative_step(self, rate: float) -> None:
         r"""Descend along the relative gradient of :attr:`factors`, in place.

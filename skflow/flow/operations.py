@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +89,8 @@ class Operation:
         """
         if all(t.dtype == dtype and t.is_contiguous() for t in self.tensors):
             return self
-        return Operation(**{name: _cast(value, dtype) for name, value in vars(self).items()})
+        cast: dict[str, Any] = {name: _cast(part, dtype) for name, part in vars(self).items()}
+        return Operation(**cast)
 
 
 def _cast(value: object, dtype: torch.dtype) -> object:

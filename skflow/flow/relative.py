@@ -273,10 +273,11 @@ def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors:
     factors = [layer.known_factors() for layer in layers]
     if len(factors) == 1:
         return factors[0]
-    stacked = [torch.cat([one[k] for one in factors]) for k in range(2)]
     y_weights = [one.y_weight for one in factors if one.y_weight is not None]
     return factors[0]._replace(
-        delta=stacked[0], y=stacked[1], y_weight=torch.cat(y_weights) if y_weights else None
+        delta=torch.cat([one.delta for one in factors]),
+        y=torch.cat([one.y for one in factors]),
+        y_weight=torch.cat(y_weights) if y_weights else None,
     )
 
 
@@ -297,8 +298,8 @@ def add_relative_(
         The factor.
     """
     sizes = [len(layer.weight) for layer in layers]
-    weights = [layer.weight for layer in layers]
-    biases = [layer.bias for layer in layers if layer.bias is not None]
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
     if biases:
         # As rows: a product with a column is slow.
         rows = biases[0] if len(biases) == 1 else torch.cat(biases)

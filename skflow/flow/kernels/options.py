@@ -11,10 +11,10 @@ from numba.extending import intrinsic
 __all__ = ["OPTIONS", "SUMS", "at", "behind", "call"]
 
 # Products may be fused with sums. Nothing else is taken to be exact: infinities and NaN count.
-OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
+OPTIONS: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 
 # And terms of sums may change places.
-SUMS: dict[str, Any] = OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}}
+SUMS: Any = OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}}
 
 
 @intrinsic
