@@ -45,8 +45,8 @@ from skflow.flow.kernels.layout import (
     X,
     Y,
     copy_row,
+    length_of_table,
     row_of,
-    table_length,
 )
 from skflow.flow.kernels.options import (
     OPTIONS,
@@ -98,7 +98,9 @@ def find_bins(scratch, operation, panel, tables, m, by_y):
         locate(scratch, operation, m, by_y)
     else:
         n_bins = operation[N_BINS]
-        look_up(scratch, behind(tables, operation[TABLE] + m * table_length(n_bins)), n_bins, by_y)
+        look_up(
+            scratch, behind(tables, operation[TABLE] + m * length_of_table(n_bins)), n_bins, by_y
+        )
 
 
 @unit("opoppn")
@@ -171,7 +173,7 @@ def pull_columns_back(units, scratch, operation, panel, tables, signal):
             if operation[N_HIDDEN]:
                 pull_table_back(scratch, operation, panel, m)
             else:
-                table = behind(tables, operation[TABLE] + m * table_length(n_bins))
+                table = behind(tables, operation[TABLE] + m * length_of_table(n_bins))
                 gather(scratch, behind(table, 3 * (n_bins + 1)))
         if operation[HAS_AFFINE]:
             _pull_affine_back(scratch, operation, panel, m)

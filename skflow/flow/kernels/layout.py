@@ -80,10 +80,19 @@ def scratch_rows(n_features: int, n_bins: int) -> tuple[int, int]:
     return first, first + 2 * n_features
 
 
-@njit(**OPTIONS)
-def table_length(n_bins):
-    """Return how many numbers a column takes: knots, slopes and six sums for each bin."""
+def table_length(n_bins: int) -> int:
+    """Return how many numbers a column's table takes: knots, slopes and six sums for each bin.
+
+    Parameters
+    ----------
+    n_bins : int
+        The number K of bins.
+    """
     return 9 * n_bins + 3
+
+
+# The same for kernels.
+length_of_table = njit(**OPTIONS)(table_length)
 
 
 @intrinsic

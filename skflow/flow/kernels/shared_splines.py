@@ -36,8 +36,8 @@ from skflow.flow.kernels.layout import (
     TABLE,
     X,
     Y,
+    length_of_table,
     row_of,
-    table_length,
 )
 from skflow.flow.kernels.options import (
     OPTIONS,
@@ -65,7 +65,7 @@ def tabulate(operation, tables):
     least = number(1) / number(operation[N_SHARES])
     free = number(1) - number(n_bins) * least
     for m in range(n_columns):
-        table = behind(tables, operation[TABLE] + m * table_length(n_bins))
+        table = behind(tables, operation[TABLE] + m * length_of_table(n_bins))
         for axis in range(2):
             source, knots = (axis * n_columns + m) * n_bins, axis * (n_bins + 1)
             low_end, width = low[axis * n_columns + m], size[axis * n_columns + m]
@@ -132,7 +132,7 @@ def clear_sums(operation, tables):
     """Begin to add up gradients."""
     n_bins = operation[N_BINS]
     for m in range(operation[N_COLUMNS]):
-        first = operation[TABLE] + m * table_length(n_bins) + 3 * (n_bins + 1)
+        first = operation[TABLE] + m * length_of_table(n_bins) + 3 * (n_bins + 1)
         for k in range(6 * n_bins):
             tables[first + k] = type(tables[0])(0)
 
@@ -147,7 +147,7 @@ def pull_sums_back(operation, tables):
     size = at(operation[SIZES], tables)
     least = number(1) / number(operation[N_SHARES])
     for m in range(n_columns):
-        table = behind(tables, operation[TABLE] + m * table_length(n_bins))
+        table = behind(tables, operation[TABLE] + m * length_of_table(n_bins))
         sums = behind(table, 3 * (n_bins + 1))
         for axis in range(2):
             width, place = size[axis * n_columns + m], (axis * n_columns + m) * n_bins
