@@ -115,3 +115,44 @@ def test_speed_of_memory():
     fit = sizes("fit", optimizer="sgd", init="whiten", n_features=16, n_rows=200, epochs=1)
     assert fit["n_steps"] == 2
     assert set(gradient) <= set(fit)
+
+
+class InThisProcess:
+    """Stands for a version that is installed, and answers with the package as it is."""
+
+    def __init__(self, source, worker, threads):
+        self.worker = import_module(worker.stem)
+
+    def ask(self, kind, **question):
+        """Return the answer to a question."""
+        if kind == "fit":
+            question["max_iter"] = 1
+        return self.worker.QUESTIONS[kind](**question)
+
+    def close(self):
+        """Do nothing."""
+
+
+def test_default_speed(run, tmp_path, monkeypatch):
+    def load_table(data_dir, name):
+        rows = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
+        return rows[:80], rows[80:100], rows[100:]
+
+    for name, value in {"N_STEPS": 1, "N_TURNS": 1}.items():
+        monkeypatch.setattr(import_module("_default_worker"), name, value)
+    tables = run(
+        "default_speed",
+        ["--data-dir", str(tmp_path), "--turns", "1"],
+        needs=("nflows", "zuko"),
+        Version=InThisProcess,
+        checked_out=lambda reference, room: room,
+        load_table=load_table,
+        STEP_FEATURES=(2,),
+        RATE_FEATURES=(300,),
+        TABLES=("one",),
+    )
+    names = {row["contender"] for row in tables["default_steps"]}
+    assert {"before", "after", "floor", "zuko NSF"} <= names
+    assert {row["version"] for row in tables["default_fits"]} == {"before", "after"}
+    assert all(np.isfinite(float(row["nats"])) for row in tables["default_fits"])
+    assert len(tables["default_rates"]) == 8
