@@ -196,7 +196,7 @@ class RelativeLayer(Bijection):
                 f"{self} was applied twice in one pass. A dense layer keeps the factors of one "
                 f"place in a flow: give each place a {type(self).__name__} of its own."
             )
-        self.factors = factors
+        self.__dict__["_factors"] = factors
 
     def known_factors(self) -> Factors:
         """Return :attr:`factors`.
