@@ -92,15 +92,7 @@ class Flow(StablePickle, nn.Module):
 
         They stand at the top and inside other bijections.
         """
-        found: dict[RelativeLayer, None] = {}
-        waiting: list[nn.Module] = [*reversed(self.bijections)]
-        # What `modules` does, without the names, which take longer than a small layer's step.
-        while waiting:
-            module = waiting.pop()
-            if isinstance(module, RelativeLayer):
-                found[module] = None
-            waiting += reversed([part for part in module._modules.values() if part is not None])
-        return tuple(found)
+        return tuple(m for m in self._bijections.modules() if isinstance(m, RelativeLayer))
 
     def split(self) -> tuple[Bijection, Flow]:
         """Return the first bijection, and the flow behind it, which share their parameters."""
