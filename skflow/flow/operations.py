@@ -16,8 +16,8 @@ class Operation:
     """What a compiled kernel does: a dense layer, or maps of M columns, one by one.
 
     Columns are mapped by an affine map, if there is one, and then by a spline, if there is one.
-    What these are made of is in `spacings` and `slopes`, or a conditioner says it for each row. It
-    says, in this order, M raw log-scales and M shifts, then spacings and slopes.
+    The numbers that these are made of are in `spacings` and `slopes`, or a conditioner says them
+    for each row: M raw log-scales and M shifts, then spacings and slopes.
     """
 
     n_columns: int

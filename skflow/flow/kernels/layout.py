@@ -37,7 +37,7 @@ FIELDS = (
     "by_spacings", "by_slopes",
     # Rows of a panel: what comes in and goes out, the hidden layers, and what they say.
     "x", "y", "hidden_0", "hidden_1", "theta",
-    # Where the shares of splines that are those of all rows are, in a vector.
+    # Where the knots and slopes of splines that all rows share are, in a vector.
     "table",
     # Of a dense layer, its number among these.
     "dense",
@@ -55,9 +55,9 @@ FIELDS = (
 ) = range(len(FIELDS))  # fmt: skip
 N_FIELDS = len(FIELDS)
 
-# Rows of scratch: values on both sides of a spline, their log-slopes, the affine map, gradients,
-# the bins that rows lie in, and sums. The rows of a product follow, and then the shares of widths
-# and of heights and the raw slopes, K of each and a slope more, and as many sums of gradients.
+# Rows of scratch: values on both sides of a spline, their slopes, the affine map, gradients, the
+# bins that rows lie in, and sums. Four rows for a product follow, and then the shares of widths and
+# of heights and the raw slopes of splines that are each row's own: K of each, and a slope more.
 X, Y, LOG_SLOPE, SCALE, SHIFT, BY_Y, BY_LOG = range(7)
 LEFT, RIGHT, LOW, HIGH, SLOPE, NEXT_SLOPE, INDEX = range(7, 14)
 RAW, NEXT_RAW, SUM, OTHER_SUM = range(14, 18)
