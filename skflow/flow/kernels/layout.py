@@ -56,7 +56,7 @@ FIELDS = (
 N_FIELDS = len(FIELDS)
 
 # Rows of scratch: values on both sides of a spline, their slopes, the affine map, gradients, the
-# bins that rows lie in, and sums. Four rows for a product follow, and then the shares of widths and
+# bins that rows lie in, and sums. Four rows for a product follow, then the shares of widths and
 # of heights and the raw slopes of splines that are each row's own: K of each, and a slope more.
 X, Y, LOG_SLOPE, SCALE, SHIFT, BY_Y, BY_LOG = range(7)
 LEFT, RIGHT, LOW, HIGH, SLOPE, NEXT_SLOPE, INDEX = range(7, 14)
