@@ -169,7 +169,9 @@ def test_vmap_over_the_weights_of_two_flows(flow, x):
         first = flow.log_prob(x)
         for parameter in flow.parameters():
             parameter.mul_(1.1)
-        torch.testing.assert_close(found, torch.stack([first, flow.log_prob(x)]))
+        # Kernels and PyTorch round in different places.
+        expected = torch.stack([first, flow.log_prob(x)])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @flows()

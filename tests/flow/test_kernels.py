@@ -132,14 +132,14 @@ def relative_error(found, exact):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_rows_far_out_and_on_knots(kind, dtype, generator):
     shape = (6, 4, 4, 8)
-    bijection = trained(kind, shape, generator).to(dtype)
+    bijection = trained(kind, shape, generator, spread=0.3).to(dtype)
     ends = torch.tensor([-1e3, -5.0, -4.0, 0.0, 4.0, 5.0, 1e3], dtype=dtype)
     x = torch.cartesian_prod(ends, ends, ends, ends)
     with torch.no_grad():
         found = pulled_back(bijection, bijection.forward_and_pullback, x, generator)
         plain = pulled_back(bijection, bijection.plain_forward_and_pullback, x, generator)
     assert all(bool(torch.isfinite(gradient).all()) for gradient in found)
-    close = {torch.float64: 1e-10, torch.float32: 1e-4}[dtype]
+    close = {torch.float64: 1e-10, torch.float32: 1e-3}[dtype]
     torch.testing.assert_close(found[:2], plain[:2], rtol=close, atol=close)
     # At the ends of the box, gradients have two values, of which either will do.
     inside = ((x.abs() - 4.5).abs() > 1).all(1)

@@ -72,7 +72,7 @@ def test_no_row_of_numbers_scores_nan(between, base, dtype, generator):
         assert not log_prob.isnan().any()
         assert (log_prob < torch.inf).all()
         x.requires_grad_()
-        torch.testing.assert_close(flow.log_prob(x), log_prob)
+        torch.testing.assert_close(flow.log_prob(x), log_prob, rtol=1e-4, atol=1e-4)
 
 
 @flows
