@@ -158,9 +158,10 @@ class Program:
 
         def pullback(by_y: Tensor, by_log_det: Tensor, input_gradient: bool) -> Pulled:
             self._find_gradients()
+            # What comes after may compute in another precision.
+            by_y, by_log_det = by_y.to(self.dtype), by_log_det.to(self.dtype).contiguous()
             by_x = torch.empty_like(by_y) if input_gradient else by_y
             factors = by_y.new_empty(2, self._n_dense, self.n_features, len(by_y))
-            by_log_det = by_log_det.contiguous()
             scratch = by_y.new_empty(self._scratch_rows * self._kernels.PANEL)
             self._kernels.kernel("pullback", self.dtype)(
                 self._table.data_ptr(),

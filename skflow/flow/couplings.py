@@ -6,7 +6,6 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -263,6 +262,22 @@ class Coupling(Compilable):
     def arguments(self) -> dict[str, Any]:  # noqa: D102
         return super().arguments() | {"n_hidden": self.conditioner.sizes[1]}
 
+    def _affine_operation(self, **spline: Any) -> Operation:
+        """Return an operation by affine maps, and by splines after them, as the conditioner says.
+
+        Parameters
+        ----------
+        **spline : object
+            What an :class:`Operation` takes for splines.
+        """
+        return Operation(
+            self.n_features - self.n_given,
+            n_given=self.n_given,
+            conditioner=tuple(self.conditioner.parameters()),
+            has_affine=True,
+            **spline,
+        )
+
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, : self.n_given], x[:, self.n_given :]
 
@@ -304,14 +319,7 @@ class AffineCoupling(Coupling):
         return (b - shift) * (-log_scale).exp(), -log_scale
 
     def operation(self) -> Operation | None:  # noqa: D102
-        if type(self) is not AffineCoupling:
-            return None
-        return Operation(
-            self.n_features - self.n_given,
-            n_given=self.n_given,
-            conditioner=tuple(self.conditioner.parameters()),
-            has_affine=True,
-        )
+        return self._affine_operation() if type(self) is AffineCoupling else None
 
     def couple_and_pullback(  # noqa: D102
         self, b: Tensor, theta: Tensor
@@ -428,16 +436,9 @@ class SplineCoupling(Coupling):
     def operation(self) -> Operation | None:  # noqa: D102
         if type(self) is not SplineCoupling:
             return None
-        return Operation(
-            self.n_features - self.n_given,
-            n_given=self.n_given,
-            conditioner=tuple(self.conditioner.parameters()),
-            has_affine=True,
-            n_bins=self.n_bins,
-            low=_box(-_HALF_BOX, self.n_features, self.conditioner.weight_0.dtype),
-            size=_box(2 * _HALF_BOX, self.n_features, self.conditioner.weight_0.dtype),
-            n_shares=_N_SHARES,
-        )
+        low = torch.full((2, self.n_features), -_HALF_BOX, dtype=self.conditioner.biases[0].dtype)
+        spline = {"n_bins": self.n_bins, "low": low, "size": -2 * low, "n_shares": _N_SHARES}
+        return self._affine_operation(**spline)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"n_features={self.n_features}, n_bins={self.n_bins}"
@@ -457,8 +458,3 @@ class SplineCoupling(Coupling):
             least_share=1 / _N_SHARES,
         )
         return affine, table, table_pullback
-
-
-@cache
-def _box(value: float, n_features: int, dtype: torch.dtype) -> Tensor:
-    return torch.full((2, n_features), value, dtype=dtype)

@@ -14,6 +14,7 @@ from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
+from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.pickling import StablePickle
 from skflow.flow.relative import RelativeLayer, unchanged
@@ -154,11 +155,7 @@ class Flow(StablePickle, nn.Module):
             In nats.
         """
         self._check(x)
-        log_det = x.new_zeros(x.shape[0])
-        for part in self._parts():
-            x, term = part.forward_and_log_det(x)
-            log_det = log_det + term
-        return x, log_det
+        return map_through(self._parts(), x)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density.
@@ -218,19 +215,12 @@ class Flow(StablePickle, nn.Module):
         layers = self.relative_layers
         for layer in layers:
             layer.forget_factors()
-        log_dets, pullbacks = [], []
-        for k, part in enumerate(self._parts()):
-            x, log_det, pullback = part.forward_and_pullback(x, input_gradient=k > 0)
-            log_dets.append(log_det)
-            pullbacks.append(pullback)
+        x, log_dets, pullback = pull_through(self._parts(), x, input_gradient=False)
         log_prob, base_pullback = self.base.log_prob_and_pullback(x)
         by_log_prob = x.new_full((len(x),), -1 / len(x))
         if weights is not None:
             by_log_prob *= weights.to(by_log_prob)
-        gradient: Tensor | None = base_pullback(by_log_prob)
-        for pullback in reversed(pullbacks):
-            assert gradient is not None
-            gradient = pullback(gradient, by_log_prob)
+        pullback(base_pullback(by_log_prob), by_log_prob)
         mass = 1.0 if weights is None else float(weights.mean())
         for layer in layers:
             factors = layer.factors
@@ -242,8 +232,7 @@ class Flow(StablePickle, nn.Module):
                     "layer inside another bijection must be applied to each row once."
                 )
             if weights is not None:
-                layer.forget_factors()
-                layer.keep_factors(factors._replace(mass=mass, weights=weights))
+                layer.factors = factors._replace(mass=mass, weights=weights)
         return torch.dot(sum(log_dets, log_prob), by_log_prob)
 
     def log_abs_det(self) -> Tensor:

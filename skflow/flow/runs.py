@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from operator import is_
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from skflow.flow.bijection import Bijection, Pullback
+from skflow.flow.chains import map_through, pull_through
 from skflow.flow.compiled import Program, are_compiled
-from skflow.flow.operations import Operation
 from skflow.flow.products import product
 from skflow.flow.relative import Factors, RelativeLayer
+from skflow.flow.tracing import is_differentiated, is_traced
 
 __all__ = ["Run", "in_runs"]
 
@@ -64,7 +66,7 @@ class Run:
         self.n_features = n_features
         self._layers = [one for one in self.bijections if isinstance(one, RelativeLayer)]
         self._program: Program | None = None
-        self._parameters: list[nn.Parameter] = []
+        self._find_members()
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map rows, as a bijection does.
@@ -80,11 +82,7 @@ class Run:
             for layer in self._layers:
                 log_det += layer.log_abs_det().sum().to(log_det)
             return y, log_det
-        log_det = x.new_zeros(x.shape[0])
-        for bijection in self.bijections:
-            x, term = bijection.forward_and_log_det(x)
-            log_det = log_det + term
-        return x, log_det
+        return map_through(self.bijections, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows.
@@ -115,7 +113,10 @@ class Run:
         """
         program = self._own_program() if are_compiled(x) else None
         if program is None:
-            return self._one_by_one(x, input_gradient=input_gradient)
+            y, log_dets, pullback_of_all = pull_through(
+                self.bijections, x, input_gradient=input_gradient
+            )
+            return y, sum(log_dets[1:], log_dets[0]), pullback_of_all
         y, log_det, program_pullback = program.forward_and_pullback(x.to(program.dtype))
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
@@ -129,52 +130,52 @@ class Run:
 
         return y, log_det, pullback
 
-    def _one_by_one(self, x: Tensor, *, input_gradient: bool) -> tuple[Tensor, Tensor, Pullback]:
-        log_dets, pullbacks = [], []
-        for k, bijection in enumerate(self.bijections):
-            x, log_det, pullback = bijection.forward_and_pullback(
-                x, input_gradient=input_gradient or k > 0
-            )
-            log_dets.append(log_det)
-            pullbacks.append(pullback)
-
-        def pull_back(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            gradient: Tensor | None = grad_y
-            for pullback in reversed(pullbacks):
-                assert gradient is not None
-                gradient = pullback(gradient, grad_log_det)
-            return gradient
-
-        return x, sum(log_dets[1:], log_dets[0]), pull_back
-
     def _program_for(self, x: Tensor) -> Program | None:
         """Return the program that maps rows in their precision, where there are kernels."""
         program = self._own_program() if are_compiled(x) else None
-        if program is None or not are_compiled(x, *self._parameters):
+        if program is None or is_differentiated(*self._tensors):
             return None
         if program.dtype == x.dtype:
             return program
         return Program([one.to(x.dtype) for one in program.operations], self.n_features)
 
     def _own_program(self) -> Program | None:
-        """Return the program of the parameters, which is kept while they stay where they are."""
+        """Return the program of the parameters, if they can be read where they are.
+
+        It is kept as long as they are the same tensors, at the same place.
+        """
         for layer in self._layers:
             layer.settle()
-        if self._program is None or not self._program.is_valid:
-            operations = [one.operation() for one in self.bijections]
-            self._program = _program(operations, self.n_features)
-            self._parameters = [p for one in self.bijections for p in one.parameters()]
+        members = [member for named in self._named for member in named.values()]
+        are_known = len(members) == len(self._members) and all(map(is_, members, self._members))
+        if not are_known or self._program is None or not self._program.is_valid:
+            self._find_members()
+            self._program = self._new_program()
         return self._program
 
+    def _find_members(self) -> None:
+        """Note all tensors and modules within, by which it is told when one is replaced."""
+        modules = [module for one in self.bijections for module in one.modules()]
+        self._named = [
+            named
+            for module in modules
+            for named in (module._parameters, module._buffers, module._modules)
+        ]
+        self._members = [member for named in self._named for member in named.values()]
+        self._tensors = [member for member in self._members if isinstance(member, Tensor)]
 
-def _program(operations: Sequence[Operation | None], n_features: int) -> Program | None:
-    """Return the program of operations whose tensors are read where they are, if they can be."""
-    known = [one for one in operations if one is not None]
-    tensors = [tensor for one in known for tensor in one.tensors]
-    alike = all(
-        tensor.is_contiguous() and tensor.device.type == "cpu" and tensor.dtype == tensors[0].dtype
-        for tensor in tensors
-    )
-    if len(known) < len(operations) or not alike or not are_compiled(tensors[0]):
-        return None
-    return Program(known, n_features)
+    def _new_program(self) -> Program | None:
+        if is_traced(*self._tensors):
+            return None
+        found = [one.operation() for one in self.bijections]
+        operations = [one for one in found if one is not None]
+        tensors = [tensor for one in operations for tensor in one.tensors]
+        alike = all(
+            tensor.is_contiguous()
+            and tensor.device.type == "cpu"
+            and tensor.dtype == tensors[0].dtype
+            for tensor in tensors
+        )
+        if not alike or len(operations) < len(self.bijections):
+            return None
+        return Program(operations, self.n_features)

@@ -1,5 +1,6 @@
 """Compiled kernels, against the same mathematics in PyTorch."""
 
+import copy
 import math
 
 import pytest
@@ -15,6 +16,7 @@ from skflow.flow import (
     SmoothLeakyReLU,
     SplineCoupling,
 )
+from skflow.flow.compilable import Compilable
 from skflow.flow.compiled import are_compiled
 
 pytest.importorskip("numba")
@@ -219,7 +221,7 @@ class InPyTorch(Bijection):
 
 def in_pytorch(flow):
     """Return a flow of the same parameters that no kernel maps."""
-    parts = [b if isinstance(b, LinearStack) else InPyTorch(b) for b in flow.bijections]
+    parts = [InPyTorch(b) if isinstance(b, Compilable) else b for b in flow.bijections]
     spaced = [part for b in parts for part in (b, Unchanged())]
     return Flow(spaced, flow.base, n_features=flow.n_features)
 
@@ -289,13 +291,8 @@ def test_what_breaks_a_run_is_applied_in_between(generator):
     parts = layers(3)
     flow = flow_of([*parts[:3], SmoothLeakyReLU(), *parts[3:]], 3, generator)
     x = torch.randn(100, 3, generator=generator, dtype=torch.float64)
-    expected = gradients_of(in_pytorch_but(flow, SmoothLeakyReLU), x)
+    expected = gradients_of(in_pytorch(flow), x)
     torch.testing.assert_close(gradients_of(flow, x), expected, rtol=1e-10, atol=1e-10)
-
-
-def in_pytorch_but(flow, kind):
-    parts = [b if isinstance(b, (LinearStack, kind)) else InPyTorch(b) for b in flow.bijections]
-    return Flow(parts, flow.base, n_features=flow.n_features)
 
 
 def test_fewer_rows_than_columns_step_as_before(generator):
@@ -333,6 +330,39 @@ def test_parameters_are_read_where_they_are(generator):
     with torch.no_grad():
         expected = in_pytorch(flow).log_prob(x.float())
         torch.testing.assert_close(flow.log_prob(x.float()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_parameters_may_be_replaced(generator):
+    flow = flow_of(layers(3), 3, generator)
+    x = torch.randn(80, 3, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        flow.log_prob(x)  # a program is made
+        other = torch.func.functional_call(
+            flow, {name: 1.1 * p for name, p in flow.named_parameters()}, (x,)
+        )
+        before = flow(x)
+        spline, coupling = flow.bijections[0], flow.bijections[2]
+        spline.slopes = torch.nn.Parameter(spline.slopes + 1)
+        torch.testing.assert_close(flow(x), in_pytorch(flow)(x))
+        coupling.conditioner = copy.deepcopy(coupling.conditioner)
+        coupling.conditioner.bias_2.add_(0.5)
+        torch.testing.assert_close(flow(x), in_pytorch(flow)(x))
+        spline.slopes.sub_(1)
+        coupling.conditioner.bias_2.sub_(0.5)
+        torch.testing.assert_close(flow(x), before)
+        for parameter in flow.parameters():
+            parameter.mul_(1.1)
+        torch.testing.assert_close(other, in_pytorch(flow)(x))
+
+
+def test_what_follows_may_compute_in_another_precision(generator):
+    first = flow_of(layers(3, dtype=torch.float32), 3, generator, dtype=torch.float32)
+    last = InPyTorch(trained("spline coupling", (1, 3, 4, 8), generator))
+    flow = Flow([*first.bijections, Unchanged(), last], Normal(), n_features=3)
+    x = torch.randn(100, 3, generator=generator)
+    found = gradients_of(flow, x)
+    expected = gradients_of(in_pytorch(copy.deepcopy(flow).double()), x.double())
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3, check_dtype=False)
 
 
 def test_rows_are_mapped_in_their_own_precision(generator):
