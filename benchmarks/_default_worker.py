@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import torch
+from _timing import time_calls, time_thread
 from torch.profiler import ProfilerActivity, profile
 
 from skflow import RelativeGradientFlow
@@ -44,16 +45,11 @@ def step(n_features):
     take = default_step(n_features)
     for _ in range(N_STEPS):
         take()
-    turns = []
-    for _ in range(N_TURNS):
-        started = time.thread_time()
-        for _ in range(N_STEPS):
-            take()
-        turns.append((time.thread_time() - started) / N_STEPS)
+    milliseconds = time_thread(take, N_STEPS, N_TURNS)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         take()
     calls = sum(event.count for event in profiler.key_averages())
-    return {"milliseconds": 1e3 * float(np.median(turns)), "calls": calls}
+    return {"milliseconds": milliseconds, "calls": calls}
 
 
 def fit(path, seed, **parameters):
@@ -83,12 +79,7 @@ def rates(n_features, dtype):
     found = {}
     for name, call in calls.items():
         call()
-        turns = []
-        for _ in range(N_TURNS):
-            started = time.perf_counter()
-            call()
-            turns.append(time.perf_counter() - started)
-        found[name] = len(X) / float(np.median(turns))
+        found[name] = len(X) / float(np.median([time_calls(call) for _ in range(N_TURNS)]))
     return found
 
 

@@ -15,7 +15,7 @@ from nflows.flows import Flow
 from nflows.transforms import CompositeTransform, LeakyReLU, LULinear, NaiveLinear, QRLinear
 from zuko.flows import MAF, NSF
 
-__all__ = ["PEERS", "Determinant", "NaiveAutodiff", "Published", "PublishedLean"]
+__all__ = ["PEERS", "Determinant", "NaiveAutodiff", "Peer", "Published", "PublishedLean"]
 
 ALPHA = 0.3
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-__all__ = ["alternate", "time_calls"]
+__all__ = ["alternate", "time_calls", "time_thread"]
 
 _SLOW = 2.0  # seconds that are not spent on a second call for warming up
 
@@ -15,6 +15,18 @@ def time_calls(function, n_calls=1):
     for _ in range(n_calls):
         function()
     return (time.perf_counter() - started) / n_calls
+
+
+def time_thread(function, n_calls, n_turns):
+    """Return the median processor time of a call, of some turns, in milliseconds."""
+    function()
+    turns = []
+    for _ in range(n_turns):
+        started = time.thread_time()
+        for _ in range(n_calls):
+            function()
+        turns.append((time.thread_time() - started) / n_calls)
+    return 1e3 * float(np.median(turns))
 
 
 def alternate(functions, rounds, *, budget=30.0, least_rounds=3, turn=0.02):

@@ -18,7 +18,6 @@ With `--after-only`, the version before is left out, and the file is another one
 
 import argparse
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +25,8 @@ import numpy as np
 import torch
 from _common import RESULTS, write_csv
 from _data import load_table
+from _rivals import Peer
+from _timing import time_thread
 from _versions import ROOT, Version, checked_out
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow as NflowsFlow
@@ -59,18 +60,7 @@ TABLES = (
     "wilt",
 )
 N_ROWS, N_TRANSFORMS, N_HIDDEN, N_BINS, BOX = 256, 5, 64, 4, 5.0
-
-
-def thread_milliseconds(call, n_calls=20, n_turns=5):
-    """Return the median processor time of a call, in milliseconds."""
-    call()
-    turns = []
-    for _ in range(n_turns):
-        started = time.thread_time()
-        for _ in range(n_calls):
-            call()
-        turns.append((time.thread_time() - started) / n_calls)
-    return 1e3 * float(np.median(turns))
+N_CALLS, N_TURNS = 10, 5
 
 
 def floor(n_features):
@@ -98,18 +88,16 @@ def floor(n_features):
 
 def rivals(n_features):
     """Return functions that take a step of another library's flow of equal shape."""
-    flows = {
-        "zuko NSF": partial(NSF, transforms=N_TRANSFORMS, hidden_features=[N_HIDDEN] * 2),
-        "zuko MAF": partial(MAF, transforms=N_TRANSFORMS, hidden_features=[N_HIDDEN] * 2),
+    shape = {"transforms": N_TRANSFORMS, "hidden_features": [N_HIDDEN] * 2}
+    nsf, maf = NSF(n_features, bins=N_BINS, **shape), MAF(n_features, **shape)
+    splines = nflows_splines(n_features)
+    peers = {
+        "zuko NSF": Peer(nsf, lambda x: nsf().log_prob(x)),
+        "zuko MAF": Peer(maf, lambda x: maf().log_prob(x)),
+        "nflows RQ-NSF": Peer(splines, splines.log_prob),
     }
     x = torch.randn(N_ROWS, n_features)
-    steps = {}
-    for name, make in flows.items():
-        flow = make(n_features, bins=N_BINS) if "NSF" in name else make(n_features)
-        steps[name] = adam_step(flow, lambda flow=flow: -flow().log_prob(x).mean())
-    flow = nflows_splines(n_features)
-    steps["nflows RQ-NSF"] = adam_step(flow, lambda: -flow.log_prob(x).mean())
-    return steps
+    return {name: partial(peer.step, x) for name, peer in peers.items()}
 
 
 def nflows_splines(n_features):
@@ -126,17 +114,6 @@ def nflows_splines(n_features):
     return NflowsFlow(CompositeTransform(transforms), StandardNormal([n_features]))
 
 
-def adam_step(flow, loss):
-    adam = torch.optim.Adam(flow.parameters(), lr=1e-3)
-
-    def step():
-        adam.zero_grad()
-        loss().backward()
-        adam.step()
-
-    return step
-
-
 def measure_steps(versions, arguments):
     rows = []
     for d in STEP_FEATURES:
@@ -151,9 +128,9 @@ def measure_steps(versions, arguments):
             }
             for name in versions
         }
-        found["floor"] = {"milliseconds": thread_milliseconds(floor(d)), "calls": ""}
+        found["floor"] = {"milliseconds": time_thread(floor(d), N_CALLS, N_TURNS), "calls": ""}
         for name, step in rivals(d).items():
-            found[name] = {"milliseconds": thread_milliseconds(step, n_calls=5), "calls": ""}
+            found[name] = {"milliseconds": time_thread(step, N_CALLS, N_TURNS), "calls": ""}
         for name, figures in found.items():
             rows.append(
                 {

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skflow.training.vector import alike
+
 __all__ = ["AdamW"]
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
@@ -82,8 +84,8 @@ class AdamW:
                 if id(parameter) not in self._state:
                     self._state[id(parameter)] = _first_state(parameter)
             if self.fused:
-                for alike in _alike(chosen):
-                    self._fused_step(alike, rate, decay)
+                for group in alike(chosen):
+                    self._fused_step(group, rate, decay)
             else:
                 for parameter in chosen:
                     _plain_step(parameter, self._state[id(parameter)], rate, decay)
@@ -149,14 +151,6 @@ def _first_state(parameter: nn.Parameter) -> dict[str, Tensor]:
         "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
         "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
     }
-
-
-def _alike(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Divide parameters by where they are and what their precision is."""
-    groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
-    for parameter in parameters:
-        groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
-    return list(groups.values())
 
 
 def _plain_step(

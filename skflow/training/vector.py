@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-__all__ = ["ParameterVector", "parameter_vectors"]
+__all__ = ["ParameterVector", "alike", "parameter_vectors"]
 
 
 class ParameterVector:
@@ -65,7 +65,18 @@ def parameter_vectors(parameters: Iterable[nn.Parameter]) -> list[ParameterVecto
     parameters : iterable of Parameter
         To be moved.
     """
+    return [ParameterVector(group) for group in alike(parameters)]
+
+
+def alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Divide parameters by where they are and what their precision is.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        In any order, which they keep within a group.
+    """
     groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
     for parameter in parameters:
         groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
-    return [ParameterVector(group) for group in groups.values()]
+    return list(groups.values())
