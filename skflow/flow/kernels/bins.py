@@ -10,13 +10,13 @@ import math
 from numba import njit
 
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
 )
 
 __all__ = ["argument_and_slope", "derivatives", "value_and_slope"]
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def value_and_slope(x, x_k, w, y_k, h, d, d_next):
     """Return what the spline is at `x`, and its slope there."""
     one, two = type(x)(1), type(x)(2)
@@ -32,7 +32,7 @@ def value_and_slope(x, x_k, w, y_k, h, d, d_next):
     return y_k + h * r + (x - inner) * slope, slope
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def argument_and_slope(y, x_k, w, y_k, h, d, d_next):
     """Return where the spline is `y`, and its slope there."""
     zero, one, two = type(y)(0), type(y)(1), type(y)(2)
@@ -57,7 +57,7 @@ def argument_and_slope(y, x_k, w, y_k, h, d, d_next):
     return x_k + xi * w + (y - inner) / slope, slope
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def derivatives(x, x_k, w, y_k, h, d, d_next, by_y, by_log_slope):
     """Return the gradients with respect to the argument and to what the bin is made of.
 

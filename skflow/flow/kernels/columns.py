@@ -49,7 +49,7 @@ from skflow.flow.kernels.layout import (
     row_of,
 )
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
     behind,
     call,
 )
@@ -69,7 +69,7 @@ from skflow.flow.kernels.units import (
 __all__ = ["map_columns", "map_columns_back", "pull_columns_back"]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _load_affine(scratch, operation, panel, m):
     """Load the affine map of a column, and bound its log-scale by a hyperbolic tangent."""
     zero, one, two = type(scratch[0])(0), type(scratch[0])(1), type(scratch[0])(2)
@@ -82,7 +82,7 @@ def _load_affine(scratch, operation, panel, m):
         log_scale[r] = size if raw[r] > zero else -size
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _move(scratch):
     """Map by the affine map."""
     x, log_scale, shift = row_of(scratch, X), row_of(scratch, SCALE), row_of(scratch, SHIFT)
@@ -180,7 +180,7 @@ def pull_columns_back(units, scratch, operation, panel, tables, signal):
         copy_row(scratch, BY_Y, scratch, signal + n_given + m)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _differentiate(scratch):
     """Take gradients back through splines, to their arguments, knots and slopes."""
     left, right = row_of(scratch, LEFT), row_of(scratch, RIGHT)
@@ -198,7 +198,7 @@ def _differentiate(scratch):
         )
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _pull_affine_back(scratch, operation, panel, m):
     """Take gradients back through the affine map, to its argument and to `theta`."""
     one, quarter = type(scratch[0])(1), type(scratch[0])(0.25)

@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from skflow.flow.kernels.options import (
+    INLINED,
     OPTIONS,
 )
 
@@ -71,7 +72,7 @@ def _whole(typing_context: Any, x: Any) -> Any:
     return types.int32(x), generate
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _series(z, coefficients, n_terms):
     value = type(z)(coefficients[n_terms - 1])
     for k in range(n_terms - 2, -1, -1):
@@ -79,7 +80,7 @@ def _series(z, coefficients, n_terms):
     return value
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _scaled_exp(x, least, most, n_terms, bias, n_digits):
     """Return exp(x) as a power of 2 and the exponential of what is left of `x`."""
     number = type(x)
@@ -91,7 +92,7 @@ def _scaled_exp(x, least, most, n_terms, bias, n_digits):
     return _series(r, _EXP, n_terms) * power
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _scaled_log(x, offset, n_terms, n_digits):
     """Return log(x) as that of a power of 2 and log(1 + r) = 2 artanh(r / (2 + r))."""
     number = type(x)
@@ -129,7 +130,7 @@ def _choose_log(x):
     return lambda x: _scaled_log(x, 0x3FE6A09E667F3BCD, 11, 52)
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _log1p(x):
     """Return log(1 + x) of an `x` from 0 to 1."""
     one = type(x)(1)
@@ -137,14 +138,14 @@ def _log1p(x):
     return log(u) + (x - (u - one)) / u  # with what the sum lost
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def softplus(u):
     """Return log(1 + exp(u))."""
     zero = type(u)(0)
     return (u if u > zero else zero) + _log1p(exp(-abs(u)))
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def sigmoid(u):
     """Return the derivative of the softplus."""
     one = type(u)(1)

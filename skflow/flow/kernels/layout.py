@@ -9,7 +9,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
 )
 
 PANEL = 64
@@ -92,7 +92,7 @@ def table_length(n_bins: int) -> int:
 
 
 # The same for kernels.
-length_of_table = njit(**OPTIONS)(table_length)
+length_of_table = njit(**INLINED)(table_length)
 
 
 @intrinsic
@@ -106,7 +106,7 @@ def row_of(typing_context: Any, pointer: Any, row: Any) -> Any:
     return pointer(pointer, types.int64), generate
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def copy_row(source, source_row, target, target_row):
     """Copy a row of a panel or of scratch."""
     x, y = row_of(source, source_row), row_of(target, target_row)

@@ -8,13 +8,17 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["OPTIONS", "SUMS", "at", "behind", "call"]
+__all__ = ["INLINED", "OPTIONS", "SUMS", "at", "behind", "call"]
 
 # Products may be fused with sums. Nothing else is taken to be exact: infinities and NaN count.
 OPTIONS: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 
+# What units call by name becomes a part of them. It would otherwise be compiled twice, in two
+# ways: a process that compiles would call the one, and a process that reads from disk the other.
+INLINED: Any = OPTIONS | {"forceinline": True}
+
 # And terms of sums may change places.
-SUMS: Any = OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}}
+SUMS: Any = INLINED | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}}
 
 
 @intrinsic

@@ -42,7 +42,7 @@ from skflow.flow.kernels.layout import (
     row_of,
 )
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
     at,
 )
 from skflow.flow.splines import (
@@ -53,7 +53,7 @@ from skflow.flow.splines import (
 __all__ = ["load_shares", "locate", "pull_table_back"]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _softmax(scratch, first, n_bins):
     """Take a softmax over so many rows of scratch."""
     total, most = row_of(scratch, SUM), row_of(scratch, OTHER_SUM)
@@ -76,7 +76,7 @@ def _softmax(scratch, first, n_bins):
             value[r] /= total[r]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def load_shares(scratch, operation, panel, m):
     """Load the shares and raw slopes of the splines of a column, for each row its own."""
     n_columns, n_bins, n_slopes = operation[N_COLUMNS], operation[N_BINS], operation[N_SLOPES]
@@ -95,7 +95,7 @@ def load_shares(scratch, operation, panel, m):
         last[r] = 0
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def locate(scratch, operation, m, by_y):
     """Find the bin of each row, of splines of its own."""
     number = type(scratch[0])
@@ -145,7 +145,7 @@ def locate(scratch, operation, m, by_y):
         next_slope[r] = softplus(next_raw[r] + unit) + least_slope
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def pull_table_back(scratch, operation, panel, m):
     """Take the gradients of splines that are each row's own to what they are made of."""
     number = type(scratch[0])

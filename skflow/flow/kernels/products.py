@@ -11,7 +11,7 @@ from skflow.flow.kernels.layout import (
     PRODUCT,
 )
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
     SUMS,
 )
 from skflow.flow.kernels.units import (
@@ -121,7 +121,7 @@ def _add_outer(by_y, n, x, m, target):
                 _add_four(target, i3 * m, k, m, s30, s31, s32, s33)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _add_four(target, first, k, m, s0, s1, s2, s3):
     """Add to four neighbours, or to those of them that there are."""
     target[first + k] += s0

@@ -46,7 +46,7 @@ from skflow.flow.kernels.layout import (
     row_of,
 )
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
     at,
     behind,
     call,
@@ -71,7 +71,7 @@ from skflow.flow.kernels.units import (
 __all__ = ["kernel"]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _apply(units, scratch, operation, panel, tables, log_det_row):
     """Map a panel by an operation."""
     n_given, n_hidden = operation[N_GIVEN], operation[N_HIDDEN]
@@ -101,7 +101,7 @@ def _apply(units, scratch, operation, panel, tables, log_det_row):
     call(units[MAP], units, scratch, operation, panel, tables, log_det_row)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _pull_conditioner_back(units, scratch, operation, panel, signal):
     """Take what stands in place of `theta` back, and add to the signal of the columns before."""
     n_given, n_hidden = operation[N_GIVEN], operation[N_HIDDEN]
@@ -161,7 +161,7 @@ def forward(
                 y[first + r * y_row] = column[r]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _keep_factors(scratch, operation, panel, signal, deltas, ys, start, n_rows, n_features):
     """Keep the factors of a dense layer, of shape (L, D, N)."""
     for j in range(n_features):
@@ -172,7 +172,7 @@ def _keep_factors(scratch, operation, panel, signal, deltas, ys, start, n_rows, 
             ys[place + r] = y[r]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _pull_dense_back(units, scratch, operation, panel, signal, other, n_features):
     """Take a signal back through a dense layer, to other rows of scratch."""
     target = row_of(scratch, other)

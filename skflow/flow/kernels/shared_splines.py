@@ -40,7 +40,7 @@ from skflow.flow.kernels.layout import (
     row_of,
 )
 from skflow.flow.kernels.options import (
-    OPTIONS,
+    INLINED,
     at,
     behind,
 )
@@ -84,7 +84,7 @@ def tabulate(operation, tables):
             table[2 * (n_bins + 1) + k] = softplus(raw) + number(LEAST_SLOPE)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def look_up(scratch, table, n_bins, by_y):
     """Find the bin of each row, of splines that are those of all rows."""
     number = type(scratch[0])
@@ -110,7 +110,7 @@ def look_up(scratch, table, n_bins, by_y):
         next_slope[r] = table[2 * n_knots + k + 1]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def gather(scratch, sums):
     """Add up the gradients of the rows in each bin."""
     index = row_of(scratch, INDEX)
@@ -127,7 +127,7 @@ def gather(scratch, sums):
         sums[first + 5] += by_next[r]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def clear_sums(operation, tables):
     """Begin to add up gradients."""
     n_bins = operation[N_BINS]
