@@ -6,12 +6,15 @@ from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Norma
 from skflow.flow.bijection import Bijection
 from skflow.flow.block_diagonal import BlockDiagonal
 from skflow.flow.blueprint import Blueprint
+from skflow.flow.components import Components, fit_components
+from skflow.flow.composition import Composition
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
 from skflow.flow.linear import LinearStack
 from skflow.flow.mixture import NormalMixture
+from skflow.flow.mixture_map import NormalMixtureMap
 from skflow.flow.network import Flow
 from skflow.flow.relative import Factors, RelativeLayer
 from skflow.flow.standardize import Standardize
@@ -25,6 +28,8 @@ __all__ = [
     "Bijection",
     "BlockDiagonal",
     "Blueprint",
+    "Components",
+    "Composition",
     "Coupling",
     "DistributionLike",
     "ElementwiseSpline",
@@ -38,9 +43,11 @@ __all__ = [
     "Logistic",
     "Normal",
     "NormalMixture",
+    "NormalMixtureMap",
     "RelativeLayer",
     "SmoothLeakyReLU",
     "SplineCoupling",
     "Standardize",
     "StudentT",
+    "fit_components",
 ]

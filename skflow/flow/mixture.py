@@ -5,22 +5,16 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skflow.flow.base import BaseDistribution
-from skflow.flow.weighted import mean, var_mean
+from skflow.flow.components import fit_components
+from skflow.flow.weighted import var_mean
 
 __all__ = ["NormalMixture"]
 
-# Expectation maximisation starts the mixture, from so many rows. The best of several trials, of a
-# few steps each, goes on to so many at most; where they take many multiplications, to fewer.
+# The mixture starts from so many rows.
 _MIXTURE_ROWS = 10_000
-_MOST_TRIALS = 4
-_TRIAL_STEPS = 4
-_MOST_CLIMBS = 100
-_MOST_MULTIPLICATIONS = 1e10
-_TOLERANCE = 1e-3  # nats
 
 
 class NormalMixture(BaseDistribution):
@@ -155,9 +149,10 @@ class NormalMixture(BaseDistribution):
                 "The variances of the latents that a mixture starts from are not finite: the rows "
                 "are too large, or not all finite. Centre and scale the columns."
             )
-        log_weights, means, factors = _expectation_maximization(
-            z, self.n_components, generator, weights
-        )
+        order = torch.randperm(len(z), generator=generator, device=z.device)[:_MIXTURE_ROWS]
+        z = z[order].double()
+        counts = None if weights is None else weights[order].double()
+        log_weights, means, factors = fit_components(z, self.n_components, generator, counts)
         self.logits.copy_(log_weights)
         self.centre.copy_(means)
         self.precision_factor.copy_(factors)
@@ -213,113 +208,3 @@ class NormalMixture(BaseDistribution):
     def _factor(self) -> Tensor:
         """Return T P: lower triangular, it makes a component's deviations standard normal."""
         return (self._triangle(self.triangle.dtype) @ self.precision_factor).detach()
-
-
-def _expectation_maximization(
-    z: Tensor, n_components: int, generator: torch.Generator, counts: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logarithms of weights (K,), means (K, D) and precision factors (K, D, D).
-
-    `counts` says how many rows each row stands for, if not one.
-    """
-    order = torch.randperm(len(z), generator=generator, device=z.device)[:_MIXTURE_ROWS]
-    z = z[order].double()
-    counts = None if counts is None else counts[order].double()
-    affordable = max(1, int(_MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)))
-    n_first = min(_TRIAL_STEPS, affordable)
-    n_trials = _MOST_TRIALS if affordable >= _MOST_CLIMBS else 1
-    trials = []
-    for _ in range(n_trials):
-        distant = _distant_rows(z, n_components, generator, counts)
-        nearest = torch.cdist(z, distant).argmin(1)
-        shares = F.one_hot(nearest, n_components).double()
-        trials.append(_climb(z, shares, counts, n_first))
-    _, shares, components = max(trials, key=lambda trial: trial[0])
-    n_steps = min(_MOST_CLIMBS, affordable) - n_first
-    return _climb(z, shares, counts, n_steps)[2] if n_steps > 0 else components
-
-
-def _climb(
-    z: Tensor, shares: Tensor, counts: Tensor | None, n_steps: int
-) -> tuple[float, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Take steps of expectation maximisation until the score hardly rises.
-
-    Returns
-    -------
-    score : float
-        The mean log-density of the rows but for a constant, in nats.
-    shares : Tensor of shape (N, K)
-        Those of the components in the rows.
-    components : tuple of Tensor
-        What :func:`_maximize` returned last.
-    """
-    score = -math.inf
-    for _ in range(n_steps):
-        components = _maximize(z, shares, counts)
-        joint = _log_joint(z, *components)
-        log_prob = joint.logsumexp(1)
-        shares = (joint - log_prob.unsqueeze(1)).exp()
-        previous, score = score, float(mean(log_prob, counts))
-        if score - previous < _TOLERANCE:
-            break
-    return score, shares, components
-
-
-def _distant_rows(z: Tensor, n: int, generator: torch.Generator, counts: Tensor | None) -> Tensor:
-    """Choose `n` rows far from each other: greedy k-means++ (Arthur and Vassilvitskii, 2007)."""
-    n_trials = 2 + int(math.log(n))
-    if counts is None:
-        chosen = torch.randint(len(z), (1,), generator=generator, device=z.device)
-    else:
-        chosen = torch.multinomial(counts, 1, generator=generator)
-    squares = torch.cdist(z[chosen], z).square().squeeze(0)
-    for _ in range(n - 1):
-        weights = squares if squares.any() else torch.ones_like(squares)
-        if counts is not None:
-            weights = weights * counts
-        trials = torch.multinomial(weights, n_trials, replacement=True, generator=generator)
-        after = torch.minimum(squares, torch.cdist(z[trials], z).square())
-        best = (after.sum(1) if counts is None else after @ counts).argmin()
-        chosen = torch.cat([chosen, trials[best].unsqueeze(0)])
-        squares = after[best]
-    return z[chosen]
-
-
-def _maximize(z: Tensor, shares: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit the components to the shares, of shape (N, K), that they have in the rows.
-
-    Two things are added to what the rows say. A thousandth of a row lies at the mean of all, so
-    that no component is empty. And D + 2 rows have the pooled covariance of all components,
-    which itself has as many with the variances that equal parts of the whole would have.
-    """
-    n, d = z.shape
-    n_components = shares.shape[1]
-    variance, centre = var_mean(z, counts)
-    variance = torch.where(variance > 0, variance, 1)
-    n_prior, n_empty = d + 2, 1e-3
-
-    if counts is not None:
-        shares = shares * counts.unsqueeze(1)
-    sizes = shares.sum(0) + n_empty
-    means = (shares.mT @ z + n_empty * centre) / sizes.unsqueeze(1)
-    scatters = z.new_empty(n_components, d, d)
-    for scatter, share, own in zip(scatters, shares.mT, means, strict=True):
-        deviations = z - own
-        torch.mm((deviations * share.unsqueeze(1)).mT, deviations, out=scatter)
-    part = torch.diag(variance) * n_components ** (-2 / d)
-    total = n if counts is None else counts.sum()
-    pooled = (scatters.sum(0) + n_prior * part) / (total + n_prior)
-    covariances = (scatters + n_prior * pooled) / (sizes + n_prior).reshape(-1, 1, 1)
-    roots = torch.linalg.cholesky(covariances)
-    identity = torch.eye(d, dtype=z.dtype, device=z.device)
-    factors = torch.linalg.solve_triangular(roots, identity, upper=False)
-    return (sizes / sizes.sum()).log(), means, factors
-
-
-def _log_joint(z: Tensor, log_weights: Tensor, means: Tensor, factors: Tensor) -> Tensor:
-    """Return the log-density of each row and component together, shape (N, K), but for 2π."""
-    distances = [
-        ((z - own) @ factor.mT).square().sum(1) for own, factor in zip(means, factors, strict=True)
-    ]
-    log_dets = factors.diagonal(dim1=1, dim2=2).log().sum(1)
-    return log_weights + log_dets - 0.5 * torch.stack(distances, 1)

@@ -9,13 +9,16 @@ import torch
 from skflow.flow import (
     AffineCoupling,
     BlockDiagonal,
+    Composition,
     ElementwiseSpline,
     LeakyTanh,
     LinearStack,
+    NormalMixtureMap,
     RelativeLayer,
     SmoothLeakyReLU,
     SplineCoupling,
     Standardize,
+    fit_components,
 )
 
 N_FEATURES = 4
@@ -51,12 +54,21 @@ def learned(bijection, **kwargs):
     return make
 
 
+def mixture_map(generator):
+    z = torch.randn(300, N_FEATURES, generator=generator, dtype=torch.float64)
+    z[:100, 0] += 8 * z[:100, 1]
+    z[100:, 2] -= 4
+    return NormalMixtureMap.of(fit_components(z, 3, generator))
+
+
 FACTORIES = {
     "smooth_leaky_relu": lambda _: SmoothLeakyReLU(),
     "smooth_leaky_relu_steep": lambda _: SmoothLeakyReLU(alpha=0.01),
     "leaky_tanh": lambda _: LeakyTanh(),
     "leaky_tanh_steep": lambda _: LeakyTanh(alpha=3.0, beta=0.01),
     "standardize": standardize,
+    "mixture_map": mixture_map,
+    "composition": lambda g: Composition([standardize(g), mixture_map(g), SmoothLeakyReLU()]),
     "elementwise_spline": learned(ElementwiseSpline),
     "elementwise_spline_quantiles": learned(ElementwiseSpline, n_bins=4, init="quantiles"),
     "affine_coupling": learned(AffineCoupling, n_hidden=8),
