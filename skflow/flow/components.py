@@ -80,7 +80,12 @@ class Components(NamedTuple):
 
 
 def fit_components(
-    z: Tensor, n_components: int, generator: torch.Generator, counts: Tensor | None = None
+    z: Tensor,
+    n_components: int,
+    generator: torch.Generator,
+    counts: Tensor | None = None,
+    *,
+    most_trials: int = _MOST_TRIALS,
 ) -> Components:
     """Fit a mixture by expectation maximisation.
 
@@ -97,6 +102,8 @@ def fit_components(
         Where the randomness comes from.
     counts : Tensor of shape (N,) or None, default=None
         How many rows each row stands for, if not one.
+    most_trials : int, default=4
+        From how many sets of distant rows it starts, at the most.
 
     Returns
     -------
@@ -110,17 +117,21 @@ def fit_components(
     variance, centre = var_mean(z, counts)
     scale = torch.where(variance > 0, variance, 1).sqrt()
     log_weights, means, factors = _climb_best(
-        (z - centre) / scale, n_components, generator, counts
+        (z - centre) / scale, n_components, generator, counts, most_trials
     )
     return Components(log_weights, means * scale + centre, factors / scale)
 
 
 def _climb_best(
-    z: Tensor, n_components: int, generator: torch.Generator, counts: Tensor | None
+    z: Tensor,
+    n_components: int,
+    generator: torch.Generator,
+    counts: Tensor | None,
+    most_trials: int,
 ) -> Components:
     affordable = max(1, int(_MOST_MULTIPLICATIONS / (z.numel() * z.shape[1] * n_components)))
     n_first = min(_TRIAL_STEPS, affordable)
-    n_trials = _MOST_TRIALS if affordable >= _MOST_CLIMBS else 1
+    n_trials = most_trials if affordable >= _MOST_CLIMBS else 1
     trials = []
     for _ in range(n_trials):
         distant = _distant_rows(z, n_components, generator, counts)
@@ -150,8 +161,12 @@ def _climb(
     for _ in range(n_steps):
         components = _maximize(z, shares, counts)
         joint = components.joint_log_prob(z)
-        log_prob = joint.logsumexp(1)
-        shares = joint.sub_(log_prob.unsqueeze(1)).exp_()
+        most = joint.amax(1, keepdim=True)
+        # Shares need few digits, and exponentials of fewer take less time.
+        parts = joint.sub_(most).float().exp_()
+        total = parts.sum(1, keepdim=True)
+        shares = parts.div_(total).double()
+        log_prob = (total.double().log() + most).squeeze(1)
         previous, score = score, float(mean(log_prob, counts))
         if score - previous < _TOLERANCE:
             break

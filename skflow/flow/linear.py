@@ -98,7 +98,7 @@ class LinearStack(RelativeLayer):
         super().__init__()
         self.n_features = n_features
         self.activation = activation
-        self.init = init
+        self.init = self.start_from = init
         weight = torch.zeros(n_layers, n_features, n_features, dtype=dtype)
         weight.diagonal(dim1=-2, dim2=-1).fill_(1)
         self.weight = nn.Parameter(weight)
@@ -327,6 +327,9 @@ class LinearStack(RelativeLayer):
         less bent the more of them there are: a whitened start scores about what a Gaussian
         does, and the deepest stack starts well conditioned. What leaves the stack has one of 1.
 
+        With ``start_from="rotation"``, a single layer is a random orthogonal matrix, whatever
+        the rows: it leaves the density of standard normal rows as it is.
+
         Parameters
         ----------
         x : Tensor of shape (N, D)
@@ -338,12 +341,14 @@ class LinearStack(RelativeLayer):
         """
         self.gain = 1.0  # of weights that are no more
         d = x.shape[1]
+        if self.start_from == "rotation":
+            x, weights = torch.zeros_like(x[:1]), None
         x = x.to(self.weight.dtype)
         log_dets = []
         for k in range(self.n_layers):
             if k > 0 and self.activation is not None:
                 x = self.activation(x)
-            if k == 0 and self.init == "whiten":
+            if k == 0 and self.start_from == "whiten":
                 centre = mean(x, weights)
                 weight, log_det = shrunk_whitening(x, weights)
             else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from skflow.flow import Flow
+from skflow.flow import Composition, Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.batches import Batches
 from skflow.training.defaults import (
@@ -30,7 +30,7 @@ from skflow.training.optimizers import (
 )
 from skflow.training.passes import Increment, Pass
 from skflow.training.rows import Rows, noisy_columns
-from skflow.training.start import start
+from skflow.training.start import simple_start, start, start_as_identity
 
 __all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
 
@@ -102,15 +102,43 @@ class Plan:
         self.front, self.core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
         shuffled = rows.shuffled(self.settings.training.batch_size, generator)
-        self._all = shuffled.behind(self.front, constant, generator, DTYPES[parameters["dtype"]])
-        self.validation = self._all.subset(slice(self.settings.n_validation))
-        self.training = self._all.subset(slice(self.settings.n_validation, None))
+        self._dtype = DTYPES[parameters["dtype"]]
+        self._all = shuffled.behind(self.front, constant, generator, self._dtype)
+        self._split()
+        simple = None
+        if self._starts_simply():
+            simple = simple_start(
+                self.training, self.validation, generator, n_bins=self.settings.network.n_bins
+            )
+        if simple is not None:
+            start_as_identity(self.core)
+            self.front = Composition([self.front, simple])
+            self._all = shuffled.behind(self.front, constant, generator, self._dtype)
+            self._all.move()
+            self._split()
         self._unstarted = deepcopy(self.core) if self.settings.refits else self.core
         self.sharpness = start(
             self.core, self.training, self.validation, generator, continued=continued
         )
         self._noisy = noisy_columns(self.training)
         self.input_noises = self.settings.input_noises if self._noisy.any() else (0.0,)
+
+    def _split(self) -> None:
+        self.validation = self._all.subset(slice(self.settings.n_validation))
+        self.training = self._all.subset(slice(self.settings.n_validation, None))
+
+    def _starts_simply(self) -> bool:
+        import os
+
+        if os.environ.get("SIMPLE") == "0":
+            return False
+        return (
+            not self.continued
+            and not len(self.constant)
+            and self.parameters["bijections"] is None
+            and self._all.n_features <= 64
+            and self.parameters["base_distribution"] == "normal"
+        )
 
     def fit(self, started: float) -> TrainingFit | FitOfFewRows:
         """Begin the fit.
@@ -136,7 +164,9 @@ class Plan:
 
     def _candidate(self, core: Flow, input_noise: float, stopping: Stopping) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
-        careful = self.settings.refits and not self.continued
+        careful = (
+            self.settings.refits or isinstance(self.front, Composition)
+        ) and not self.continued
         return TrainingFit(
             self._training(
                 core,
@@ -147,7 +177,7 @@ class Plan:
             ),
             stopping,
             validation=self.validation if early_stopping else None,
-            standard_errors=1.0 if careful else 0.0,
+            standard_errors=2.0 if careful else 0.0,
         )
 
     def _refit(self, chosen: Flow, input_noise: float, history: History) -> Refit:
