@@ -52,7 +52,6 @@ from skflow.flow import (
     Blueprint,
     DistributionLike,
     Flow,
-    Standardize,
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.flow.standardize import column_ranges, constant_columns
@@ -64,6 +63,7 @@ from skflow.training.passes import Increment
 from skflow.training.plan import OPTIMIZERS, Plan, plan_pass
 from skflow.training.precision import MatmulPrecision
 from skflow.training.rows import Rows
+from skflow.training.standardization import standardization
 from skflow.training.start import start
 
 __all__ = ["RelativeGradientFlow"]
@@ -513,8 +513,8 @@ class RelativeGradientFlow(
         first = not hasattr(self, "flow_")
         rows = self._rows(X, sample_weight, least=2 if first else 1, method="partial_fit")
         parameters = self.get_params(deep=False)
-        flow = self._new_flow(rows) if first else deepcopy(self.flow_)
         generator = self._generator(rows, seed=None if first else self._increment.seed)
+        flow = self._new_flow(rows, generator) if first else deepcopy(self.flow_)
         front, core = flow.to(generator.device).split()
         constant = self._constant_columns(rows) if first else self._increment.constant
         n_seen = len(rows)
@@ -716,7 +716,7 @@ class RelativeGradientFlow(
         """Return what a fit to the rows does."""
         generator = self._generator(rows)
         continued = self.warm_start and hasattr(self, "flow_")
-        flow = self._continued_flow(rows) if continued else self._new_flow(rows)
+        flow = self._continued_flow(rows) if continued else self._new_flow(rows, generator)
         return Plan(
             self.get_params(deep=False),
             rows,
@@ -730,11 +730,12 @@ class RelativeGradientFlow(
         device = resolve_device(self.device, rows.data.device)
         return torch_generator(self.random_state if seed is None else seed, device)
 
-    def _new_flow(self, rows: Rows) -> Flow:
+    def _new_flow(self, rows: Rows, generator: torch.Generator) -> Flow:
         """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
-        core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
-        return core.behind(Standardize.from_rows(rows.data, rows.weights, rows.which))
+        parameters = self.get_params(deep=False)
+        core = build_flow(parameters, len(rows), rows.n_features)
+        return core.behind(standardization(parameters, rows, generator))
 
     def _continued_flow(self, rows: Rows) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.

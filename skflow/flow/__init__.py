@@ -13,12 +13,14 @@ from skflow.flow.distribution import FlowDistribution
 from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
 from skflow.flow.linear import LinearStack
+from skflow.flow.logarithm import SoftLogarithm
 from skflow.flow.mixture import NormalMixture
 from skflow.flow.mixture_map import NormalMixtureMap
 from skflow.flow.network import Flow
 from skflow.flow.relative import Factors, RelativeLayer
 from skflow.flow.standardize import Standardize
 from skflow.flow.student_t import StudentT
+from skflow.flow.tails import LogTails
 
 __all__ = [
     "Activation",
@@ -40,12 +42,14 @@ __all__ = [
     "LeakyTanh",
     "LinearStack",
     "LogDensity",
+    "LogTails",
     "Logistic",
     "Normal",
     "NormalMixture",
     "NormalMixtureMap",
     "RelativeLayer",
     "SmoothLeakyReLU",
+    "SoftLogarithm",
     "SplineCoupling",
     "Standardize",
     "StudentT",

@@ -97,7 +97,7 @@ class ElementwiseSpline(Compilable):
         self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
 
     def plain_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        y, log_slope = evaluate(self._table(x.dtype)[0], x)
+        y, log_slope = self.map_entries(x)
         return y, log_slope.sum(-1)
 
     def plain_inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
@@ -169,6 +169,21 @@ class ElementwiseSpline(Compilable):
         free = (slopes - LEAST_SLOPE).clamp(1e-3, 1e4)
         raw = free + torch.log(-torch.expm1(-free))  # the inverse of softplus
         self.slopes.copy_(raw - UNIT_SLOPE)
+
+    def map_entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x`, and return the logarithm of the slope at each of its entries.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+
+        Returns
+        -------
+        y, log_slopes : Tensor of shape (N, D)
+            The sum of the latter over the columns is the log-determinant.
+        """
+        return evaluate(self._table(x.dtype)[0], x)
 
     @property
     def n_bins(self) -> int:

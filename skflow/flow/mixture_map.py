@@ -215,14 +215,15 @@ def _solve(joint: Tensor, scale: Tensor, centre: Tensor, u: Tensor) -> Tensor:
         residual = score - u
         lower = torch.where(residual < 0, x, lower)
         upper = torch.where(residual > 0, x, upper)
-        step = x - residual * torch.exp(-0.5 * score.square() - log_density)
-        inside = (step >= lower) & (step <= upper)  # False for NaN
-        step = torch.where(inside, step, 0.5 * (lower + upper))
-        settled = ((step - x).abs() <= 2 * eps * x.abs()) | (residual == 0)
-        x = step
+        # No solver can promise more than either of these.
+        settled = residual.abs() <= 4 * eps * (1 + u.abs())
+        settled |= upper - lower <= 4 * eps * torch.maximum(lower.abs(), upper.abs())
         if bool(settled.all()):
             return x
-    if not bool((settled | ~torch.isfinite(u) | (upper - lower <= 1e-12 * x.abs())).all()):
+        step = x - residual * torch.exp(-0.5 * score.square() - log_density)
+        inside = (step > lower) & (step < upper)  # False for NaN
+        x = torch.where(settled, x, torch.where(inside, step, 0.5 * (lower + upper)))
+    if not bool((settled | (residual.abs() <= 1e-10 * (1 + u.abs())) | ~u.isfinite()).all()):
         raise InversionError(
             f"The inverse of a mixture's map was not found in {_MOST_STEPS} steps. Check that the "
             "values to invert are finite and not absurdly large."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -102,7 +102,11 @@ class Standardize(Bijection):
     @classmethod
     @torch.no_grad()
     def from_rows(
-        cls, x: Tensor, weights: Tensor | None = None, which: Tensor | None = None
+        cls,
+        x: Tensor,
+        weights: Tensor | None = None,
+        which: Tensor | None = None,
+        before: Callable[[Tensor], Tensor] | None = None,
     ) -> Standardize:
         """Take the means and the standard deviations of the columns.
 
@@ -116,6 +120,8 @@ class Standardize(Bijection):
             Of the rows.
         which : Tensor of shape (M,) or None, default=None
             The indices of the rows to look at; by default, all.
+        before : callable or None, default=None
+            What is done to rows first, elementwise. It does not decrease, and returns float64.
 
         Raises
         ------
@@ -125,6 +131,10 @@ class Standardize(Bijection):
         low, high = column_ranges(x, which)
         varies = ~constant_columns(low, high)
         low, high = low.double(), high.double()
+        if before is None:
+            before = Tensor.double
+        else:
+            low, high = before(torch.stack([low, high]))
         # In units of the spread no square over- or underflows; block by block, no copy is made.
         spread = torch.where(varies, high - low, 1)
         mean, variance = torch.zeros_like(low), torch.zeros_like(low)
@@ -133,9 +143,10 @@ class Standardize(Bijection):
         else:
             total = float((weights if which is None else weights[which]).sum())
         for block, some in _blocks(x, weights, which):
-            mean += _sum((block - low) / spread, some) / total
+            mean += _sum((before(block) - low) / spread, some) / total
         for block, some in _blocks(x, weights, which):
-            variance += _sum(((block - low) / spread - mean).square(), some) / total
+            deviations = (before(block) - low) / spread - mean
+            variance += _sum(deviations.square(), some) / total
         shift = low + mean * spread
         scale = torch.where(varies, variance.sqrt() * spread, 1)
         bad = ~(torch.isfinite(shift) & torch.isfinite(scale) & (scale > 0))

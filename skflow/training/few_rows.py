@@ -80,6 +80,7 @@ class FitOfFewRows(Fit):
         return replace(
             history,
             best_score=self.histories[self.best].best_score,
+            choice_score=self.histories[self.best].choice_score,
             n_skipped=history.n_skipped + sum(one.n_skipped for one in self.histories),
         )
 
@@ -117,5 +118,5 @@ class FitOfFewRows(Fit):
 
 
 def _score(history: History) -> float:
-    assert history.best_score is not None
-    return history.best_score
+    assert history.choice_score is not None
+    return history.choice_score

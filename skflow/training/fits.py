@@ -19,7 +19,7 @@ from skflow.training.optimizers import OTHERS_RATE, Optimizer
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.rows import Rows
 from skflow.training.schedule import Budget, annealing, gaussian_penalty
-from skflow.training.scores import log_probs, standard_error, weighted_mean
+from skflow.training.scores import log_probs, standard_error, weighted_mean, winsorized
 from skflow.training.steps import Steps, end_training
 
 __all__ = [
@@ -317,6 +317,7 @@ class TrainingFit(StepwiseFit):
         self.budget = Budget(n_steps, stopping.max_time, stopping.started)
         self._best: dict[str, Tensor] | None = None
         self._initial: Tensor | None = None
+        self._initial_choice = 0.0
         self._last_rise = 0
         self._path: list[tuple[float, float]] = []
         if validation is not None:
@@ -324,6 +325,9 @@ class TrainingFit(StepwiseFit):
             self._initial = log_probs(training.flow, validation)
             score = weighted_mean(self._initial, validation)
             self.history.initial_score = self.history.best_score = score
+            self._initial = winsorized(self._initial)
+            self._initial_choice = weighted_mean(self._initial, validation)
+            self.history.choice_score = self._initial_choice
             self.budget.reserve(time.perf_counter() - clock)
             self._best = _copy_of_state(training.flow)
         return_freed_memory()
@@ -348,6 +352,7 @@ class TrainingFit(StepwiseFit):
         kept = {
             "best": self._best,
             "initial": self._initial,
+            "initial_choice": self._initial_choice,
             "last_rise": self._last_rise,
             "path": self._path,
         }
@@ -356,6 +361,7 @@ class TrainingFit(StepwiseFit):
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
         self._best, self._initial = deepcopy((state["best"], state["initial"]))
+        self._initial_choice = state["initial_choice"]
         self._last_rise, self._path = state["last_rise"], list(state["path"])
 
     def _take_steps(self) -> None:
@@ -375,17 +381,18 @@ class TrainingFit(StepwiseFit):
     def _validate(self, validation: Rows) -> float:
         """Score the validation rows, and keep the weights if they are the best."""
         history = self.history
-        assert history.best_score is not None
-        assert history.initial_score is not None
+        assert history.choice_score is not None
         assert self._initial is not None
         values = log_probs(self.training.flow, validation)
         score = weighted_mean(values, validation)
         history.validation_scores.append(score)
-        if score > history.best_score + self.stopping.tol:
+        values = winsorized(values)
+        choice = weighted_mean(values, validation)
+        if choice > history.choice_score + self.stopping.tol:
             self._last_rise = history.n_epochs
         least = self.standard_errors * standard_error(values - self._initial, validation)
-        if score > max(history.best_score, history.initial_score + least):
-            history.best_score = score
+        if choice > max(history.choice_score, self._initial_choice + least):
+            history.best_score, history.choice_score = score, choice
             self._best = None  # before the copy is made: there is never room for three
             self._best = _copy_of_state(self.training.flow)
             history.path = self._path.copy()

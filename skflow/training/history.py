@@ -19,7 +19,10 @@ class History:
     """Mean log-likelihood of the validation rows before the first epoch."""
 
     best_score: float | None = None
-    """The highest of the above: that of the weights that were kept."""
+    """The one of the above that the weights have that were kept."""
+
+    choice_score: float | None = None
+    """The score of these weights by which they were chosen, in which no row outvotes the rest."""
 
     n_steps: int = 0
     """How many steps were applied."""

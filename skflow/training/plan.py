@@ -106,11 +106,13 @@ class Plan:
         self._all = shuffled.behind(self.front, constant, generator, self._dtype)
         self._split()
         simple = None
+        self._is_simple = False
         if self._starts_simply():
             simple = simple_start(
                 self.training, self.validation, generator, n_bins=self.settings.network.n_bins
             )
         if simple is not None:
+            self._is_simple = True
             start_as_identity(self.core)
             self.front = Composition([self.front, simple])
             self._all = shuffled.behind(self.front, constant, generator, self._dtype)

@@ -8,7 +8,12 @@ from torch import Tensor
 from skflow.flow.network import Flow
 from skflow.training.rows import Rows
 
-__all__ = ["log_probs", "mean_log_prob", "standard_error", "weighted_mean"]
+__all__ = ["log_probs", "mean_log_prob", "standard_error", "weighted_mean", "winsorized"]
+
+# A log-likelihood counts as no less than so many times the distance from the median to the lowest
+# tenth below the median. Normal rows of one column lie below that in one of 50,000 cases, and of
+# more columns less often.
+_LEAST_DISTANCE = 8.0
 
 
 @torch.no_grad()
@@ -73,3 +78,21 @@ def standard_error(values: Tensor, rows: Rows) -> float:
     shares = torch.ones_like(values) if weights is None else weights
     deviations = shares * (values - weighted_mean(values, rows))
     return float(torch.linalg.vector_norm(deviations) / shares.sum())
+
+
+def winsorized(values: Tensor) -> Tensor:
+    """Raise the lowest of some log-likelihoods to a floor, so that no row outvotes the rest.
+
+    Parameters
+    ----------
+    values : Tensor of shape (N,)
+        The log-likelihoods of rows, in nats.
+
+    Returns
+    -------
+    values : Tensor of shape (N,)
+        The floor lies eight times as far below the median as the lowest tenth does.
+    """
+    tenth, median = torch.quantile(values, values.new_tensor([0.1, 0.5]))
+    floor = median - _LEAST_DISTANCE * (median - tenth)
+    return torch.where(values < floor, floor, values) if torch.isfinite(floor) else values

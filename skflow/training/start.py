@@ -7,10 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from skflow.flow import Bijection, ElementwiseSpline, Flow, LinearStack
+from skflow.flow import (
+    Bijection,
+    ElementwiseSpline,
+    Flow,
+    LinearStack,
+)
 from skflow.flow.weighted import row_counts
 from skflow.training.rows import Rows
-from skflow.training.scores import mean_log_prob
+from skflow.training.scores import log_probs, weighted_mean, winsorized
 from skflow.training.stacking import stacked_start
 
 __all__ = ["simple_start", "start", "start_as_identity"]
@@ -121,7 +126,7 @@ def simple_start(
     plain = stacked_start(x[few], held_out, generator, few_counts)
     generator.set_state(state)
     bent = stacked_start(x[few], held_out, generator, few_counts, splines)
-    difference = bent.log_probs - plain.log_probs
+    difference = winsorized(bent.log_probs) - winsorized(plain.log_probs)
     least = _STANDARD_ERRORS * float(difference.std()) / math.sqrt(len(difference))
     if float(difference.mean()) > least:
         return None
@@ -155,16 +160,20 @@ def _initialize(
         return
     if any(b.start_from == "rotation" for b in flow.bijections if isinstance(b, LinearStack)):
         return
-    best, best_score = first.start_from, mean_log_prob(flow, validation)
+    best, best_score = first.start_from, _score(flow, validation)
     for kind in [kind for kind in first.starts if kind != best]:
         first.start_from = kind
         flow.initialize(x, generator, weights)
-        score = mean_log_prob(flow, validation)
+        score = _score(flow, validation)
         if score > best_score:
             best, best_score = kind, score
     if first.start_from != best:
         first.start_from = best
         flow.initialize(x, generator, weights)
+
+
+def _score(flow: Flow, validation: Rows) -> float:
+    return weighted_mean(winsorized(log_probs(flow, validation)), validation)
 
 
 def _n_start_rows(rows: Rows) -> int:

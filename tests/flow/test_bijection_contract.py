@@ -13,9 +13,11 @@ from skflow.flow import (
     ElementwiseSpline,
     LeakyTanh,
     LinearStack,
+    LogTails,
     NormalMixtureMap,
     RelativeLayer,
     SmoothLeakyReLU,
+    SoftLogarithm,
     SplineCoupling,
     Standardize,
     fit_components,
@@ -61,6 +63,17 @@ def mixture_map(generator):
     return NormalMixtureMap.of(fit_components(z, 3, generator))
 
 
+def soft_logarithm(_):
+    logarithm = SoftLogarithm(N_FEATURES)
+    logarithm.units[1:] = torch.tensor([0.1, 1.0, 10.0])
+    return logarithm
+
+
+def log_tails(generator):
+    # The rows of the tests lie on both sides of these ends.
+    return LogTails.from_rows(0.2 * torch.randn(100, N_FEATURES, generator=generator).double())
+
+
 FACTORIES = {
     "smooth_leaky_relu": lambda _: SmoothLeakyReLU(),
     "smooth_leaky_relu_steep": lambda _: SmoothLeakyReLU(alpha=0.01),
@@ -68,6 +81,8 @@ FACTORIES = {
     "leaky_tanh_steep": lambda _: LeakyTanh(alpha=3.0, beta=0.01),
     "standardize": standardize,
     "mixture_map": mixture_map,
+    "log_tails": log_tails,
+    "soft_logarithm": soft_logarithm,
     "composition": lambda g: Composition([standardize(g), mixture_map(g), SmoothLeakyReLU()]),
     "elementwise_spline": learned(ElementwiseSpline),
     "elementwise_spline_quantiles": learned(ElementwiseSpline, n_bins=4, init="quantiles"),

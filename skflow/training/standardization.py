@@ -1,0 +1,117 @@
+"""What brings the columns of a table to one scale, before all that trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skflow.flow import (
+    Bijection,
+    Composition,
+    ElementwiseSpline,
+    LogTails,
+    SoftLogarithm,
+    Standardize,
+)
+from skflow.flow.weighted import row_counts
+from skflow.training.rows import Rows
+
+__all__ = ["standardization"]
+
+# By so many rows it is judged where the tails of a column begin, and what its logarithm is worth.
+_SOME_ROWS = 10_000
+
+# The logarithm of a column must be better by so many standard errors, each followed by a spline of
+# so many bins, which knows half of the rows, on the other half.
+_STANDARD_ERRORS = 1.0
+_N_BINS = 16
+
+# The logarithm turns into a straight line at such a share of the least value.
+_SHARE_OF_LEAST = 0.5
+
+
+@torch.no_grad()
+def standardization(
+    parameters: Mapping[str, Any], rows: Rows, generator: torch.Generator
+) -> Bijection:
+    """Find what brings the columns to one scale, before all that trains.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With `activation` and `bijections`, as for :class:`Plan`. Where these are the default's,
+        positive columns go through their logarithm if that makes them likelier. Tails are bent,
+        and what lies in them does not count for the scale.
+    rows : Rows
+        All rows, as they came.
+    generator : torch.Generator
+        Where the randomness comes from.
+
+    Returns
+    -------
+    bijection : Bijection
+        It does not train.
+    """
+    if parameters["bijections"] is not None or parameters["activation"] not in {"auto", "spline"}:
+        return Standardize.from_rows(rows.data, rows.weights, rows.which)
+    which = torch.arange(len(rows.data)) if rows.which is None else rows.which
+    order = torch.randperm(len(which), generator=generator, device=generator.device)
+    which = which[order[:_SOME_ROWS].cpu()]
+    x = rows.data[which].double()
+    counts = None if rows.weights is None else row_counts(rows.weights[which]).to(x.device)
+    first = _logarithm(x, counts, generator)
+    mapped = x if first is None else first(x)
+    tails = LogTails.from_rows(mapped, counts)
+
+    def bulk(block: Tensor) -> Tensor:
+        block = block.double()
+        return (block if first is None else first(block)).clamp(*tails.ends)
+
+    scale = Standardize.from_rows(rows.data, rows.weights, rows.which, bulk)
+    return Composition([tails, scale] if first is None else [first, tails, scale])
+
+
+def _logarithm(
+    x: Tensor, counts: Tensor | None, generator: torch.Generator
+) -> SoftLogarithm | None:
+    """Return the logarithm of the columns that it makes likelier, if there are any."""
+    least, most = torch.aminmax(x, dim=0)
+    logarithm = SoftLogarithm(x.shape[1]).to(x.device)
+    candidates = ((least > 0) & (most > least)).nonzero().flatten()
+    if not len(candidates) or len(x) < 4:
+        return None
+    some = SoftLogarithm(len(candidates)).to(x.device)
+    some.units.copy_(_SHARE_OF_LEAST * least[candidates])
+    x = x[:, candidates]
+    gain = _log_densities(some, x, counts, generator) - _log_densities(None, x, counts, generator)
+    error = gain.std(0) / math.sqrt(len(gain))
+    better = gain.mean(0) > _STANDARD_ERRORS * error
+    if not bool(better.any()):
+        return None
+    logarithm.units[candidates[better]] = some.units[better]
+    return logarithm
+
+
+def _log_densities(
+    first: SoftLogarithm | None, x: Tensor, counts: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    """Return the log-density of each entry of the second half of the rows, by the first half."""
+    log_det = torch.zeros_like(x)
+    if first is not None:
+        log_det = -torch.hypot(x, first.units).log()
+        x = first(x)
+    tails = LogTails.from_rows(x, counts)
+    unit = torch.where(x < tails.ends[0], *tails.units)
+    log_det -= 0.5 * torch.log1p(((x - x.clamp(*tails.ends)) / unit).square())
+    x = tails(x)
+    half = len(x) // 2
+    spline = ElementwiseSpline(
+        x.shape[1], n_bins=_N_BINS, init="quantiles", dtype=torch.float64
+    ).to(x.device)
+    spline.initialize(x[:half], generator, None if counts is None else counts[:half])
+    z, log_slopes = spline.map_entries(x[half:])
+    return log_slopes - 0.5 * z.square() + log_det[half:]
