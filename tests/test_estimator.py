@@ -140,7 +140,7 @@ def test_same_seed_same_result_bit_for_bit(X, optimizer):
 
 
 def test_history(X):
-    X = np.tile(X, (3, 1))
+    X = np.tile(X, (3, 2)) * [1, 1, 2, 3] + np.eye(4)[np.arange(3 * len(X)) % 4]
     flow = RelativeGradientFlow(max_iter=3, random_state=0).fit(X)
     assert flow.n_iter_ == len(flow.loss_curve_) == len(flow.validation_scores_) == 3
     assert flow.best_validation_score_ >= max(flow.validation_scores_)
@@ -356,7 +356,9 @@ class TestAwkwardData:
         frozen = X.copy()
         frozen.flags.writeable = False
         assert np.array_equal(fitted.score_samples(frozen), fitted.score_samples(X))
-        assert np.array_equal(fitted.score_samples(X[::-1]), fitted.score_samples(X)[::-1])
+        # A row in another place takes another lane of the processor, which may round otherwise.
+        reversed_scores = fitted.score_samples(X[::-1])
+        np.testing.assert_allclose(reversed_scores[::-1], fitted.score_samples(X), rtol=1e-9)
 
 
 class TestErrors:

@@ -733,9 +733,8 @@ class RelativeGradientFlow(
     def _new_flow(self, rows: Rows, generator: torch.Generator) -> Flow:
         """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
-        parameters = self.get_params(deep=False)
-        core = build_flow(parameters, len(rows), rows.n_features)
-        return core.behind(standardization(parameters, rows, generator))
+        core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
+        return core.behind(standardization(rows, generator, robust=core.can_be_neutral))
 
     def _continued_flow(self, rows: Rows) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.

@@ -40,6 +40,14 @@ class Bijection(Described, nn.Module, ABC):
 
     start_from: str
 
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether :meth:`start_neutral` does what it says. By default, it does not."""
+        return False
+
+    def start_neutral(self) -> None:
+        """Let :meth:`initialize` make a map that leaves standard normal rows standard normal."""
+
     noun: ClassVar[str | None] = None
     """What a summary calls several of them; None if it is silent about them."""
 

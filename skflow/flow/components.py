@@ -21,6 +21,9 @@ _MOST_CLIMBS = 100
 _MOST_MULTIPLICATIONS = 1e10
 _TOLERANCE = 1e-3  # nats
 
+# Of a component, as a share of that of all rows: more than rounding makes of it.
+_LEAST_VARIANCE = 1e-9
+
 
 class Components(NamedTuple):
     r"""The mixture :math:`\sum_k w_k\, \mathcal{N}(\mu_k, (P_k^\top P_k)^{-1})`."""
@@ -220,6 +223,7 @@ def _maximize(z: Tensor, shares: Tensor, counts: Tensor | None) -> Components:
     total = n if counts is None else counts.sum()
     pooled = (scatters.sum(0) + n_prior * part) / (total + n_prior)
     covariances = (scatters + n_prior * pooled) / (sizes + n_prior).reshape(-1, 1, 1)
+    covariances += _LEAST_VARIANCE * identity
     roots = torch.linalg.cholesky(covariances)
     factors = torch.linalg.solve_triangular(roots, identity, upper=False)
     return Components((sizes / sizes.sum()).log(), means, factors)

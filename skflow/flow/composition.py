@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skflow.flow.bijection import Bijection
 
-__all__ = ["Composition"]
+__all__ = ["Composition", "composed"]
 
 
 class Composition(Bijection):
@@ -37,7 +37,7 @@ class Composition(Bijection):
     def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
-        sizes = {part.n_features for part in self.parts} - {None}
+        sizes = {part.n_features for part in self.parts if part.n_features is not None}
         if len(sizes) > 1 or not self.bijections:
             raise ValueError(
                 "bijections must be one or more, and all must take the same number of features, "
@@ -63,3 +63,26 @@ class Composition(Bijection):
             y, term = part.inverse_and_log_det(y)
             log_det = log_det + term
         return y, log_det
+
+
+def composed(first: Bijection, *others: Bijection) -> Bijection:
+    """Return the bijection that applies one after the other.
+
+    Parameters
+    ----------
+    first, *others : Bijection
+        In the order in which rows flow through them. Compositions among them are taken apart.
+
+    Returns
+    -------
+    bijection : Bijection
+        `first` itself, if it is alone.
+    """
+    if not others:
+        return first
+    parts = [
+        part
+        for bijection in (first, *others)
+        for part in (bijection.parts if isinstance(bijection, Composition) else (bijection,))
+    ]
+    return Composition(parts)

@@ -172,6 +172,11 @@ class Coupling(Compilable):
             self.n_given, (n_features - self.n_given) * n_outputs, n_hidden, dtype=dtype
         )
 
+    @property
+    def can_be_neutral(self) -> bool:
+        """True: it starts as the identity in any case."""
+        return True
+
     @abstractmethod
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return `g(b)` and the logarithms of its slopes.

@@ -96,6 +96,13 @@ class ElementwiseSpline(Compilable):
         self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))
         self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
 
+    @property
+    def can_be_neutral(self) -> bool:  # noqa: D102
+        return True
+
+    def start_neutral(self) -> None:  # noqa: D102
+        self.start_from = "identity"
+
     def plain_forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, log_slope = self.map_entries(x)
         return y, log_slope.sum(-1)

@@ -315,6 +315,14 @@ class LinearStack(RelativeLayer):
         self.recheck()
         return self.determinants.drift(self.weight)
 
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether it is a single layer."""
+        return self.n_layers == 1
+
+    def start_neutral(self) -> None:  # noqa: D102
+        self.start_from = "rotation"
+
     @torch.no_grad()
     def initialize(
         self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None

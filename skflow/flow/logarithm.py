@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from skflow.flow.arsinh import long_arsinh, long_sinh
 from skflow.flow.bijection import Bijection
 
 __all__ = ["SoftLogarithm"]
+
+# From so many units on, it is a straight line.
+_LONGEST = 1e15
 
 
 class SoftLogarithm(Bijection):
     r"""Elementwise :math:`y = \operatorname{arsinh}(x / s)` of some columns.
 
     Far above the unit `s` that is the logarithm of :math:`2 x / s`. Near zero it is linear, so
-    that zero and negative values have an image as well. A column whose unit is infinite stays as
-    it is.
+    that zero and negative values have an image as well. From 10¹⁵ units on it is linear again, so
+    that the inverse does not overflow. A column whose unit is infinite stays as it is.
 
     Parameters
     ----------
@@ -55,25 +58,36 @@ class SoftLogarithm(Bijection):
     def arguments(self) -> dict[str, Any]:  # noqa: D102
         return {"n_features": self.n_features}
 
+    def map_entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x`, and return the logarithm of the slope at each of its entries.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+
+        Returns
+        -------
+        y, log_slopes : Tensor of shape (N, D)
+            In float64. The sum of the latter over the columns is the log-determinant.
+        """
+        units, bent, exact = self._prepared(x)
+        y, log_slopes = long_arsinh(exact / units, _LONGEST)
+        log_slopes = torch.where(bent, log_slopes - units.log(), 0.0)
+        return torch.where(bent, y, exact), log_slopes
+
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        units, bent = self._units()
-        exact = x.double()
-        ratio = exact / units
-        y = torch.where(bent, torch.asinh(ratio), exact)
-        slopes = torch.where(bent, -torch.hypot(ratio, torch.ones_like(ratio)).log(), 0.0)
-        log_det = (slopes - units.log()).sum(-1)
-        return y.to(x.dtype), log_det.to(x.dtype)
+        y, log_slopes = self.map_entries(x)
+        return y.to(x.dtype), log_slopes.sum(-1).to(x.dtype)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        units, bent = self._units()
-        exact = y.double()
-        x = torch.where(bent, torch.sinh(torch.where(bent, exact, 0.0)) * units, exact)
-        size = torch.where(bent, exact.abs(), 0.0)
-        # log cosh, which does not overflow.
-        log_cosh = size + torch.log1p(torch.exp(-2 * size)) - math.log(2)
-        return x.to(y.dtype), (log_cosh + units.log()).sum(-1).to(y.dtype)
+        units, bent, exact = self._prepared(y)
+        x, log_slopes = long_sinh(exact, _LONGEST)
+        log_slopes = torch.where(bent, log_slopes + units.log(), 0.0)
+        x = torch.where(bent, x * units, exact)
+        return x.to(y.dtype), log_slopes.sum(-1).to(y.dtype)
 
-    def _units(self) -> tuple[Tensor, Tensor]:
-        """Return the units, with 1 for columns that stay, and which columns do not."""
+    def _prepared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the units, with 1 for columns that stay, which do not, and exact rows."""
         bent = self.units.isfinite()
-        return torch.where(bent, self.units, 1.0), bent
+        return torch.where(bent, self.units, 1.0), bent, x.double().contiguous()

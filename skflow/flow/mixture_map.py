@@ -78,7 +78,6 @@ class NormalMixtureMap(Bijection):
             [ 0.6745]], dtype=torch.float64)
     """
 
-    noun = "mixture maps"
     log_weights: Tensor
     means: Tensor
     factors: Tensor
@@ -118,12 +117,12 @@ class NormalMixtureMap(Bijection):
         return {"n_components": self.n_components, "n_features": self.n_features}
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        parts = [self._forward(block) for block in x.double().split(self._n_rows())]
+        parts = [self._forward(block) for block in x.double().contiguous().split(self._n_rows())]
         u, log_det = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return u.to(x.dtype), log_det.to(x.dtype)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        parts = [self._inverse(block) for block in y.double().split(self._n_rows())]
+        parts = [self._inverse(block) for block in y.double().contiguous().split(self._n_rows())]
         x, log_det = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return x.to(y.dtype), log_det.to(y.dtype)
 

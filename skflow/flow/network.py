@@ -95,6 +95,11 @@ class Flow(StablePickle, nn.Module):
         """
         return tuple(m for m in self._bijections.modules() if isinstance(m, RelativeLayer))
 
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether every bijection can start as one that leaves standard normal rows so."""
+        return all(bijection.can_be_neutral for bijection in self.bijections)
+
     def split(self) -> tuple[Bijection, Flow]:
         """Return the first bijection, and the flow behind it, which share their parameters."""
         first, *rest = self.bijections

@@ -30,6 +30,11 @@ __all__ = [
 _FEW_ROWS = 1000
 _MOST_COLUMNS_OF_FEW = 1000
 
+# With so few columns, mixtures of normal distributions are hard to beat, whatever the number of
+# rows; with few rows, they are so with up to some more columns.
+_MIXED_COLUMNS = 3
+_MIXED_COLUMNS_OF_FEW = 32
+
 # How many times the noise of the default few rows are fitted with as well: held-out rows choose.
 _NOISE_FACTORS_OF_FEW = (1.0, 4.0)
 
@@ -96,6 +101,9 @@ class Settings:
     refits: bool
     """Whether all rows are fitted in the end, as the best of these fits was."""
 
+    starts_simple: bool
+    """Whether a mixture of normal distributions may be what the flow starts from, if it can."""
+
 
 def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Settings:
     """Say what the parameters of an estimator come to, with so many rows and columns.
@@ -133,6 +141,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         n_validation = max(1, round(parameters["validation_fraction"] * n_rows))
         n_validation = min(n_validation, n_rows - 1)
     training = training_settings(parameters, n_rows - n_validation, n_features)
+    most_mixed = _MIXED_COLUMNS_OF_FEW if few else _MIXED_COLUMNS
     several = few and parameters["input_noise"] == "auto"
     factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)
     return Settings(
@@ -147,6 +156,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         n_validation=n_validation,
         input_noises=tuple(factor * training.input_noise for factor in factors),
         refits=few,
+        starts_simple=parameters["base_distribution"] == "normal" and n_features <= most_mixed,
     )
 
 

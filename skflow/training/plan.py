@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from skflow.flow import Composition, Flow
+from skflow.flow import Bijection, Flow
+from skflow.flow.composition import composed
 from skflow.training.architecture import DTYPES
 from skflow.training.batches import Batches
 from skflow.training.defaults import (
@@ -30,7 +31,8 @@ from skflow.training.optimizers import (
 )
 from skflow.training.passes import Increment, Pass
 from skflow.training.rows import Rows, noisy_columns
-from skflow.training.start import simple_start, start, start_as_identity
+from skflow.training.simple import simple_start
+from skflow.training.start import start
 
 __all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
 
@@ -101,45 +103,57 @@ class Plan:
         self.continued = continued
         self.front, self.core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
-        shuffled = rows.shuffled(self.settings.training.batch_size, generator)
-        self._dtype = DTYPES[parameters["dtype"]]
-        self._all = shuffled.behind(self.front, constant, generator, self._dtype)
-        self._split()
-        simple = None
-        self._is_simple = False
-        if self._starts_simply():
-            simple = simple_start(
-                self.training, self.validation, generator, n_bins=self.settings.network.n_bins
-            )
-        if simple is not None:
-            self._is_simple = True
-            start_as_identity(self.core)
-            self.front = Composition([self.front, simple])
-            self._all = shuffled.behind(self.front, constant, generator, self._dtype)
-            self._all.move()
-            self._split()
-        self._unstarted = deepcopy(self.core) if self.settings.refits else self.core
-        self.sharpness = start(
-            self.core, self.training, self.validation, generator, continued=continued
-        )
+        self._shuffled = rows.shuffled(self.settings.training.batch_size, generator)
+        self._standardize = self.front
+        self._standard = self._behind(self.front)
+        self._all = self._standard
         self._noisy = noisy_columns(self.training)
         self.input_noises = self.settings.input_noises if self._noisy.any() else (0.0,)
+        may_start_simple = self.settings.starts_simple and self.core.can_be_neutral
+        self._is_simple = (
+            may_start_simple
+            and not continued
+            and not len(constant)
+            and self._start_simple(self.training, self.validation)
+        )
+        self._unstarted = deepcopy(self.core) if self.settings.refits else self.core
+        self.sharpness = self._start(self.core, self.training, self.validation)
 
-    def _split(self) -> None:
-        self.validation = self._all.subset(slice(self.settings.n_validation))
-        self.training = self._all.subset(slice(self.settings.n_validation, None))
+    @property
+    def training(self) -> Rows:
+        """The rows to learn from."""
+        return self._all.subset(slice(self.settings.n_validation, None))
 
-    def _starts_simply(self) -> bool:
-        import os
+    @property
+    def validation(self) -> Rows:
+        """The rows that are held out."""
+        return self._all.subset(slice(self.settings.n_validation))
 
-        if os.environ.get("SIMPLE") == "0":
+    def _behind(self, front: Bijection) -> Rows:
+        dtype = DTYPES[self.parameters["dtype"]]
+        return self._shuffled.behind(front, self.constant, self.generator, dtype)
+
+    def _start_simple(self, training: Rows, validation: Rows, *, compared: bool = True) -> bool:
+        """Put a simple density in front of the flow, if it is a good one."""
+        n_bins = self.settings.network.n_bins
+        simple = simple_start(
+            training, validation, self.generator, n_bins=n_bins, compared=compared
+        )
+        if simple is None:
             return False
-        return (
-            not self.continued
-            and not len(self.constant)
-            and self.parameters["bijections"] is None
-            and self._all.n_features <= 64
-            and self.parameters["base_distribution"] == "normal"
+        self.front = composed(self._standardize, simple)
+        self._all = self._behind(self.front)
+        self._all.move()  # what takes long is done once
+        return True
+
+    def _start(self, core: Flow, training: Rows, validation: Rows) -> float:
+        return start(
+            core,
+            training,
+            validation,
+            self.generator,
+            continued=self.continued,
+            neutral=self._is_simple,
         )
 
     def fit(self, started: float) -> TrainingFit | FitOfFewRows:
@@ -166,9 +180,7 @@ class Plan:
 
     def _candidate(self, core: Flow, input_noise: float, stopping: Stopping) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
-        careful = (
-            self.settings.refits or isinstance(self.front, Composition)
-        ) and not self.continued
+        careful = (self.settings.refits or self._is_simple) and not self.continued
         return TrainingFit(
             self._training(
                 core,
@@ -188,9 +200,11 @@ class Plan:
         if chosen.bijections and core.bijections and chosen.bijections[0].starts:
             core.bijections[0].start_from = chosen.bijections[0].start_from
         nothing = self._all.subset(slice(0))
-        sharpness = start(core, self._all, nothing, self.generator, continued=self.continued)
+        if self._is_simple:
+            self._start_simple(self._standard, nothing, compared=False)
+        sharpness = self._start(core, self._all, nothing)
         settings = training_settings(self.parameters, len(self._all), self._all.n_features)
-        noise = _noise(noisy_columns(self._all), input_noise)
+        noise = _noise(noisy_columns(self._standard), input_noise)
         training = self._training(core, self._all, settings, noise=noise, sharpness=sharpness)
         return Refit(training, history.path)
 

@@ -15,9 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skflow.flow import Bijection, Components, Composition, NormalMixtureMap, fit_components
+from skflow.flow import Bijection, Components, NormalMixtureMap, fit_components
+from skflow.flow.composition import composed
 from skflow.flow.initialization import shrunk_whitening
 from skflow.flow.weighted import mean
+from skflow.training.scores import winsorized
 
 __all__ = ["Start", "stacked_start", "stacking_weights"]
 
@@ -96,7 +98,7 @@ def stacked_start(
         fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(_N_FITS)]
         weights = of_sizes[kept].repeat_interleave(_N_FITS) / _N_FITS
     mixture = NormalMixtureMap.of(whitened.joined(fits, weights))
-    return Start(log_prob, mixture if first is None else Composition([first, mixture]))
+    return Start(log_prob, mixture if first is None else composed(first, mixture))
 
 
 def stacking_weights(log_probs: Tensor, counts: Tensor | None = None) -> Tensor:
@@ -192,7 +194,7 @@ def _fits_and_scores(
         some = [rows.fit(size, generator) for _ in range(_N_FITS)]
         fits += some
         scores += [rows.log_prob(fit, held_out) for fit in some]
-        if search.ends(max(float(score.mean()) for score in scores[-_N_FITS:])):
+        if search.ends(max(float(winsorized(score).mean()) for score in scores[-_N_FITS:])):
             break
     return fits, torch.stack(scores, 1)
 
@@ -218,7 +220,7 @@ def _scores_of_sizes(
             log_probs[fold] = rows.log_prob(rows.fit(size, generator), x[fold])
         sizes.append(size)
         scores.append(log_probs)
-        if search.ends(float(mean(log_probs, counts))):
+        if search.ends(float(mean(winsorized(log_probs), counts))):
             break
     return sizes, torch.stack(scores, 1)
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from skflow.flow import (
     Bijection,
-    Composition,
     ElementwiseSpline,
     LogTails,
     SoftLogarithm,
     Standardize,
 )
+from skflow.flow.composition import composed
+from skflow.flow.standardize import column_ranges, constant_columns
 from skflow.flow.weighted import row_counts
 from skflow.training.rows import Rows
 
@@ -35,53 +34,51 @@ _SHARE_OF_LEAST = 0.5
 
 
 @torch.no_grad()
-def standardization(
-    parameters: Mapping[str, Any], rows: Rows, generator: torch.Generator
-) -> Bijection:
+def standardization(rows: Rows, generator: torch.Generator, *, robust: bool) -> Bijection:
     """Find what brings the columns to one scale, before all that trains.
 
     Parameters
     ----------
-    parameters : mapping
-        With `activation` and `bijections`, as for :class:`Plan`. Where these are the default's,
-        positive columns go through their logarithm if that makes them likelier. Tails are bent,
-        and what lies in them does not count for the scale.
     rows : Rows
         All rows, as they came.
     generator : torch.Generator
         Where the randomness comes from.
+    robust : bool
+        Whether tails are bent, and do not count for the scale. Positive columns then also go
+        through their logarithm, if that makes them likelier.
 
     Returns
     -------
     bijection : Bijection
         It does not train.
     """
-    if parameters["bijections"] is not None or parameters["activation"] not in {"auto", "spline"}:
+    if not robust:
         return Standardize.from_rows(rows.data, rows.weights, rows.which)
     which = torch.arange(len(rows.data)) if rows.which is None else rows.which
     order = torch.randperm(len(which), generator=generator, device=generator.device)
     which = which[order[:_SOME_ROWS].cpu()]
-    x = rows.data[which].double()
+    x = rows.data[which].double().contiguous()
     counts = None if rows.weights is None else row_counts(rows.weights[which]).to(x.device)
-    first = _logarithm(x, counts, generator)
-    mapped = x if first is None else first(x)
-    tails = LogTails.from_rows(mapped, counts)
+    constant = constant_columns(*column_ranges(rows.data, rows.which)).to(x.device)
+    first = _logarithm(x, counts, constant, generator)
+    tails = LogTails.from_rows(x if first is None else first(x), counts)
+    tails.leave(constant)
 
     def bulk(block: Tensor) -> Tensor:
         block = block.double()
         return (block if first is None else first(block)).clamp(*tails.ends)
 
     scale = Standardize.from_rows(rows.data, rows.weights, rows.which, bulk)
-    return Composition([tails, scale] if first is None else [first, tails, scale])
+    return composed(*(part for part in (first, tails, scale) if part is not None))
 
 
 def _logarithm(
-    x: Tensor, counts: Tensor | None, generator: torch.Generator
+    x: Tensor, counts: Tensor | None, constant: Tensor, generator: torch.Generator
 ) -> SoftLogarithm | None:
     """Return the logarithm of the columns that it makes likelier, if there are any."""
-    least, most = torch.aminmax(x, dim=0)
+    least = x.amin(0)
     logarithm = SoftLogarithm(x.shape[1]).to(x.device)
-    candidates = ((least > 0) & (most > least)).nonzero().flatten()
+    candidates = ((least > 0) & ~constant).nonzero().flatten()
     if not len(candidates) or len(x) < 4:
         return None
     some = SoftLogarithm(len(candidates)).to(x.device)
@@ -102,12 +99,10 @@ def _log_densities(
     """Return the log-density of each entry of the second half of the rows, by the first half."""
     log_det = torch.zeros_like(x)
     if first is not None:
-        log_det = -torch.hypot(x, first.units).log()
-        x = first(x)
+        x, log_det = first.map_entries(x)
     tails = LogTails.from_rows(x, counts)
-    unit = torch.where(x < tails.ends[0], *tails.units)
-    log_det -= 0.5 * torch.log1p(((x - x.clamp(*tails.ends)) / unit).square())
-    x = tails(x)
+    x, log_slopes = tails.map_entries(x)
+    log_det += log_slopes
     half = len(x) // 2
     spline = ElementwiseSpline(
         x.shape[1], n_bins=_N_BINS, init="quantiles", dtype=torch.float64

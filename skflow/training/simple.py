@@ -1,0 +1,109 @@
+"""The simple density that a flow may start from, and whether it should."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from skflow.flow import Bijection, ElementwiseSpline
+from skflow.flow.weighted import row_counts
+from skflow.training.rows import Rows
+from skflow.training.scores import winsorized
+from skflow.training.stacking import stacked_start
+
+__all__ = ["simple_start"]
+
+# The mixtures are fitted to so many rows at most, and compared by so many. Of fewer than the
+# fewest rows, none is told apart from a normal distribution.
+_MOST_ROWS = 10_000
+_COMPARED_ROWS = 3_000
+_FEWEST_ROWS = 20
+
+# Where the columns are made normal first, the mixture must be better by so many standard errors.
+_STANDARD_ERRORS = 1.0
+
+
+@torch.no_grad()
+def simple_start(
+    rows: Rows,
+    validation: Rows,
+    generator: torch.Generator,
+    *,
+    n_bins: int,
+    compared: bool = True,
+) -> Bijection | None:
+    """Fit mixtures of normal distributions to standardised rows, if these are better so.
+
+    They are compared with mixtures behind splines that make each column normal, as a flow's own
+    first splines do. Where those are better, what the columns are like matters more than which
+    parts the rows have, and the flow should start from its own splines.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows to learn from, in random order.
+    validation : Rows
+        The rows that are held out; there may be none.
+    generator : torch.Generator
+        Where the randomness comes from.
+    n_bins : int
+        The bins of the splines.
+    compared : bool, default=True
+        Whether to compare.
+
+    Returns
+    -------
+    bijection : Bijection or None
+        It makes rows standard normal, as far as they follow the mixture, and does not train.
+    """
+    if _effective_number(rows) < _FEWEST_ROWS:
+        return None
+    x, held_out, counts = _samples(rows, validation, generator)
+    some = slice(_COMPARED_ROWS if len(x) > 2 * _COMPARED_ROWS else None)
+    some_counts = None if counts is None else counts[some]
+    if not compared:
+        return stacked_start(x, held_out, generator, counts).bijection
+
+    def splines(z: Tensor, its_counts: Tensor | None) -> Bijection:
+        spline = ElementwiseSpline(z.shape[1], n_bins=n_bins, init="quantiles", dtype=z.dtype)
+        spline.to(z.device).initialize(z, generator, its_counts)
+        return spline
+
+    # The same folds, and the same randomness in the fits.
+    state = generator.get_state()
+    plain = stacked_start(x[some], held_out, generator, some_counts)
+    generator.set_state(state)
+    bent = stacked_start(x[some], held_out, generator, some_counts, splines)
+    gain = winsorized(bent.log_probs) - winsorized(plain.log_probs)
+    if float(gain.mean()) > _STANDARD_ERRORS * float(gain.std()) / math.sqrt(len(gain)):
+        return None
+    if some.stop is not None:
+        plain = stacked_start(x, held_out, generator, counts)
+    return plain.bijection
+
+
+def _effective_number(rows: Rows) -> float:
+    """Return how many rows there are, or of how many equal weights these say as much."""
+    weights = rows.take_weights()
+    if weights is None:
+        return len(rows)
+    shares = weights / weights.sum()
+    return float(1 / shares.square().sum())
+
+
+def _samples(
+    rows: Rows, validation: Rows, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return rows to fit, rows to weigh fits by, and how many each of the former stands for."""
+    some = torch.arange(min(_MOST_ROWS, len(rows)))
+    x, weights = rows.take(some).double().contiguous(), rows.take_weights(some)
+    if len(validation):
+        some = torch.arange(min(_MOST_ROWS, len(validation)))
+        held_out = validation.take(some).double().contiguous()
+    else:
+        n_held_out = len(x) // 10
+        held_out, x = x[:n_held_out], x[n_held_out:]
+        weights = None if weights is None else weights[n_held_out:]
+    return x, held_out, None if weights is None else row_counts(weights).to(x.device)
