@@ -75,7 +75,7 @@ def test_a_log_gets_a_line_an_epoch(X, flow, capsys, monkeypatch):
 
 def test_a_terminal_gets_a_bar(X, flow, open_terminal):
     terminal = open_terminal()
-    flow.set_params(max_iter=30)
+    flow.set_params(max_iter=9)
     flow.fit(X)
     assert sys.stdout is terminal
     shown = terminal.getvalue()

@@ -514,7 +514,7 @@ class RelativeGradientFlow(
         rows = self._rows(X, sample_weight, least=2 if first else 1, method="partial_fit")
         parameters = self.get_params(deep=False)
         generator = self._generator(rows, seed=None if first else self._increment.seed)
-        flow = self._new_flow(rows, generator) if first else deepcopy(self.flow_)
+        flow = self._new_flow(rows) if first else deepcopy(self.flow_)
         front, core = flow.to(generator.device).split()
         constant = self._constant_columns(rows) if first else self._increment.constant
         n_seen = len(rows)
@@ -716,7 +716,7 @@ class RelativeGradientFlow(
         """Return what a fit to the rows does."""
         generator = self._generator(rows)
         continued = self.warm_start and hasattr(self, "flow_")
-        flow = self._continued_flow(rows) if continued else self._new_flow(rows, generator)
+        flow = self._continued_flow(rows) if continued else self._new_flow(rows)
         return Plan(
             self.get_params(deep=False),
             rows,
@@ -730,11 +730,11 @@ class RelativeGradientFlow(
         device = resolve_device(self.device, rows.data.device)
         return torch_generator(self.random_state if seed is None else seed, device)
 
-    def _new_flow(self, rows: Rows, generator: torch.Generator) -> Flow:
+    def _new_flow(self, rows: Rows) -> Flow:
         """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
         core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
-        return core.behind(standardization(rows, generator, robust=core.can_be_neutral))
+        return core.behind(standardization(rows, robust=core.can_be_neutral))
 
     def _continued_flow(self, rows: Rows) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.

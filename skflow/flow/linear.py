@@ -317,8 +317,8 @@ class LinearStack(RelativeLayer):
 
     @property
     def can_be_neutral(self) -> bool:
-        """Whether it is a single layer."""
-        return self.n_layers == 1
+        """Whether it is a single layer, without an activation that others would follow."""
+        return self.n_layers == 1 and self.activation is None
 
     def start_neutral(self) -> None:  # noqa: D102
         self.start_from = "rotation"

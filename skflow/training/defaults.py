@@ -141,6 +141,8 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         n_validation = max(1, round(parameters["validation_fraction"] * n_rows))
         n_validation = min(n_validation, n_rows - 1)
     training = training_settings(parameters, n_rows - n_validation, n_features)
+    # Held-out rows tell how many components a mixture may have.
+    held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
     most_mixed = _MIXED_COLUMNS_OF_FEW if few else _MIXED_COLUMNS
     several = few and parameters["input_noise"] == "auto"
     factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)
@@ -156,7 +158,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         n_validation=n_validation,
         input_noises=tuple(factor * training.input_noise for factor in factors),
         refits=few,
-        starts_simple=parameters["base_distribution"] == "normal" and n_features <= most_mixed,
+        starts_simple=held_out and n_features <= most_mixed,
     )
 
 

@@ -45,7 +45,8 @@ def simple_start(
     rows : Rows
         The rows to learn from, in random order.
     validation : Rows
-        The rows that are held out; there may be none.
+        The rows that are held out. Without any, some of `rows` are held out where folds are not
+        enough.
     generator : torch.Generator
         Where the randomness comes from.
     n_bins : int

@@ -34,15 +34,13 @@ _SHARE_OF_LEAST = 0.5
 
 
 @torch.no_grad()
-def standardization(rows: Rows, generator: torch.Generator, *, robust: bool) -> Bijection:
+def standardization(rows: Rows, *, robust: bool) -> Bijection:
     """Find what brings the columns to one scale, before all that trains.
 
     Parameters
     ----------
     rows : Rows
         All rows, as they came.
-    generator : torch.Generator
-        Where the randomness comes from.
     robust : bool
         Whether tails are bent, and do not count for the scale. Positive columns then also go
         through their logarithm, if that makes them likelier.
@@ -54,9 +52,10 @@ def standardization(rows: Rows, generator: torch.Generator, *, robust: bool) -> 
     """
     if not robust:
         return Standardize.from_rows(rows.data, rows.weights, rows.which)
+    # Whatever the number of rows, the fit's own randomness goes on from where it is.
+    generator = torch.Generator().manual_seed(0)
     which = torch.arange(len(rows.data)) if rows.which is None else rows.which
-    order = torch.randperm(len(which), generator=generator, device=generator.device)
-    which = which[order[:_SOME_ROWS].cpu()]
+    which = which[torch.randperm(len(which), generator=generator)[:_SOME_ROWS]]
     x = rows.data[which].double().contiguous()
     counts = None if rows.weights is None else row_counts(rows.weights[which]).to(x.device)
     constant = constant_columns(*column_ranges(rows.data, rows.which)).to(x.device)
