@@ -12,6 +12,7 @@ from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
+from skflow.flow.latent_tails import LatentTails
 from skflow.flow.linear import LinearStack
 from skflow.flow.logarithm import SoftLogarithm
 from skflow.flow.mixture import NormalMixture
@@ -39,6 +40,7 @@ __all__ = [
     "Flow",
     "FlowDistribution",
     "HyperbolicSecant",
+    "LatentTails",
     "LeakyTanh",
     "LinearStack",
     "LogDensity",

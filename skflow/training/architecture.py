@@ -17,6 +17,7 @@ from skflow.flow import (
     ElementwiseSpline,
     Flow,
     HyperbolicSecant,
+    LatentTails,
     LeakyTanh,
     LinearStack,
     Logistic,
@@ -90,8 +91,8 @@ def default_bijections(
     Examples
     --------
     >>> from skflow import default_bijections
-    >>> len(default_bijections(5000, 2))  # a spline; 6 layers with couplings and splines between
-    17
+    >>> len(default_bijections(5000, 2))  # a spline; 6 layers with couplings and splines between; tails
+    18
     """
     settings = network_settings(
         n_rows, n_features, n_layers=n_layers, activation=activation, coupling=coupling
@@ -112,6 +113,8 @@ def default_bijections(
             spline(n_bins=settings.n_inner_bins) if fixed is None else deepcopy(fixed)
         )
         bijections.append(dense(1, init="orthogonal"))
+    if fixed is None:
+        bijections.append(LatentTails(n_features))
     return bijections
 
 

@@ -191,7 +191,7 @@ class Plan:
             ),
             stopping,
             validation=self.validation if early_stopping else None,
-            standard_errors=2.0 if careful else 0.0,
+            standard_errors=(2.0 if self._is_simple else 1.0) if careful else 0.0,
         )
 
     def _refit(self, chosen: Flow, input_noise: float, history: History) -> Refit:

@@ -11,6 +11,7 @@ from skflow.flow import (
     BlockDiagonal,
     Composition,
     ElementwiseSpline,
+    LatentTails,
     LeakyTanh,
     LinearStack,
     LogTails,
@@ -63,6 +64,10 @@ def mixture_map(generator):
     return NormalMixtureMap.of(fit_components(z, 3, generator))
 
 
+def scaled(factor):
+    return Standardize(torch.zeros(N_FEATURES), torch.full((N_FEATURES,), 1 / factor))
+
+
 def soft_logarithm(_):
     logarithm = SoftLogarithm(N_FEATURES)
     logarithm.units[1:] = torch.tensor([0.1, 1.0, 10.0])
@@ -82,6 +87,7 @@ FACTORIES = {
     "standardize": standardize,
     "mixture_map": mixture_map,
     "log_tails": log_tails,
+    "latent_tails": lambda _: Composition([scaled(3.0), LatentTails(N_FEATURES)]),
     "soft_logarithm": soft_logarithm,
     "composition": lambda g: Composition([standardize(g), mixture_map(g), SmoothLeakyReLU()]),
     "elementwise_spline": learned(ElementwiseSpline),
