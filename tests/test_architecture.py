@@ -10,6 +10,7 @@ from skflow import RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 from skflow.flow import (
     AffineCoupling,
     ElementwiseSpline,
+    LatentTails,
     LinearStack,
     SplineCoupling,
 )
@@ -80,10 +81,10 @@ def test_the_order_is_spline_dense_and_then_coupling_spline_dense():
             )
         ]
 
-    first = [ElementwiseSpline, LinearStack]
-    assert kinds(1, "spline", "spline") == first
-    assert kinds(2, "spline", "affine") == [*first, AffineCoupling, ElementwiseSpline, LinearStack]
-    assert kinds(2, "spline", None) == [*first, ElementwiseSpline, LinearStack]
+    first, last = [ElementwiseSpline, LinearStack], [ElementwiseSpline, LinearStack, LatentTails]
+    assert kinds(1, "spline", "spline") == [*first, LatentTails]
+    assert kinds(2, "spline", "affine") == [*first, AffineCoupling, *last]
+    assert kinds(2, "spline", None) == [*first, *last]
     assert kinds(3, SmoothLeakyReLU(), None) == [LinearStack]
     assert kinds(2, SmoothLeakyReLU(), "spline") == [
         *(LinearStack, SplineCoupling, SmoothLeakyReLU, LinearStack)

@@ -91,7 +91,7 @@ def default_bijections(
     Examples
     --------
     >>> from skflow import default_bijections
-    >>> len(default_bijections(5000, 2))  # a spline; 6 layers with couplings and splines between; tails
+    >>> len(default_bijections(5000, 2))  # one spline, 6 layers, couplings and splines between
     18
     """
     settings = network_settings(

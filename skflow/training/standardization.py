@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from skflow.flow import (
 )
 from skflow.flow.composition import composed
 from skflow.flow.standardize import column_ranges, constant_columns
-from skflow.flow.weighted import row_counts
+from skflow.flow.weighted import row_counts, var_mean
 from skflow.training.rows import Rows
 
 __all__ = ["standardization"]
@@ -24,8 +22,8 @@ __all__ = ["standardization"]
 # By so many rows it is judged where the tails of a column begin, and what its logarithm is worth.
 _SOME_ROWS = 10_000
 
-# The logarithm of a column must be better by so many standard errors, each followed by a spline of
-# so many bins, which knows half of the rows, on the other half.
+# The logarithm of a column must make it likelier by so many standard errors, where a spline of so
+# many bins follows either way.
 _STANDARD_ERRORS = 1.0
 _N_BINS = 16
 
@@ -59,7 +57,7 @@ def standardization(rows: Rows, *, robust: bool) -> Bijection:
     x = rows.data[which].double().contiguous()
     counts = None if rows.weights is None else row_counts(rows.weights[which]).to(x.device)
     constant = constant_columns(*column_ranges(rows.data, rows.which)).to(x.device)
-    first = _logarithm(x, counts, constant, generator)
+    first = _logarithm(x, counts, constant)
     tails = LogTails.from_rows(x if first is None else first(x), counts)
     tails.leave(constant)
 
@@ -71,9 +69,7 @@ def standardization(rows: Rows, *, robust: bool) -> Bijection:
     return composed(*(part for part in (first, tails, scale) if part is not None))
 
 
-def _logarithm(
-    x: Tensor, counts: Tensor | None, constant: Tensor, generator: torch.Generator
-) -> SoftLogarithm | None:
+def _logarithm(x: Tensor, counts: Tensor | None, constant: Tensor) -> SoftLogarithm | None:
     """Return the logarithm of the columns that it makes likelier, if there are any."""
     least = x.amin(0)
     logarithm = SoftLogarithm(x.shape[1]).to(x.device)
@@ -83,29 +79,25 @@ def _logarithm(
     some = SoftLogarithm(len(candidates)).to(x.device)
     some.units.copy_(_SHARE_OF_LEAST * least[candidates])
     x = x[:, candidates]
-    gain = _log_densities(some, x, counts, generator) - _log_densities(None, x, counts, generator)
-    error = gain.std(0) / math.sqrt(len(gain))
-    better = gain.mean(0) > _STANDARD_ERRORS * error
+    variance, gain = var_mean(
+        _log_densities(some, x, counts) - _log_densities(None, x, counts), counts
+    )
+    total = len(x) if counts is None else float(counts.sum())
+    better = gain > _STANDARD_ERRORS * (variance / total).sqrt()
     if not bool(better.any()):
         return None
     logarithm.units[candidates[better]] = some.units[better]
     return logarithm
 
 
-def _log_densities(
-    first: SoftLogarithm | None, x: Tensor, counts: Tensor | None, generator: torch.Generator
-) -> Tensor:
-    """Return the log-density of each entry of the second half of the rows, by the first half."""
+def _log_densities(first: SoftLogarithm | None, x: Tensor, counts: Tensor | None) -> Tensor:
+    """Return the log-density of each entry, but for a constant, as a spline makes it normal."""
     log_det = torch.zeros_like(x)
     if first is not None:
         x, log_det = first.map_entries(x)
-    tails = LogTails.from_rows(x, counts)
-    x, log_slopes = tails.map_entries(x)
-    log_det += log_slopes
-    half = len(x) // 2
-    spline = ElementwiseSpline(
-        x.shape[1], n_bins=_N_BINS, init="quantiles", dtype=torch.float64
-    ).to(x.device)
-    spline.initialize(x[:half], generator, None if counts is None else counts[:half])
-    z, log_slopes = spline.map_entries(x[half:])
-    return log_slopes - 0.5 * z.square() + log_det[half:]
+    x, log_slopes = LogTails.from_rows(x, counts).map_entries(x)
+    log_det = log_det + log_slopes
+    spline = ElementwiseSpline(x.shape[1], n_bins=_N_BINS, init="quantiles", dtype=x.dtype)
+    spline.to(x.device).initialize(x, torch.Generator(), counts)
+    z, log_slopes = spline.map_entries(x)
+    return log_slopes - 0.5 * z.square() + log_det
