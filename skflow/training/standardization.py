@@ -28,7 +28,7 @@ _STANDARD_ERRORS = 1.0
 _N_BINS = 16
 
 # The logarithm turns into a straight line at such a share of the least value.
-_SHARE_OF_LEAST = 0.5
+_SHARE_OF_LEAST = 0.1
 
 
 @torch.no_grad()
@@ -96,7 +96,9 @@ def _log_densities(first: SoftLogarithm | None, x: Tensor, counts: Tensor | None
     if first is not None:
         x, log_det = first.map_entries(x)
     x, log_slopes = LogTails.from_rows(x, counts).map_entries(x)
-    log_det = log_det + log_slopes
+    variance, centre = var_mean(x, counts)
+    scale = variance.sqrt()
+    x, log_det = (x - centre) / scale, log_det + log_slopes - scale.log()
     spline = ElementwiseSpline(x.shape[1], n_bins=_N_BINS, init="quantiles", dtype=x.dtype)
     spline.to(x.device).initialize(x, torch.Generator(), counts)
     z, log_slopes = spline.map_entries(x)

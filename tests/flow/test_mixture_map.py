@@ -1,0 +1,88 @@
+"""The map of a mixture against the mixture itself, written out."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from skflow.flow import Components, Flow, Normal, NormalMixtureMap, fit_components
+
+N_FEATURES = 3
+
+
+@pytest.fixture
+def components(rng):
+    roots = np.tril(rng.normal(size=(4, N_FEATURES, N_FEATURES)))
+    diagonal = np.arange(N_FEATURES)
+    roots[:, diagonal, diagonal] = rng.uniform(0.1, 1, size=(4, N_FEATURES))
+    return Components(
+        torch.from_numpy(np.log([0.1, 0.2, 0.3, 0.4])),
+        torch.from_numpy(3 * rng.normal(size=(4, N_FEATURES))),
+        torch.linalg.inv(torch.from_numpy(roots)),
+    )
+
+
+def log_density(components, x):
+    """Return the log-density of rows, component by component."""
+    log_weights, means, factors = (tensor.numpy() for tensor in components)
+    terms = [
+        log_weight + stats.multivariate_normal(mean, np.linalg.inv(factor.T @ factor)).logpdf(x)
+        for log_weight, mean, factor in zip(log_weights, means, factors, strict=True)
+    ]
+    return special.logsumexp(terms, axis=0)
+
+
+@torch.no_grad()
+def test_a_flow_behind_the_map_has_the_density_of_the_mixture(components, rng):
+    x = 4 * rng.normal(size=(200, N_FEATURES))
+    x[0] = 60.0  # where no component has a probability that float64 can hold
+    expected = log_density(components, x)
+    rows = torch.from_numpy(x)
+    flow = Flow([NormalMixtureMap.of(components)], Normal(), n_features=N_FEATURES)
+    np.testing.assert_allclose(flow.log_prob(rows), expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(components.log_prob(rows), expected, rtol=1e-10, atol=1e-8)
+
+
+@torch.no_grad()
+def test_samples_are_those_of_the_mixture(components, generator):
+    flow = Flow([NormalMixtureMap.of(components)], Normal(), n_features=N_FEATURES)
+    sample = flow.sample(20_000, generator=generator)
+    means, weights = components.means, components.log_weights.exp()
+    torch.testing.assert_close(sample.mean(0), weights @ means, atol=0.15, rtol=0)
+    latents = flow(sample)
+    assert stats.kstest(latents[:, -1].numpy(), "norm").pvalue > 1e-3
+    torch.testing.assert_close(torch.cov(latents.T), torch.eye(3).double(), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_the_inverse_crosses_what_lies_between_parts(generator):
+    # Nothing lies between these parts, and all of the latents from -0.7 to 0.7 are there.
+    apart = NormalMixtureMap(2, 1)
+    apart.means.copy_(torch.tensor([[-1e6], [1e6]]))
+    u = torch.linspace(-8, 8, 101, dtype=torch.float64).unsqueeze(1)
+    torch.testing.assert_close(apart(apart.inverse(u)), u, rtol=1e-9, atol=1e-9)
+
+
+def test_a_mixture_needs_components():
+    with pytest.raises(ValueError, match="n_components must be a positive integer, got 0"):
+        NormalMixtureMap(0, 2)
+
+
+def test_expectation_maximisation_finds_the_parts(generator):
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 1000.0]], dtype=torch.float64)
+    z = torch.randn(900, 2, generator=generator, dtype=torch.float64) + centres.repeat(300, 1)
+    found = fit_components(z, 3, generator)
+    order = found.means.sum(1).argsort()
+    torch.testing.assert_close(found.means[order], centres, atol=0.3, rtol=0)
+    torch.testing.assert_close(
+        found.log_weights.exp(), torch.full((3,), 1 / 3).double(), atol=0.01, rtol=0
+    )
+
+
+def test_more_rows_and_whole_weights_are_the_same(generator):
+    z = torch.randn(50, 2, generator=generator, dtype=torch.float64)
+    counts = torch.randint(1, 4, (50,), generator=generator)
+    weighted = fit_components(z, 1, generator, counts.double())
+    repeated = fit_components(z.repeat_interleave(counts, dim=0), 1, generator)
+    for mine, theirs in zip(weighted, repeated, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
