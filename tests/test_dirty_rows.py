@@ -39,7 +39,9 @@ def test_lognormal_columns(sigma):
     flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
     truth = stats.lognorm(sigma).logpdf(X_test).sum(1).mean()
     assert flow.score(X_test) == pytest.approx(truth, abs=0.1)
-    assert (flow.sample(4000, random_state=0) < 0).mean() < 0.001
+    # Where the tail is shorter, a column may do without its logarithm.
+    most_negative = 0.001 if sigma >= 3 else 0.005
+    assert (flow.sample(4000, random_state=0) < 0).mean() < most_negative
 
 
 def test_a_row_unlike_any_before_does_not_decide_a_mean(rng):

@@ -22,9 +22,10 @@ __all__ = ["standardization"]
 # By so many rows it is judged where the tails of a column begin, and what its logarithm is worth.
 _SOME_ROWS = 10_000
 
-# The logarithm of a column must make it likelier by so many standard errors, where a spline of so
-# many bins follows either way.
-_STANDARD_ERRORS = 1.0
+# The logarithm of a column must make it likelier by so many standard errors and so many nats, where
+# a spline of so many bins follows either way.
+_STANDARD_ERRORS = 2.0
+_LEAST_GAIN = 0.01
 _N_BINS = 16
 
 # The logarithm turns into a straight line at such a share of the least value.
@@ -83,7 +84,7 @@ def _logarithm(x: Tensor, counts: Tensor | None, constant: Tensor) -> SoftLogari
         _log_densities(some, x, counts) - _log_densities(None, x, counts), counts
     )
     total = len(x) if counts is None else float(counts.sum())
-    better = gain > _STANDARD_ERRORS * (variance / total).sqrt()
+    better = gain > (_STANDARD_ERRORS * (variance / total).sqrt()).clamp_min(_LEAST_GAIN)
     if not bool(better.any()):
         return None
     logarithm.units[candidates[better]] = some.units[better]
