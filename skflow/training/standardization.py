@@ -22,8 +22,8 @@ __all__ = ["standardization"]
 # By so many rows it is judged where the tails of a column begin, and what its logarithm is worth.
 _SOME_ROWS = 10_000
 
-# The logarithm of a column must make it likelier by so many standard errors and so many nats, where
-# a spline of so many bins follows either way.
+# The logarithm of a column must make it likelier by so many standard errors and so many nats,
+# where a spline of so many bins follows either way.
 _STANDARD_ERRORS = 2.0
 _LEAST_GAIN = 0.01
 _N_BINS = 16
