@@ -117,7 +117,9 @@ class RelativeGradientFlow(
         of "student_t" learned for each latent. "mixture" is ``NormalMixture(n_components=16)``,
         learned as a whole, for data in separate parts. An instance has parameters of your own;
         so does any distribution of :mod:`torch.distributions` of numbers, or of vectors with an
-        entry for each column.
+        entry for each column. With "normal", a flow of learned activations may start from a
+        mixture that held-out rows weigh: with up to three columns, or with fewer than 1,000 rows
+        of up to 32 columns.
 
     bijections : callable or None, default=None
         Makes the network: the bijections between standardised rows and latents, in order. It is
