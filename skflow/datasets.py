@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,7 +13,18 @@ from sklearn.utils import check_array, check_random_state, check_scalar, gen_bat
 
 from skflow._sklearn.validation import check_n_samples, plain_array
 
-__all__ = ["ToyDensity", "gaussian_ring", "half_moons", "sine"]
+__all__ = [
+    "Checkerboard",
+    "Pinwheel",
+    "PlaneDensity",
+    "ToyDensity",
+    "gaussian_grid",
+    "gaussian_ring",
+    "half_moons",
+    "rings",
+    "sine",
+    "two_spirals",
+]
 
 _N_CENTRES = 1000
 
@@ -21,7 +33,53 @@ _N_CENTRES = 1000
 _MOST_COMPONENTS = 10**6
 
 
-class ToyDensity:
+class PlaneDensity(ABC):
+    """A density in the plane that is known: rows can be drawn, and their log-density is exact."""
+
+    @abstractmethod
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            The number of rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            Determines what is drawn. Pass an int for the same result each time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, 2)
+            The rows.
+        """
+
+    @abstractmethod
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the exact log-density at each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, 2)
+            The rows.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats.
+        """
+
+    def score(self, X: ArrayLike) -> float:
+        """Return the mean log-density of the rows of `X`, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, 2)
+            The rows.
+        """
+        return float(self.score_samples(X).mean())
+
+
+class ToyDensity(PlaneDensity):
     r"""A sum of equal Gaussians, whose centres may lie so close that they make a curve.
 
     .. math::
@@ -59,40 +117,16 @@ class ToyDensity:
         self.centres = centres
         self.noise = noise
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
-        """Draw rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            The number of rows to draw.
-        random_state : int, RandomState instance or None, default=None
-            Determines what is drawn. Pass an int for the same result each time.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, 2)
-            The rows.
-        """
+    def sample(  # noqa: D102
+        self, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float64]:
         check_n_samples(n_samples, 2)
         rng = check_random_state(random_state)
         chosen = self.centres[rng.randint(len(self.centres), size=n_samples)]
         X: NDArray[np.float64] = chosen + self.noise * rng.standard_normal(chosen.shape)
         return X
 
-    def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return the exact log-density at each row, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, 2)
-            The rows.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-            In nats.
-        """
+    def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
         X = check_array(plain_array(X), dtype=np.float64)
         n_centres, n_features = self.centres.shape
         constant = np.log(n_centres) + n_features * np.log(self.noise * np.sqrt(2 * np.pi))
@@ -105,15 +139,116 @@ class ToyDensity:
             log_density[block] = highest + np.log(exponents.sum(axis=1)) - constant
         return log_density
 
-    def score(self, X: ArrayLike) -> float:
-        """Return the mean log-density of the rows of `X`, in nats.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The rows.
-        """
-        return float(self.score_samples(X).mean())
+class Checkerboard(PlaneDensity):
+    """Every other unit square of a board of eight by eight, all alike.
+
+    The board reaches from -4 to 4, and a square is of the density if the floors of its corner add
+    up to an even number.
+
+    Examples
+    --------
+    >>> from skflow.datasets import Checkerboard
+    >>> Checkerboard().score_samples([[0.5, 0.5], [0.5, 1.5]]).round(4)
+    array([-3.4657,    -inf])
+    """
+
+    def sample(  # noqa: D102
+        self, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        check_n_samples(n_samples, 2)
+        rng = check_random_state(random_state)
+        column, pair = rng.randint(8, size=n_samples), rng.randint(4, size=n_samples)
+        corners = np.column_stack([column, 2 * pair + column % 2]) - 4
+        X: NDArray[np.float64] = corners + rng.random_sample(corners.shape)
+        return X
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
+        X = check_array(plain_array(X), dtype=np.float64)
+        floors = np.floor(X)
+        inside = (floors.sum(1) % 2 == 0) & (floors >= -4).all(1) & (floors < 4).all(1)
+        return np.where(inside, -np.log(32), -np.inf)
+
+
+class Pinwheel(PlaneDensity):
+    r"""Five bent arms around the origin.
+
+    With :math:`f_1 \sim \mathcal{N}(1, 0.3^2)`, :math:`f_2 \sim \mathcal{N}(0, 0.1^2)` and one
+    of five arms k,
+
+    .. math::
+        x = 2 (f_1 \cos a + f_2 \sin a,\ f_2 \cos a - f_1 \sin a), \qquad
+        a = \tfrac{2 \pi k}{5} + \tfrac14 e^{f_1}.
+
+    Each row is turned by an angle that depends on :math:`f_1`. The density at `x` is the sum over
+    all :math:`f_1` that lead there, which are found by bisection.
+
+    Examples
+    --------
+    >>> from skflow.datasets import Pinwheel
+    >>> Pinwheel().sample(3, random_state=0).shape
+    (3, 2)
+    """
+
+    def sample(  # noqa: D102
+        self, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        check_n_samples(n_samples, 2)
+        rng = check_random_state(random_state)
+        arm = rng.randint(5, size=n_samples)
+        f1, f2 = _PINWHEEL_MEAN[:, None] + _PINWHEEL_SD[:, None] * rng.standard_normal(
+            (2, n_samples)
+        )
+        angle = _pinwheel_angle(f1, arm)
+        cosine, sine_ = np.cos(angle), np.sin(angle)
+        return 2 * np.column_stack([f1 * cosine + f2 * sine_, f2 * cosine - f1 * sine_])
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
+        X = check_array(plain_array(X), dtype=np.float64)
+        density = np.zeros(len(X))
+        for block in gen_batches(len(X), 512):
+            for arm in range(5):
+                density[block] += _pinwheel_arm(X[block], arm)
+        with np.errstate(divide="ignore"):
+            return np.log(density)
+
+
+_PINWHEEL_MEAN, _PINWHEEL_SD = np.array([1.0, 0.0]), np.array([0.3, 0.1])
+_PINWHEEL_GRID = np.linspace(-2.0, 4.0, 301)  # ten standard deviations on either side
+
+
+def _pinwheel_angle(f1: NDArray[np.float64], arm: Any) -> NDArray[np.float64]:
+    return 2 * np.pi * arm / 5 + np.exp(f1) / 4
+
+
+def _pinwheel_residual(
+    f1: NDArray[np.float64], x: NDArray[np.float64], arm: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what `f1` lacks of leading to `x`, and the other coordinate before the turn."""
+    angle = _pinwheel_angle(f1, arm)
+    x1, x2 = x[:, :1] / 2, x[:, 1:] / 2
+    cosine, sine_ = np.cos(angle), np.sin(angle)
+    return f1 - (x1 * cosine - x2 * sine_), x1 * sine_ + x2 * cosine
+
+
+def _pinwheel_arm(x: NDArray[np.float64], arm: int) -> NDArray[np.float64]:
+    """Return the part of the density that one arm has."""
+    residual, _ = _pinwheel_residual(_PINWHEEL_GRID[None, :], x, arm)
+    rows, cells = np.nonzero(np.sign(residual[:, :-1]) != np.sign(residual[:, 1:]))
+    low, high = _PINWHEEL_GRID[cells, None], _PINWHEEL_GRID[cells + 1, None]
+    rising = residual[rows, cells + 1, None] > 0
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        above = (_pinwheel_residual(middle, x[rows], arm)[0] > 0) == rising
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    f1 = 0.5 * (low + high)
+    _, f2 = _pinwheel_residual(f1, x[rows], arm)
+    steps = (np.hstack([f1, f2]) - _PINWHEEL_MEAN) / _PINWHEEL_SD
+    density = np.exp(-0.5 * np.square(steps).sum(1)) / (2 * np.pi * _PINWHEEL_SD.prod())
+    volume = 4 * np.abs(1 + np.exp(f1) / 4 * f2)[:, 0]
+    parts = np.zeros(len(x))
+    np.add.at(parts, rows, density / volume / 5)
+    return parts
 
 
 def half_moons(noise: float = 0.1) -> ToyDensity:
@@ -172,6 +307,65 @@ def gaussian_ring(n_components: int = 8, *, radius: float = 4.0, noise: float = 
     check_scalar(radius, "radius", Real)
     angle = 2 * np.pi * np.arange(n_components) / n_components
     return ToyDensity(radius * np.column_stack([np.cos(angle), np.sin(angle)]), noise)
+
+
+def rings(noise: float = 0.08) -> ToyDensity:
+    """Three circles around the origin, of radius 1, 2 and 3, each with a third of the rows.
+
+    Parameters
+    ----------
+    noise : float, default=0.08
+        The standard deviation around the circles.
+
+    Returns
+    -------
+    density : ToyDensity
+        The density.
+    """
+    angle = 2 * np.pi * _midpoints(_N_CENTRES)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    return ToyDensity(np.concatenate([circle, 2 * circle, 3 * circle]), noise)
+
+
+def two_spirals(noise: float = 0.1) -> ToyDensity:
+    """Two spirals of one and a half turns each, which begin at the origin.
+
+    Parameters
+    ----------
+    noise : float, default=0.1
+        The standard deviation around the curves.
+
+    Returns
+    -------
+    density : ToyDensity
+        The density.
+    """
+    angle = 3 * np.pi * np.sqrt(_midpoints(_N_CENTRES))
+    spiral = angle[:, None] / 3 * np.column_stack([np.cos(angle), np.sin(angle)])
+    return ToyDensity(np.concatenate([spiral, -spiral]), noise)
+
+
+def gaussian_grid(n_per_side: int = 5, *, spacing: float = 1.0, noise: float = 0.1) -> ToyDensity:
+    """Equal Gaussians on a square grid around the origin.
+
+    Parameters
+    ----------
+    n_per_side : int, default=5
+        The number of parts in a row of the grid.
+    spacing : float, default=1.0
+        The distance between neighbours.
+    noise : float, default=0.1
+        The standard deviation of each Gaussian.
+
+    Returns
+    -------
+    density : ToyDensity
+        The density.
+    """
+    check_scalar(n_per_side, "n_per_side", Integral, min_val=1, max_val=1000)
+    check_scalar(spacing, "spacing", Real)
+    axis = spacing * (np.arange(n_per_side) - (n_per_side - 1) / 2)
+    return ToyDensity(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), noise)
 
 
 def _midpoints(n: int) -> NDArray[np.float64]:

@@ -10,11 +10,19 @@ from sklearn.mixture import GaussianMixture
 
 from skflow import RelativeGradientFlow, SmoothLeakyReLU, default_bijections
 
-from .classical import GaussianMixtureBIC, SearchedKernelDensity, Vine
+from .classical import (
+    GaussianMixtureBIC,
+    GaussianMixtureHeldOut,
+    SearchedKernelDensity,
+    Vine,
+)
 from .neural import GLOW, RQ_NSF, ZUKO_GF, ZUKO_MAF, ZUKO_NSF, NeuralFlow
 from .task import LEADER, NO_LIMIT, Contender, Fitted
 
-__all__ = ["CONTENDERS", "GAUSSIAN", "PAPER_LAYERS", "PUBLISHED", "REDRAWN", "skflow_contender"]
+__all__ = [
+    *("CONTENDERS", "GAUSSIAN", "PAPER_LAYERS", "PLANE_CONTENDERS", "PUBLISHED", "REDRAWN"),
+    "skflow_contender",
+]
 
 
 def all_rows(task):
@@ -131,4 +139,14 @@ CONTENDERS = {
     "nflows RQ-NSF": neural(RQ_NSF, "nflows"),
     "published, 2 layers": skflow_contender(timed=True, n_layers=2, **PUBLISHED),
     "published, 25 layers": skflow_contender(timed=True, n_layers=25, **PUBLISHED),
+}
+
+# In the plane a mixture may have many components, and held-out rows choose better than the BIC.
+PLANE_CONTENDERS = {
+    LEADER: CONTENDERS[LEADER],
+    "GaussianMixture": CONTENDERS["GaussianMixture"],
+    "GaussianMixture, held-out rows": classical(lambda task: GaussianMixtureHeldOut(task.seed)),
+    "KernelDensity": CONTENDERS["KernelDensity"],
+    "zuko MAF": CONTENDERS["zuko MAF"],
+    "zuko NSF": CONTENDERS["zuko NSF"],
 }

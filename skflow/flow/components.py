@@ -34,7 +34,7 @@ class Components(NamedTuple):
     means: Tensor
     """Of shape (K, D)."""
 
-    factors: Tensor
+    precision_factors: Tensor
     """The factors P of the precisions, lower triangular, of shape (K, D, D)."""
 
     def standardized(self, z: Tensor) -> Tensor:
@@ -45,9 +45,9 @@ class Components(NamedTuple):
         z : Tensor of shape (N, D)
             The rows.
         """
-        offsets = (self.factors @ self.means.unsqueeze(2)).mT
+        offsets = (self.precision_factors @ self.means.unsqueeze(2)).mT
         rows = z.expand(len(self.means), *z.shape)
-        return torch.baddbmm(offsets, rows, self.factors.mT, beta=-1)
+        return torch.baddbmm(offsets, rows, self.precision_factors.mT, beta=-1)
 
     def joint_log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density of each row and component together, shape (N, K), in nats.
@@ -61,9 +61,9 @@ class Components(NamedTuple):
         -----
         Cost: O(N·K·D²), in products of matrices.
         """
-        precisions = self.factors.mT @ self.factors
+        precisions = self.precision_factors.mT @ self.precision_factors
         by_mean = precisions @ self.means.unsqueeze(2)
-        log_dets = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_dets = self.precision_factors.diagonal(dim1=1, dim2=2).log().sum(1)
         squares = (self.means.unsqueeze(1) @ by_mean).flatten()
         n_features = z.shape[1]
         constant = 0.5 * math.log(2 * math.pi) * n_features

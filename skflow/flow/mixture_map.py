@@ -58,7 +58,7 @@ class NormalMixtureMap(Bijection):
         The logarithms of the weights, float64.
     means : Tensor of shape (K, D)
         Float64.
-    factors : Tensor of shape (K, D, D)
+    precision_factors : Tensor of shape (K, D, D)
         The lower triangular factors P of the precisions :math:`P^\top P`, float64.
 
     Notes
@@ -80,7 +80,7 @@ class NormalMixtureMap(Bijection):
 
     log_weights: Tensor
     means: Tensor
-    factors: Tensor
+    precision_factors: Tensor
 
     def __init__(self, n_components: int, n_features: int) -> None:
         super().__init__()
@@ -92,7 +92,9 @@ class NormalMixtureMap(Bijection):
         log_weights = torch.full((k,), -math.log(k), dtype=torch.float64)
         self.register_buffer("log_weights", log_weights)
         self.register_buffer("means", torch.zeros(k, d, dtype=torch.float64))
-        self.register_buffer("factors", torch.eye(d, dtype=torch.float64).repeat(k, 1, 1))
+        self.register_buffer(
+            "precision_factors", torch.eye(d, dtype=torch.float64).repeat(k, 1, 1)
+        )
 
     @classmethod
     def of(cls, components: Components) -> NormalMixtureMap:
@@ -111,7 +113,7 @@ class NormalMixtureMap(Bijection):
     @property
     def components(self) -> Components:
         """The mixture."""
-        return Components(self.log_weights, self.means, self.factors)
+        return Components(self.log_weights, self.means, self.precision_factors)
 
     def arguments(self) -> dict[str, Any]:  # noqa: D102
         return {"n_components": self.n_components, "n_features": self.n_features}
@@ -147,8 +149,8 @@ class NormalMixtureMap(Bijection):
         x = torch.empty_like(u)
         for j in range(u.shape[1]):
             # e_j = P_jj (x_j - c), where the columns before say what c is.
-            scale = self.factors[:, j, j].unsqueeze(1)
-            row = self.factors[:, j, :j].unsqueeze(2)
+            scale = self.precision_factors[:, j, j].unsqueeze(1)
+            row = self.precision_factors[:, j, :j].unsqueeze(2)
             centre = self.means[:, j].unsqueeze(1)
             if j:
                 centre = centre - (deviations[..., :j] @ row).squeeze(2) / scale
@@ -160,7 +162,7 @@ class NormalMixtureMap(Bijection):
 
     def _log_density(self, standard: Tensor, j: int) -> Tensor:
         """Return what a column adds to the log-density of each component, of shape (K, N)."""
-        log_scale = self.factors[:, j, j].log().unsqueeze(1)
+        log_scale = self.precision_factors[:, j, j].log().unsqueeze(1)
         return log_scale - 0.5 * (standard.square() + _LOG_2PI)
 
 

@@ -175,7 +175,7 @@ class _Whitened:
         kept = [k for k, weight in enumerate(weights) if weight >= _LEAST_WEIGHT / _N_FITS]
         log_weights = torch.cat([fits[k].log_weights + weights[k].log() for k in kept])
         means = torch.cat([fits[k].means for k in kept])
-        factors = torch.cat([fits[k].factors for k in kept]) @ self.whitening
+        factors = torch.cat([fits[k].precision_factors for k in kept]) @ self.whitening
         # Triangular again: the inverse of the covariance's Cholesky factor.
         roots = torch.linalg.inv(factors)
         factors = torch.linalg.inv(torch.linalg.cholesky(roots @ roots.mT)).tril()

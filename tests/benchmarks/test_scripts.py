@@ -68,6 +68,28 @@ def test_toys(run, tmp_path):
     assert (tmp_path / "paper_toys.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("arguments", [["--only", "KernelDensity"], ["--figure"]])
+def test_plane(run, tmp_path, arguments):
+    tables = run(
+        "plane",
+        ["--sizes", "60", "--seeds", "0", *arguments],
+        needs=("zuko", "nflows"),
+        DENSITIES={"moons": half_moons(), "waves": sine()},
+        N_TEST=50,
+        PICTURE={"rows": 60, "points": 10},
+    )
+    if arguments == ["--figure"]:
+        assert (tmp_path / "plane.png").stat().st_size > 1000
+        return
+    names = [(row["data"], row["estimator"]) for row in tables["plane"]]
+    assert names == [
+        (f"{data}, 60 rows", estimator)
+        for data in ("moons", "waves")
+        for estimator in ("skflow", "KernelDensity")
+    ]
+    assert {row["status"] for row in tables["plane"]} == {"ok"}
+
+
 @pytest.mark.filterwarnings("ignore")  # of few steps, in the figures
 def test_optimizers(run, tmp_path):
     script = import_module("optimizers")
