@@ -160,6 +160,12 @@ class _Whitened:
         self.z = (x - self.centre) @ self.whitening
 
     def fit(self, n_components: int, generator: torch.Generator) -> Components:
+        """Return a mixture of so many components, behind the whitening."""
+        if n_components == 1:  # what the whitening is shrunk for, and not the sample's covariance
+            identity = torch.eye(self.z.shape[1], dtype=self.z.dtype, device=self.z.device)
+            return Components(
+                identity.new_zeros(1), identity.new_zeros(1, len(identity)), identity[None]
+            )
         return fit_components(self.z, n_components, generator, self.counts, most_trials=_N_TRIALS)
 
     def log_prob(self, fit: Components, x: Tensor) -> Tensor:
