@@ -23,12 +23,11 @@ from skflow.training.scores import winsorized
 
 __all__ = ["Start", "stacked_start", "stacking_weights"]
 
-# Each number of components is fitted so often. The numbers double, as long as there are so many
-# rows to each component for every number that a mean and a row of a covariance have, and until
-# so many of them in a row were no better.
+# Each number of components is fitted so often, from so many sets of distant rows. The numbers
+# double, as long as each component has as many rows as a mean and a row of a covariance have
+# numbers, and until so many of them in a row were no better.
 _N_FITS = 2
 _N_TRIALS = 2
-_ROWS_PER_NUMBER = 4
 _PATIENCE = 2
 _MOST_COMPONENTS = 256
 
@@ -131,7 +130,7 @@ def stacking_weights(log_probs: Tensor, counts: Tensor | None = None) -> Tensor:
 
 def _sizes(n_rows: float, n_features: int) -> Iterator[int]:
     """Yield the numbers of components to try."""
-    most = min(_MOST_COMPONENTS, n_rows / (_ROWS_PER_NUMBER * (n_features + 1)))
+    most = min(_MOST_COMPONENTS, n_rows / (n_features + 1))
     size = 1
     while size <= max(1, most):
         yield size
