@@ -1,17 +1,26 @@
-"""Which rows are held out together: those of a group, and equal ones."""
+"""Which rows are held out, and which of them together: those of a group, and equal ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, check_cv
 
-__all__ = ["equal_rows", "paired_folds", "together"]
+from skflow._sklearn.validation import columns, n_samples
+
+__all__ = [
+    *("Splits", "equal_rows", "held_out_by", "paired_folds", "random_folds"),
+    *("splits_of", "together"),
+]
+
+# The rows to fit and the rows to hold out, of each split.
+Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 def equal_rows(columns: Iterable[NDArray[Any]], n_rows: int) -> NDArray[np.intp]:
@@ -67,10 +76,83 @@ def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
     return component[equal].astype(np.intp)
 
 
+def splits_of(
+    cv: Any,
+    X: Any,
+    y: Any,
+    params: dict[str, Any],
+    random_state: np.random.RandomState,
+    *,
+    cut: Callable[[NDArray[np.intp], int, np.random.RandomState], Splits],
+) -> Splits:
+    """Return the splits that a parameter `cv` stands for.
+
+    Parameters
+    ----------
+    cv : int, cross-validation splitter or iterable
+        An int is a number of folds at random, in which equal rows, and those of a group, come
+        together. Anything else is taken at its word.
+    X : array-like of shape (n_samples, n_features)
+        The rows, of any kind.
+    y : array-like of shape (n_samples,) or None
+        For the splitter.
+    params : dict
+        Further ones for the splitter, such as `groups`.
+    random_state : RandomState
+        Determines the folds.
+    cut : callable
+        :func:`random_folds` or :func:`paired_folds`.
+
+    Returns
+    -------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out.
+
+    Raises
+    ------
+    ValueError
+        If `cv` is an int, and fewer rows than that differ from each other.
+    """
+    if not isinstance(cv, Integral):
+        return list(check_cv(cv, y).split(X, y, **params))
+    labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
+    n_labels = len(np.unique(labels))
+    if n_labels < cv:
+        raise ValueError(
+            f"cv={cv} asks for as many parts of rows that differ in value and in group, "
+            f"and X has {n_labels} (n_samples={n_samples(X)}). Pass more rows, or a splitter, "
+            "which may put equal rows into different parts."
+        )
+    return cut(labels, int(cv), random_state)
+
+
+def random_folds(
+    labels: NDArray[np.intp], n_folds: int, random_state: np.random.RandomState
+) -> Splits:
+    """Cut rows at random into folds of about the same size, and hold out one at a time.
+
+    Parameters
+    ----------
+    labels : array of shape (n_rows,)
+        Rows of the same label, from 0 on, come into the same fold.
+    n_folds : int
+        The number of folds, and of splits.
+    random_state : RandomState
+        Determines the folds.
+
+    Returns
+    -------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out. Each row is held out once.
+    """
+    shuffled = random_state.permutation(labels.max() + 1)[labels]  # no order among equal sizes
+    return list(GroupKFold(n_folds).split(labels, groups=shuffled))
+
+
 def paired_folds(
     labels: NDArray[np.intp], n_folds: int, random_state: np.random.RandomState
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Cut rows at random into folds of about the same size, and hold out two at a time.
+) -> Splits:
+    """Cut rows as :func:`random_folds` does, and hold out two folds at a time.
 
     Parameters
     ----------
@@ -86,10 +168,30 @@ def paired_folds(
     splits : list of pairs of arrays
         The rows to fit and the rows to hold out. Each row is held out twice.
     """
-    shuffled = random_state.permutation(labels.max() + 1)[labels]  # no order among equal sizes
-    parts = [part for _, part in GroupKFold(n_folds).split(labels, groups=shuffled)]
+    parts = [part for _, part in random_folds(labels, n_folds, random_state)]
     splits = []
     for k in range(n_folds):
         held_out = np.union1d(parts[k - 1], parts[k])
         splits.append((np.setdiff1d(np.arange(len(labels)), held_out), held_out))
     return splits
+
+
+def held_out_by(splits: Splits, n_rows: int) -> NDArray[np.bool_]:
+    """Say which rows are held out by which splits.
+
+    Parameters
+    ----------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out.
+    n_rows : int
+        The number of rows.
+
+    Returns
+    -------
+    held_out : array of shape (n_rows, n_splits)
+        True where they are.
+    """
+    held_out = np.zeros((n_rows, len(splits)), dtype=bool)
+    for k, (_, test) in enumerate(splits):
+        held_out[test, k] = True
+    return held_out

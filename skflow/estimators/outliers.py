@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
-from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import UNUSED, MetadataRouter, MethodMapping
@@ -24,7 +24,6 @@ from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
-    as_numpy,
     check_columns,
     column_label,
     columns,
@@ -32,13 +31,12 @@ from skflow._sklearn.validation import (
     in_kind_of,
     indexable,
     n_samples,
-    params_of_rows,
     routed_params,
-    take_rows,
     unchanged_on_error,
 )
 from skflow.estimators.density import RelativeGradientFlow
-from skflow.estimators.folds import equal_rows, paired_folds, together
+from skflow.estimators.folds import held_out_by, paired_folds, splits_of
+from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone
 from skflow.estimators.surprise import excess_surprise, grid_of, numbers_in
 
 __all__ = ["FlowOutlierDetector"]
@@ -237,29 +235,22 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             X, y, groups = indexable(X, y, groups)
             split_params, fit_params = routed_params(self, groups, fit_params)
             random_state = check_random_state(self.random_state)
-            splits = self._splits(X, y, split_params, random_state)
-            held_out = np.zeros((n_samples(X), len(splits)), dtype=bool)
-            for k, (_, test) in enumerate(splits):
-                held_out[test, k] = True
+            splits = splits_of(self.cv, X, y, split_params, random_state, cut=paired_folds)
+            held_out = held_out_by(splits, n_samples(X))
             if not held_out.any():
                 raise ValueError(
                     "cv must hold rows out to calibrate with, got splits that hold out none. Pass "
                     "an int, or splits whose second part has rows."
                 )
             estimators = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit)(
-                    estimator,
-                    take_rows(X, train),
-                    None if y is None else take_rows(y, train),
-                    params_of_rows(X, fit_params, train),
-                )
+                delayed(fit_to_rows)(estimator, X, y, fit_params, train)
                 for estimator, (train, _) in zip(
                     self._clones(len(splits), random_state), splits, strict=True
                 )
             )
             calibrates: NDArray[np.bool_] = np.asarray(held_out.any(axis=1))
             judges = held_out | ~calibrates[:, None]
-            scores = _log_density(estimators, X, judges)
+            scores = log_density_by(estimators, X, judges)
             grid = grid_of(columns(X))
             # At the end, so that other threads may go on scoring by the former fit.
             check_columns(self, X, fitting=True)
@@ -312,7 +303,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             In nats, in the units that the estimators score in.
         """
         self._check(X)
-        return _log_density(self.estimators_, X)
+        return log_density_by(self.estimators_, X)
 
     def score_fitted_rows(self) -> NDArray[np.float64]:
         """Return the log-density at each row that was passed to `fit`, by estimators without it.
@@ -510,7 +501,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
         def log_density(hybrids: NDArray[Any], of_row: NDArray[np.intp]) -> NDArray[np.float64]:
             hybrids = in_kind_of(X, hybrids)
-            return _log_density(
+            return log_density_by(
                 self.estimators_, hybrids, None if judges is None else judges[of_row]
             )
 
@@ -545,26 +536,10 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     def _density_estimator(self) -> Any:
         return RelativeGradientFlow() if self.estimator is None else self.estimator
 
-    def _splits(
-        self, X: Any, y: Any, params: dict[str, Any], random_state: np.random.RandomState
-    ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        if not isinstance(self.cv, Integral):
-            return list(check_cv(self.cv, y).split(X, y, **params))
-        n_folds = int(self.cv)
-        labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
-        n_labels = len(np.unique(labels))
-        if n_labels < n_folds:
-            raise ValueError(
-                f"cv={self.cv} asks for as many parts of rows that differ in value and in group, "
-                f"and X has {n_labels} (n_samples={n_samples(X)}). Pass more rows, or a splitter, "
-                "which may put equal rows into different parts."
-            )
-        return paired_folds(labels, n_folds, random_state)
-
     def _clones(self, n: int, random_state: np.random.RandomState) -> Iterator[Any]:
         """Give estimators to fit, and announce each when it is asked for."""
         for k in range(n):
-            estimator = _seeded_clone(self._density_estimator(), random_state)
+            estimator = seeded_clone(self._density_estimator(), random_state)
             if self.verbose:
                 sys.stdout.write(f"{type(self).__name__}: fit {k + 1} of {n}\n")
                 sys.stdout.flush()
@@ -613,47 +588,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         return (1 + self._n_as_unlikely(scores)) / (1 + len(self.calibration_scores_))
 
 
-def _log_density(
-    estimators: list[Any], X: Any, judges: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
-    """Score each row by the mixture of its judges, of shape (n_samples, n_estimators), or of all.
-
-    Scores that are not a number count as minus infinity.
-    """
-    if judges is None:
-        judges = np.ones((n_samples(X), len(estimators)), dtype=bool)
-    scores = np.full(judges.shape, -np.inf)
-    for k, estimator in enumerate(estimators):
-        mine = np.flatnonzero(judges[:, k])
-        if len(mine):
-            of_mine = X if len(mine) == len(judges) else take_rows(X, mine)
-            scores[mine, k] = as_numpy(estimator.score_samples(of_mine))
-    scores = np.nan_to_num(
-        scores, copy=False, nan=-np.inf, posinf=np.finfo(np.float64).max, neginf=-np.inf
-    )
-    mixture: NDArray[np.float64] = np.logaddexp.reduce(scores, axis=1)
-    return mixture - np.log(judges.sum(axis=1))
-
-
-def _fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
-    return estimator.fit(X, **fit_params) if y is None else estimator.fit(X, y, **fit_params)
-
-
 def _let_speak(estimator: Any, verbose: bool | int) -> None:
     """Turn on the progress of an estimator, or of a pipeline's last step, if it is off."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if hasattr(last, "verbose") and not last.verbose:
         last.verbose = verbose
-
-
-def _seeded_clone(estimator: Any, random_state: np.random.RandomState) -> Any:
-    """Clone an estimator and give it seeds where it has none, nested ones included."""
-    twin = clone(estimator)
-    unset = [
-        name
-        for name, value in sorted(twin.get_params().items())
-        if (name == "random_state" or name.endswith("__random_state")) and value is None
-    ]
-    return twin.set_params(
-        **{name: random_state.randint(np.iinfo(np.int32).max) for name in unset}
-    )
