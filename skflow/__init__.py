@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
-from skflow.estimators import FlowOutlierDetector, RelativeGradientFlow
+from skflow.estimators import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 from skflow.training.architecture import default_bijections
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DensityEnsemble",
     "FlowOutlierDetector",
     "LeakyTanh",
     "NormalMixture",

@@ -21,6 +21,7 @@ from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_container_adapter
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import (
     _check_feature_names_in,
     _check_method_params,
@@ -31,6 +32,7 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "Composition",
     "HasMethods",
     "Interval",
     "StrOptions",
@@ -69,6 +71,9 @@ __all__ = [
 # Their squares, and the inverses of these, are far from what overflows.
 _LEAST_TOTAL, _GREATEST_TOTAL = 1e-100, 1e100
 
+
+# What keeps estimators in a list of names and estimators, and their parameters under these names.
+Composition = _BaseComposition
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -100,7 +100,13 @@ def stacked_start(
     return Start(log_prob, mixture if first is None else composed(first, mixture))
 
 
-def stacking_weights(log_probs: Tensor, counts: Tensor | None = None) -> Tensor:
+def stacking_weights(
+    log_probs: Tensor,
+    counts: Tensor | None = None,
+    *,
+    n_steps: int = _WEIGHT_STEPS,
+    tolerance: float = 0.0,
+) -> Tensor:
     r"""Return the weights of densities that maximise the likelihood of their mixture.
 
     One row in all counts for every density alike, so that chance does not choose one of several
@@ -112,6 +118,10 @@ def stacking_weights(log_probs: Tensor, counts: Tensor | None = None) -> Tensor:
         The log-density of each row by each of M densities, in nats.
     counts : Tensor of shape (N,) or None, default=None
         How many rows each row stands for; by default one.
+    n_steps : int, default=300
+        The most steps of expectation maximisation, of O(N·M) each.
+    tolerance : float, default=0.0
+        The nats per row by which the weights may fall short of the best ones before `n_steps`.
 
     Returns
     -------
@@ -121,10 +131,14 @@ def stacking_weights(log_probs: Tensor, counts: Tensor | None = None) -> Tensor:
     n, m = log_probs.shape
     total = n if counts is None else float(counts.sum())
     weights = log_probs.new_full((m,), 1 / m)
-    for _ in range(_WEIGHT_STEPS):
+    for _ in range(n_steps):
         shares = (log_probs + weights.log()).softmax(1)
         sums = shares.sum(0) if counts is None else counts @ shares
-        weights = (sums + 1 / m) / (total + 1)
+        previous, weights = weights, (sums + 1 / m) / (total + 1)
+        # A step multiplies each weight by the slope of the likelihood along it. The likelihood is
+        # concave, and its slope along the weights is 1, so that no more than this is left to gain.
+        if float((weights / previous).max()) - 1 <= tolerance:
+            break
     return weights
 
 
