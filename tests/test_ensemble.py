@@ -324,7 +324,7 @@ def test_frames(X):
         ({"estimators": [KernelDensity()]}, ValueError, r"list of \(name, estimator\)"),
         ({"estimators": [("a", PolynomialFeatures())]}, TypeError, r"densit.* under the name 'a'"),
         ({"estimators": [("a", IsolationForest())]}, TypeError, r"densit.* under the name 'a'"),
-        ({"estimators": [("a", KernelDensity)]}, TypeError, "got estimator class instead"),
+        ({"estimators": [("a", KernelDensity)]}, TypeError, r"got <class .* under the name 'a'"),
         ({"estimators": KERNELS * 2}, ValueError, "not unique"),
         ({"estimators": [("cv", KernelDensity())]}, ValueError, "conflict"),
         ({"estimators": [("a__b", KernelDensity())]}, ValueError, "must not contain __"),

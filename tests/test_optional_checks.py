@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils import estimator_checks
 
-from skflow import FlowOutlierDetector, RelativeGradientFlow
+from skflow import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
 ESTIMATORS = [
@@ -14,13 +14,14 @@ ESTIMATORS = [
 
 
 DETECTOR = FlowOutlierDetector(ESTIMATORS[0], cv=3, random_state=0)
+ENSEMBLE = DensityEnsemble([("flow", ESTIMATORS[0])], cv=3, random_state=0)
 
 
 def name_of(estimator):
     return type(estimator).__name__
 
 
-@pytest.mark.parametrize("estimator", [*ESTIMATORS, DETECTOR], ids=name_of)
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, DETECTOR, ENSEMBLE], ids=name_of)
 @pytest.mark.parametrize(
     "check",
     [

@@ -204,8 +204,8 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
         y : array-like of shape (n_samples,) or None, default=None
             Handed to the splitter and to the members, if it is not None.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How many rows each row counts for, to the members and in their weights. It needs members
-            that take it, which those by default do not. A Pipeline hands it to its last step.
+            How many rows each row counts for, to the members and in their weights. All members
+            must take it; those by default do not. A Pipeline hands it to its last step.
         groups : array-like of shape (n_samples,) or None, default=None
             The group of each row. Rows of a group are held out together if `cv` is an int; else
             they go to the splitter.
@@ -361,7 +361,9 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
         tags = super().__sklearn_tags__()
         pairs = self.estimators if isinstance(self.estimators, list) else default_members()
         of_members = [
-            get_tags(pair[-1]).input_tags for pair in pairs if isinstance(pair, tuple | list)
+            get_tags(pair[1]).input_tags  # others are refused by `fit`, with the reason
+            for pair in pairs
+            if _is_pair(pair) and not isinstance(pair[1], type)
         ]
         tags.input_tags.sparse = all(of_member.sparse for of_member in of_members)
         tags.input_tags.allow_nan = all(of_member.allow_nan for of_member in of_members)
@@ -371,8 +373,7 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
         """Return the members and their names, or say what is wrong with them."""
         if self.estimators is None:
             return default_members()
-        are_pairs = [isinstance(one, tuple | list) and len(one) == 2 for one in self.estimators]
-        if not are_pairs or not all(are_pairs):
+        if not self.estimators or not all(map(_is_pair, self.estimators)):
             raise ValueError(
                 "estimators must be a list of (name, estimator), one at least, or None, got "
                 f"{self.estimators!r}."
@@ -425,6 +426,10 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
         )
         n_fits = len(splits)
         return [fits[m * n_fits : (m + 1) * n_fits] for m in range(len(members))]
+
+
+def _is_pair(entry: Any) -> bool:
+    return isinstance(entry, tuple | list) and len(entry) == 2
 
 
 def _fit(name: str, *estimator_and_rows: Any) -> Any:

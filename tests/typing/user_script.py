@@ -9,6 +9,7 @@ from torch import Tensor
 
 import skflow
 from skflow import (
+    DensityEnsemble,
     FlowOutlierDetector,
     NormalMixture,
     RelativeGradientFlow,
@@ -66,6 +67,10 @@ detector = FlowOutlierDetector(flow, contamination=0.05)
 assert_type(detector.fit(X, y), FlowOutlierDetector)
 labels = detector.fit_predict(X, y)
 p_values = detector.p_values(X)
+ensemble = DensityEnsemble([("flow", flow), ("heavy", heavy)], weights=[1, 2])
+assert_type(ensemble.fit(X, groups=y), DensityEnsemble)
+assert_type(ensemble.score(X), float)
+uniform = DensityEnsemble(weights="uniform").fit(X).sample(3, random_state=0)
 logit = LogitTransformer(0, np.inf).fit(np.abs(X))
 assert_type(energy_distance(X, back), float)
 original = score_samples_in_original_units(search, X)
