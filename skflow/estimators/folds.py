@@ -115,15 +115,16 @@ def splits_of(
     """
     if not isinstance(cv, Integral):
         return list(check_cv(cv, y).split(X, y, **params))
+    n_folds = int(cv)
     labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
     n_labels = len(np.unique(labels))
-    if n_labels < cv:
+    if n_labels < n_folds:
         raise ValueError(
             f"cv={cv} asks for as many parts of rows that differ in value and in group, "
             f"and X has {n_labels} (n_samples={n_samples(X)}). Pass more rows, or a splitter, "
             "which may put equal rows into different parts."
         )
-    return cut(labels, int(cv), random_state)
+    return cut(labels, n_folds, random_state)
 
 
 def random_folds(
