@@ -125,8 +125,8 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
     Scores that are not a number, as of numbers that overflow, count as :math:`-\infty`.
 
     Cost: for each member, that of a fit and of scoring, times one more than the number of splits.
-    With the default, 1,000 rows of 30 columns take about 50 seconds on one core, nearly all of
-    them for the flows.
+    With the default, 1,000 rows of 30 columns take about a minute on one core, nearly all of
+    it for the flows.
 
     References
     ----------
