@@ -26,7 +26,9 @@ def script(monkeypatch):
     script = import_module("few_rows")
     from _likelihood.contenders import skflow_contender
 
-    fast = script.FEW_ROWS_CONTENDERS | {"skflow": skflow_contender(max_iter=1)}
+    fast = script.FEW_ROWS_CONTENDERS | {
+        "skflow": skflow_contender(max_iter=1, early_stopping=False)
+    }
     monkeypatch.setattr(script, "FEW_ROWS_CONTENDERS", fast)
     monkeypatch.setattr(script, "load_table", load_table)
     monkeypatch.setattr(skflow, "DensityEnsemble", Ensemble, raising=False)

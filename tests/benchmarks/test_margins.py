@@ -16,7 +16,9 @@ def script(monkeypatch):
     script = import_module("margins")
     from _likelihood.contenders import skflow_contender
 
-    fast = script.MARGIN_CONTENDERS | {"skflow": skflow_contender(max_iter=1)}
+    fast = script.MARGIN_CONTENDERS | {
+        "skflow": skflow_contender(max_iter=1, early_stopping=False)
+    }
     for name, value in {"MARGIN_CONTENDERS": fast, "N_TEST": 20, "SPACING": 0.01}.items():
         monkeypatch.setattr(script, name, value)
     return script
