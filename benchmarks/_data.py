@@ -1,6 +1,6 @@
-"""The larger data of the benchmarks, read from a folder that is not part of the package.
+"""The data of the benchmarks: scikit-learn's, and larger ones from a folder outside the package.
 
-All rows are float32; whatever is random is determined by `seed`. The folder holds
+Whatever is random is determined by `seed`. Rows from the folder are float32. It holds
 
 - `mnist/train-images-idx3-ubyte.gz`, from the MNIST database;
 - `bsds300/train/*.jpg`, the training images of the Berkeley Segmentation Dataset;
@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.special import expit, logit
+from sklearn import datasets
+from sklearn.model_selection import train_test_split
 
 __all__ = [
-    *("TABLES", "load_bsds300", "load_labelled_table", "load_mnist", "load_table"),
-    "redraw_mnist",
+    *("BUNDLED", "TABLES", "load_bsds300", "load_bundled", "load_labelled_table", "load_mnist"),
+    *("load_table", "redraw_mnist"),
 ]
 
 TABLES = (
@@ -27,9 +29,39 @@ TABLES = (
     *("pageblocks", "pendigits", "spambase", "vowels", "waveform", "wilt"),
 )
 
+BUNDLED = {
+    "wine": datasets.load_wine,
+    "breast cancer": datasets.load_breast_cancer,
+    "diabetes": datasets.load_diabetes,
+    "iris": datasets.load_iris,
+    "digits": datasets.load_digits,
+}
+
 _SQUEEZE = 1e-6  # keeps the logit of a pixel finite
 _SIDE = 8  # of a patch
 _NOISE = 0.01  # of a table's column, in standard deviations
+
+
+def load_bundled(name, seed):
+    """Return four fifths of the rows of one of scikit-learn's own sets, and the others.
+
+    Digits are dequantised; all else is as it is.
+
+    Parameters
+    ----------
+    name : str
+        One of `BUNDLED`.
+    seed : int
+        Of the split, and of the noise.
+
+    Returns
+    -------
+    train, test : arrays of D columns
+    """
+    X = BUNDLED[name]().data.astype(float)
+    if name == "digits":
+        X += np.random.default_rng(seed).uniform(size=X.shape)
+    return train_test_split(X, test_size=0.2, random_state=seed)
 
 
 def load_mnist(data_dir, seed=0):

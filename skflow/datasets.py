@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
 
@@ -15,12 +16,15 @@ from skflow._sklearn.validation import check_n_samples, plain_array
 
 __all__ = [
     "Checkerboard",
+    "KnownDensity",
     "Pinwheel",
     "PlaneDensity",
     "ToyDensity",
+    "UnivariateNormalMixture",
     "gaussian_grid",
     "gaussian_ring",
     "half_moons",
+    "marron_wand",
     "rings",
     "sine",
     "two_spirals",
@@ -33,8 +37,8 @@ _N_CENTRES = 1000
 _MOST_COMPONENTS = 10**6
 
 
-class PlaneDensity(ABC):
-    """A density in the plane that is known: rows can be drawn, and their log-density is exact."""
+class KnownDensity(ABC):
+    """A density that is known: rows can be drawn, and their log-density is exact."""
 
     @abstractmethod
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
@@ -49,7 +53,7 @@ class PlaneDensity(ABC):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, 2)
+        X : ndarray of shape (n_samples, n_features)
             The rows.
         """
 
@@ -59,7 +63,7 @@ class PlaneDensity(ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, 2)
+        X : array-like of shape (n_samples, n_features)
             The rows.
 
         Returns
@@ -73,10 +77,14 @@ class PlaneDensity(ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, 2)
+        X : array-like of shape (n_samples, n_features)
             The rows.
         """
         return float(self.score_samples(X).mean())
+
+
+class PlaneDensity(KnownDensity):
+    """A known density in the plane, whose rows have two columns."""
 
 
 class ToyDensity(PlaneDensity):
@@ -251,6 +259,71 @@ def _pinwheel_arm(x: NDArray[np.float64], arm: int) -> NDArray[np.float64]:
     return parts
 
 
+class UnivariateNormalMixture(KnownDensity):
+    r"""A mixture of normal distributions on the line.
+
+    .. math::
+        p(x) = \sum_{k=1}^K w_k\, \mathcal{N}(x;\, \mu_k,\, \sigma_k^2)
+
+    Parameters
+    ----------
+    weights : array-like of shape (K,)
+        The shares :math:`w_k`, which add up to one.
+    means : array-like of shape (K,)
+        The means :math:`\mu_k`.
+    scales : array-like of shape (K,)
+        The standard deviations :math:`\sigma_k`.
+
+    Raises
+    ------
+    ValueError
+        If the three are not of one length, or a weight or a scale is not positive, or the
+        weights do not add up to one.
+
+    Examples
+    --------
+    >>> from skflow.datasets import UnivariateNormalMixture
+    >>> mixture = UnivariateNormalMixture([0.5, 0.5], [-1, 1], [0.1, 1])
+    >>> mixture.sample(100, random_state=0).shape
+    (100, 1)
+    >>> mixture.score_samples([[-1.0], [1.0]]).round(4)
+    array([ 0.7039, -1.6121])
+    """
+
+    def __init__(self, weights: ArrayLike, means: ArrayLike, scales: ArrayLike) -> None:
+        parts = [np.asarray(part, np.float64) for part in (weights, means, scales)]
+        self.weights, self.means, self.scales = parts
+        if self.weights.ndim != 1 or len({part.shape for part in parts}) != 1:
+            shapes = ", ".join(str(part.shape) for part in parts)
+            raise ValueError(f"weights, means and scales must be of one length, got {shapes}.")
+        for name, part in (("weights", self.weights), ("scales", self.scales)):
+            if not (part > 0).all():
+                raise ValueError(f"{name} must be positive, got {part.min()!s} among them.")
+        if not np.isclose(self.weights.sum(), 1):
+            raise ValueError(f"weights must add up to one, got {self.weights.sum()!s} in all.")
+
+    def sample(  # noqa: D102
+        self, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        check_n_samples(n_samples, 1)
+        rng = check_random_state(random_state)
+        chosen = rng.choice(len(self.weights), size=n_samples, p=self.weights)
+        X: NDArray[np.float64] = self.means[chosen] + self.scales[chosen] * rng.standard_normal(
+            n_samples
+        )
+        return X[:, None]
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
+        X = check_array(plain_array(X), dtype=np.float64)
+        if X.shape[1] != 1:
+            raise ValueError(f"X has {X.shape[1]} columns, but the density is one of 1.")
+        heights = np.log(self.weights / (self.scales * np.sqrt(2 * np.pi)))
+        log_density: NDArray[np.float64] = logsumexp(
+            heights - 0.5 * np.square((X - self.means) / self.scales), axis=1
+        )
+        return log_density
+
+
 def half_moons(noise: float = 0.1) -> ToyDensity:
     """Two interleaved half circles of radius 1.
 
@@ -366,6 +439,74 @@ def gaussian_grid(n_per_side: int = 5, *, spacing: float = 1.0, noise: float = 0
     check_scalar(spacing, "spacing", Real)
     axis = spacing * (np.arange(n_per_side) - (n_per_side - 1) / 2)
     return ToyDensity(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), noise)
+
+
+_TWO_THIRDS = 2 / 3
+
+# Weight, mean and standard deviation of each part, as in table 1 of their paper.
+_MARRON_WAND: dict[int, list[tuple[float, float, float]]] = {
+    1: [(1, 0, 1)],
+    2: [(1 / 5, 0, 1), (1 / 5, 1 / 2, _TWO_THIRDS), (3 / 5, 13 / 12, 5 / 9)],
+    3: [(1 / 8, 3 * (_TWO_THIRDS**k - 1), _TWO_THIRDS**k) for k in range(8)],
+    4: [(2 / 3, 0, 1), (1 / 3, 0, 1 / 10)],
+    5: [(1 / 10, 0, 1), (9 / 10, 0, 1 / 10)],
+    6: [(1 / 2, -1, _TWO_THIRDS), (1 / 2, 1, _TWO_THIRDS)],
+    7: [(1 / 2, -3 / 2, 1 / 2), (1 / 2, 3 / 2, 1 / 2)],
+    8: [(3 / 4, 0, 1), (1 / 4, 3 / 2, 1 / 3)],
+    9: [(9 / 20, -6 / 5, 3 / 5), (9 / 20, 6 / 5, 3 / 5), (1 / 10, 0, 1 / 4)],
+    10: [(1 / 2, 0, 1), *((1 / 10, k / 2 - 1, 1 / 10) for k in range(5))],
+    11: [
+        *((49 / 100, sign, _TWO_THIRDS) for sign in (-1, 1)),
+        *((1 / 350, (k - 3) / 2, 1 / 100) for k in range(7)),
+    ],
+    12: [(1 / 2, 0, 1), *((2 ** (1 - k) / 31, k + 1 / 2, 2**-k / 10) for k in range(-2, 3))],
+    13: [
+        *((46 / 100, sign, _TWO_THIRDS) for sign in (-1, 1)),
+        *((1 / 300, -k / 2, 1 / 100) for k in range(1, 4)),
+        *((7 / 300, k / 2, 7 / 100) for k in range(1, 4)),
+    ],
+    14: [(2 ** (5 - k) / 63, (65 - 96 / 2**k) / 21, 32 / 63 / 2**k) for k in range(6)],
+    15: [
+        *((2 / 7, (12 * k - 15) / 7, 2 / 7) for k in range(3)),
+        *((1 / 21, 2 * k / 7, 1 / 21) for k in range(8, 11)),
+    ],
+}
+
+
+def marron_wand(number: int) -> UnivariateNormalMixture:
+    """One of the fifteen normal mixtures of Marron and Wand, which have one column.
+
+    They are: 1 Gaussian, 2 skewed unimodal, 3 strongly skewed, 4 kurtotic unimodal, 5 outlier,
+    6 bimodal, 7 separated bimodal, 8 skewed bimodal, 9 trimodal, 10 claw, 11 double claw,
+    12 asymmetric claw, 13 asymmetric double claw, 14 smooth comb, 15 discrete comb.
+
+    Parameters
+    ----------
+    number : int
+        From 1 to 15.
+
+    Returns
+    -------
+    density : UnivariateNormalMixture
+        The density.
+
+    References
+    ----------
+    .. [1] J. S. Marron and M. P. Wand (1992), "Exact mean integrated squared error". The Annals
+       of Statistics 20(2), table 1.
+
+    Examples
+    --------
+    >>> from skflow.datasets import marron_wand
+    >>> claw = marron_wand(10)
+    >>> claw.sample(100, random_state=0).shape
+    (100, 1)
+    >>> claw.score_samples([[0.0], [0.25]]).round(4)
+    array([-0.5135, -1.4767])
+    """
+    check_scalar(number, "number", Integral, min_val=1, max_val=len(_MARRON_WAND))
+    weights, means, scales = zip(*_MARRON_WAND[int(number)], strict=True)
+    return UnivariateNormalMixture(weights, means, scales)
 
 
 def _midpoints(n: int) -> NDArray[np.float64]:

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from scipy.stats import kstest, norm
 
 from skflow.datasets import (
     Checkerboard,
     Pinwheel,
+    UnivariateNormalMixture,
     gaussian_grid,
     gaussian_ring,
     half_moons,
+    marron_wand,
     rings,
     sine,
     two_spirals,
@@ -68,3 +71,58 @@ def test_a_fit_finds_no_more_than_the_truth():
         X = density.sample(5000, random_state=0)
         for other in DENSITIES.values():
             assert density.score(X) >= other.score(X)
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_marron_wand_mixtures_have_one_column_and_mass_one(number, global_random_seed):
+    density = marron_wand(number)
+    x = np.linspace(-8, 8, 160_001)
+    probability = np.exp(density.score_samples(x[:, None])) * (x[1] - x[0])
+    assert probability.sum() == pytest.approx(1, abs=1e-10)
+    X = density.sample(5000, random_state=global_random_seed)
+    assert X.shape == (5000, 1)
+    below = probability.cumsum() - probability / 2
+    assert kstest(X[:, 0], lambda q: np.interp(q, x, below)).pvalue > 1e-4
+
+
+def test_marron_wand_mixtures_are_those_of_the_paper():
+    x = np.linspace(-4, 4, 80_001)[:, None]
+    modes = []
+    for number in range(1, 16):
+        heights = marron_wand(number).score_samples(x)
+        modes.append(((heights[1:-1] > heights[:-2]) & (heights[1:-1] > heights[2:])).sum())
+    assert modes[:8] == [1, 1, 1, 1, 1, 2, 2, 2]
+    assert modes[8:10] == [3, 5]
+    assert modes[13:] == [6, 6]
+    symmetric = {1, 4, 5, 6, 7, 9, 10, 11}
+    for number in range(1, 16):
+        right, left = marron_wand(number).score_samples([[0.7], [-0.7]])
+        assert np.isclose(right, left) == (number in symmetric)
+    outlier = np.exp(marron_wand(5).score_samples([[0]]))
+    assert outlier == pytest.approx((0.1 + 9) / np.sqrt(2 * np.pi))
+
+
+@pytest.mark.parametrize("number", [0, 16])
+def test_there_are_fifteen_mixtures(number):
+    with pytest.raises(ValueError, match="number"):
+        marron_wand(number)
+
+
+def test_a_mixture_on_the_line_is_the_sum_of_its_parts():
+    mixture = UnivariateNormalMixture([0.75, 0.25], [0.0, 3.0], [0.1, 1.0])
+    assert (mixture.sample(4000, random_state=0) < 0.5).mean() == pytest.approx(0.75, abs=0.03)
+    x = np.array([[-1.0], [0.05], [2.0]])
+    parts = 0.75 * norm(0, 0.1).pdf(x) + 0.25 * norm(3, 1).pdf(x)
+    np.testing.assert_allclose(mixture.score_samples(x), np.log(parts[:, 0]))
+    assert np.isfinite(mixture.score_samples([[1e6]]))
+
+
+def test_a_mixture_on_the_line_says_what_is_wrong():
+    with pytest.raises(ValueError, match="must be of one length, got"):
+        UnivariateNormalMixture([0.5, 0.5], [0.0, 1.0], [1.0])
+    with pytest.raises(ValueError, match=r"scales must be positive, got 0\.0 among them"):
+        UnivariateNormalMixture([0.5, 0.5], [0.0, 1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"weights must add up to one, got 1\.5 in all"):
+        UnivariateNormalMixture([0.5, 1.0], [0.0, 1.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="X has 2 columns, but the density is one of 1"):
+        marron_wand(1).score_samples(np.zeros((3, 2)))

@@ -14,13 +14,16 @@ from .classical import (
     GaussianMixtureBIC,
     GaussianMixtureHeldOut,
     SearchedKernelDensity,
+    SheatherJones,
+    ShrunkGaussian,
     Vine,
 )
 from .neural import GLOW, RQ_NSF, ZUKO_GF, ZUKO_MAF, ZUKO_NSF, NeuralFlow
 from .task import LEADER, NO_LIMIT, Contender, Fitted
 
 __all__ = [
-    *("CONTENDERS", "GAUSSIAN", "PAPER_LAYERS", "PLANE_CONTENDERS", "PUBLISHED", "REDRAWN"),
+    *("CONTENDERS", "ENSEMBLE", "FEW_ROWS_CONTENDERS", "GAUSSIAN", "MARGIN_CONTENDERS"),
+    *("PAPER_LAYERS", "PLANE_CONTENDERS", "PUBLISHED", "REDRAWN", "SHRUNK_GAUSSIAN"),
     "skflow_contender",
 ]
 
@@ -38,6 +41,14 @@ def fit_flow(task, **parameters):
     n_parameters = sum(p.numel() for p in flow.flow_.parameters())
     nats, n_epochs = flow.best_validation_score_, f"{flow.n_iter_} epochs"
     return Fitted(flow.score_samples, len(X), n_parameters, nats, n_epochs)
+
+
+def fit_ensemble(task):
+    """Fit our mixture of several densities."""
+    from skflow import DensityEnsemble
+
+    X = all_rows(task)
+    return Fitted(DensityEnsemble(random_state=task.seed).fit(X).score_samples, len(X))
 
 
 def fit_redrawn(task, n_draws, **parameters):
@@ -149,4 +160,26 @@ PLANE_CONTENDERS = {
     "KernelDensity": CONTENDERS["KernelDensity"],
     "zuko MAF": CONTENDERS["zuko MAF"],
     "zuko NSF": CONTENDERS["zuko NSF"],
+}
+
+# On one column the numbers of components that lie between one and the right one may all be worse
+# than one, and a kernel may have to be narrow.
+MARGIN_CONTENDERS = {
+    LEADER: CONTENDERS[LEADER],
+    "Sheather-Jones": classical(lambda task: SheatherJones(), "KDEpy"),
+    "Sheather-Jones, KDEpy": classical(lambda task: SheatherJones(corrected=False), "KDEpy"),
+    "KernelDensity": classical(lambda task: SearchedKernelDensity(task.seed, narrowest=0.002)),
+    "GaussianMixture": classical(lambda task: GaussianMixtureBIC(task.seed, 30, patience=99)),
+}
+
+# Full covariances have too many parameters for few rows.
+KINDS = ("full", "tied", "diag", "spherical")
+ENSEMBLE, SHRUNK_GAUSSIAN = "skflow ensemble", "Gaussian, shrunk"
+FEW_ROWS_CONTENDERS = {
+    LEADER: CONTENDERS[LEADER],
+    ENSEMBLE: Contender(fit_ensemble, "skflow"),
+    SHRUNK_GAUSSIAN: classical(lambda task: ShrunkGaussian()),
+    "GaussianMixture": classical(lambda task: GaussianMixtureBIC(task.seed, covariances=KINDS)),
+    "KernelDensity": CONTENDERS["KernelDensity"],
+    "VineDensity": CONTENDERS["VineDensity"],
 }

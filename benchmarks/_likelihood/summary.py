@@ -10,7 +10,7 @@ from .ablations import DEFAULT
 from .tables import EQUAL_TIME, OWN
 from .task import LEADER
 
-__all__ = ["draw_curves", "draw_differences", "print_curves", "print_tables"]
+__all__ = ["draw_curves", "draw_differences", "paired", "print_curves", "print_tables", "scores"]
 
 # Published for the test images, for orientation: Gresele et al. (2020), table 1.
 PUBLISHED_NATS = {

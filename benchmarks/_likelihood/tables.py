@@ -16,7 +16,18 @@ OWN, EQUAL_TIME, EQUAL_PARAMETERS = "own", "equal time", "equal time and paramet
 LEAST_TIME = 1.0
 
 
-def run(path, loaders, contenders, *, seeds, n_threads, max_time=None, long_time=None):
+def run(
+    path,
+    loaders,
+    contenders,
+    *,
+    seeds,
+    n_threads,
+    max_time=None,
+    long_time=None,
+    judged=(),
+    judge=None,
+):
     """Measure what the file does not have yet.
 
     Parameters
@@ -36,8 +47,12 @@ def run(path, loaders, contenders, *, seeds, n_threads, max_time=None, long_time
     long_time : float, optional
         With the first seed, those that are sized have a fit with as many parameters as the
         first contender has, too, and those that validate have one of so many seconds.
+    judged : sequence of str, optional
+        Further columns.
+    judge : callable, optional
+        Takes the name of the data and a fitted density; returns a dict of these columns.
     """
-    table = Rows(path, FIELDS)
+    table = Rows(path, (*FIELDS, *judged))
     leader = next(iter(contenders))
     wanted = {
         data: [
@@ -70,7 +85,8 @@ def run(path, loaders, contenders, *, seeds, n_threads, max_time=None, long_time
                 if not first["parameters"]:
                     continue  # the first one failed
                 task = replace(task, n_parameters=int(first["parameters"]))
-            row, _ = measure(contenders[name], task, test)
+            row, fitted = measure(contenders[name], task, test)
+            row |= judge(data, fitted) if judge and fitted else dict.fromkeys(judged, "")
             table.append({"data": data, "estimator": name, "terms": terms, "seed": seed, **row})
             print(
                 f"  seed {seed}  {name:22}{terms:28}{row['status']:9}{row['test_nats']!s:>12}"
