@@ -18,20 +18,48 @@ from skflow.training.defaults import network_settings, resolve, training_setting
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_layers", "coupling"),
+    ("shape", "n_layers", "coupling", "n_hidden"),
     [
-        ((150, 4), 3, "affine"),
-        ((500, 10), 6, "affine"),
-        ((5000, 10), 6, "spline"),
-        ((5000, 1), 6, None),
-        ((5000, 100), 3, "spline"),
-        ((10**6, 100), 6, "spline"),
-        ((5000, 784), 2, None),
+        ((150, 4), 3, "spline", 16),
+        ((250, 10), 4, "spline", 16),
+        ((5000, 10), 6, "spline", 64),
+        ((5000, 1), 6, None, 64),
+        ((5000, 100), 2, "spline", 32),
+        ((10**6, 63), 6, "spline", 32),
+        ((5000, 784), 2, None, 32),
     ],
 )
-def test_auto_follows_rows_and_columns(shape, n_layers, coupling):
+def test_auto_follows_rows_and_columns(shape, n_layers, coupling, n_hidden):
     chosen = network_settings(*shape)
-    assert (chosen.activation, chosen.n_layers, chosen.coupling) == ("spline", n_layers, coupling)
+    assert (chosen.activation, chosen.n_layers) == ("spline", n_layers)
+    assert (chosen.coupling, chosen.n_hidden) == (coupling, n_hidden)
+
+
+def test_bins_follow_rows_and_columns():
+    bins = [network_settings(n, 10).n_bins for n in (100, 1000, 2000, 10**6)]
+    assert bins == [8, 8, 16, 16]
+    shapes = ((100, 2), (5000, 2), (20_000, 2), (10**6, 2), (20_000, 10), (10**6, 10))
+    assert [network_settings(*shape).n_coupling_bins for shape in shapes] == [4, 4, 8, 16, 8, 8]
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 8, 32, 33, 64, 256, 257, 784])
+def test_one_more_row_in_a_hundred_changes_no_size_by_more_than_its_unit(n_features):
+    n_rows = 20
+    parameters = RelativeGradientFlow().get_params()
+    while n_rows < 10**6:
+        more = n_rows + max(1, n_rows // 100)
+        one, other = network_settings(n_rows, n_features), network_settings(more, n_features)
+        assert one.coupling == other.coupling
+        assert other.n_layers - one.n_layers in (0, 1)
+        assert other.n_bins / one.n_bins in (1, 2)
+        assert other.n_coupling_bins / one.n_coupling_bins in (1, 2)
+        assert other.n_hidden - one.n_hidden in (0, 8)
+        fewer, later = (training_settings(parameters, n, n_features) for n in (n_rows, more))
+        assert later.batch_size - fewer.batch_size in (0, 32)
+        assert fewer.max_iter >= later.max_iter > 0.97 * fewer.max_iter - 1
+        assert fewer.input_noise >= later.input_noise > 0.94 * fewer.input_noise
+        assert fewer.weight_decay >= later.weight_decay > 0.94 * fewer.weight_decay
+        n_rows = more
 
 
 @pytest.mark.parametrize("activation", ["leaky_tanh", SmoothLeakyReLU()])
@@ -45,11 +73,12 @@ def training(n_rows, n_features=10, **kwargs):
 
 
 def test_training_is_sized_too():
-    assert [training(n).batch_size for n in (9, 500, 4999, 5000)] == [30, 50, 100, 256]
+    sizes = [training(n).batch_size for n in (9, 500, 1000, 2000, 4096, 10**6)]
+    assert sizes == [32, 32, 64, 128, 256, 256]
     epochs = [training(n, batch_size=100).max_iter for n in (100, 5000, 10_000, 10**7)]
     assert epochs == [100, 100, 50, 1]
-    sizes = ((100, 20), (1000, 20), (10_000, 20), (1000, 2))
-    noise = [training(*size).input_noise for size in sizes]
+    shapes = ((100, 20), (1000, 20), (10_000, 20), (1000, 2))
+    noise = [training(*shape).input_noise for shape in shapes]
     assert noise == pytest.approx([0.05, 0.05, 0.005, 0.01])
     decays = [
         training(n, d).weight_decay for n, d in ((100, 10), (5000, 99), (15_000, 10), (9, 1))

@@ -96,8 +96,8 @@ class RelativeGradientFlow(
     ----------
     n_layers : int or "auto", default="auto"
         The number of dense layers. More layers are more flexible and need more rows. "auto" is 6
-        in most cases. It is 3 for fewer than 250 rows, and for more than 32 columns of fewer than
-        50,000 rows. It is 2 beyond 256 columns, and 5 with an `activation` that is not learned.
+        for 500 rows or more of up to 16 columns. It is as few as 3 for fewer rows, and as few as
+        2 for more columns. It is 5 with an `activation` that is not learned.
 
     activation : str or Activation, default="auto"
         The nonlinearity between the layers. "auto" is "spline": a learned monotone function for
@@ -109,7 +109,7 @@ class RelativeGradientFlow(
     coupling : {"auto", "affine", "spline"} or None, default="auto"
         The coupling before each activation. A small network reads half of a layer's output, and
         sets how the other half is mapped. With learned activations and 2 to 256 columns, "auto"
-        is "spline", or "affine" for fewer than 1,000 rows. In all other cases it is None.
+        is "spline". In all other cases it is None.
 
     base_distribution : str or object with ``log_prob`` and ``sample``, default="normal"
         The distribution of the latents. "normal", "hyperbolic_secant", "logistic" and
@@ -118,8 +118,9 @@ class RelativeGradientFlow(
         learned as a whole, for data in separate parts. An instance has parameters of your own;
         so does any distribution of :mod:`torch.distributions` of numbers, or of vectors with an
         entry for each column. With "normal", a flow of learned activations may start from a
-        mixture that held-out rows weigh: with up to three columns, or with fewer than 1,000 rows
-        of up to 32 columns.
+        mixture that held-out rows weigh: with up to three columns, or with fewer than 2,000 rows
+        of up to 32 columns. With more rows of so many columns, a second fit starts from the
+        mixture if that is likelier than the end of the first.
 
     bijections : callable or None, default=None
         Makes the network: the bijections between standardised rows and latents, in order. It is
@@ -166,7 +167,7 @@ class RelativeGradientFlow(
 
     early_stopping : bool, default=True
         Whether to hold rows out, and to keep the weights with the highest likelihood on them.
-        The weights before the first epoch are candidates, too. Fewer than 1,000 rows, of up to
+        The weights before the first epoch are candidates, too. Fewer than 2,000 rows, of up to
         1,000 columns, are too few to lose some, and too few to tell luck from progress. Weights
         are then kept only if they surpass the start by a standard error. Once the best epoch is
         known, `fit` starts anew and fits all rows up to that epoch.
@@ -257,7 +258,7 @@ class RelativeGradientFlow(
         candidate. It is None without `early_stopping`.
 
     candidates_ : list of dict
-        The fits that chose how fewer than 1,000 rows were fitted in the end. Each has
+        The fits that chose how fewer than 2,000 rows were fitted in the end. Each has
         `input_noise`, `loss_curve`, `validation_scores` and `best_validation_score`, which mean
         what the attributes of these names mean. The list is empty if there were no such fits.
 
@@ -285,9 +286,9 @@ class RelativeGradientFlow(
     warning names them.
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
-    ends the fit, which then keeps its best weights: see :ref:`watching`. Fewer than 1,000 rows are
-    fitted up to three times, as `input_noise` and `early_stopping` say. `verbose` shows all of
-    these fits, and callbacks see the first.
+    ends the fit, which then keeps its best weights: see :ref:`watching`. A fit may
+    consist of up to three, as `base_distribution`, `input_noise` and `early_stopping` say.
+    `verbose` shows all of these, and callbacks see the first.
 
     Frames, and arrays of other libraries than NumPy, are taken and given back as
     :ref:`frames_and_arrays` says.

@@ -8,6 +8,7 @@ The tables below hold the numbers and the reason for each. ``benchmarks/likeliho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,18 +26,21 @@ __all__ = [
     "weight_decay",
 ]
 
-# Fewer rows than these are few. They learn small networks, and are worth several fits unless they
-# have so many columns that one takes long.
-_FEW_ROWS = 1000
+# Fewer rows than these are few: a tenth of them is worth a second fit, to all rows, unless they
+# have so many columns that it takes long.
+_FEW_ROWS = 2000
 _MOST_COLUMNS_OF_FEW = 1000
 
 # With so few columns, mixtures of normal distributions are hard to beat, whatever the number of
-# rows; with few rows, they are so with up to some more columns.
+# rows; with few rows, they are so with up to some more columns. With many rows of these, it takes
+# a fit to tell whether a flow learns more.
 _MIXED_COLUMNS = 3
-_MIXED_COLUMNS_OF_FEW = 32
+_MOST_MIXED_COLUMNS = 32
 
-# How many times the noise of the default few rows are fitted with as well: held-out rows choose.
+# How many times the noise of the default still fewer rows are fitted with as well: held-out rows
+# choose.
 _NOISE_FACTORS_OF_FEW = (1.0, 4.0)
+_ROWS_OF_SEVERAL_NOISES = 1000
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ class Settings:
     starts_simple: bool
     """Whether a mixture of normal distributions may be what the flow starts from, if it can."""
 
+    has_rival: bool
+    """Whether such a mixture is compared with the flow's end, if the flow can start from it."""
+
 
 def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Settings:
     """Say what the parameters of an estimator come to, with so many rows and columns.
@@ -143,8 +150,9 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     training = training_settings(parameters, n_rows - n_validation, n_features)
     # Held-out rows tell how many components a mixture may have.
     held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
-    most_mixed = _MIXED_COLUMNS_OF_FEW if few else _MIXED_COLUMNS
-    several = few and parameters["input_noise"] == "auto"
+    mixed = held_out and n_features <= _MOST_MIXED_COLUMNS
+    starts_simple = mixed and (few or n_features <= _MIXED_COLUMNS)
+    several = few and n_rows < _ROWS_OF_SEVERAL_NOISES and parameters["input_noise"] == "auto"
     factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)
     return Settings(
         network=network_settings(
@@ -158,7 +166,8 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         n_validation=n_validation,
         input_noises=tuple(factor * training.input_noise for factor in factors),
         refits=few,
-        starts_simple=held_out and n_features <= most_mixed,
+        starts_simple=starts_simple,
+        has_rival=mixed and not starts_simple,
     )
 
 
@@ -175,7 +184,7 @@ def are_few(n_rows: int, n_features: int) -> bool:
     Returns
     -------
     few : bool
-        True for fewer than 1,000 rows, of up to 1,000 columns.
+        True for fewer than 2,000 rows, of up to 1,000 columns.
     """
     return n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
 
@@ -184,23 +193,30 @@ def are_few(n_rows: int, n_features: int) -> bool:
 # The network
 # ---------------------------------------------------------------------------------------------
 
-# Rows           | dense layers
-# up to 249      | 3    fewer rows do not tell more layers apart
-# from 250 on    | 6
-# Of more than 32 columns, 3 layers do as well as 6 in half the time, up to 50,000 rows. Of more
-# than 256 columns, 2 do. Between fixed activations there are 5, as in the paper.
-_VERY_FEW_ROWS = 250
-_MANY_COLUMNS = 32
-_VERY_MANY_ROWS = 50_000
-_MOST_COUPLED_COLUMNS = 256
-_LAYERS_OF_FEW_ROWS, _LAYERS, _LAYERS_OF_VERY_MANY_COLUMNS, _FIXED_LAYERS = 3, 6, 2, 5
+# All sizes grow as powers of the number of rows N, fall as powers of the number of columns D, and
+# stay within bounds.
+#
+# Layers: 6 for 500 rows of up to 16 columns. A quarter of the rows do not tell more than 3
+# apart. More columns need fewer, as many more parameters are in each; but more rows bring them
+# back. Between fixed activations there are 5, as in the paper.
+_LEAST_LAYERS, _MOST_LAYERS, _FIXED_LAYERS = 2, 6, 5
+_ROWS_OF_MOST_LAYERS, _COLUMNS_OF_MOST_LAYERS, _ROWS_OF_MORE_LAYERS = 500, 16, 10_000
 
-# Rows           | coupling | hidden units           | its bins | bins of the first spline
-# up to 999      | affine   | 16                     | -        | 8
-# up to 9,999    | spline   | 64; 32 of many columns | 4        | 16
-# from 10,000 on | spline   | the same               | 8        | 16
-# One column cannot be coupled. With more than 256 columns, conditioners cost more than they gain.
-_MANY_ROWS = 10_000
+# Bins of the first spline: the cube root of the rows, as of a histogram's. All splines have the
+# power of two that comes next.
+_LEAST_BINS, _MOST_BINS = 8, 16
+
+# Bins of a coupling: 4 up to 5,000 rows, and more with the square root of the rows. Few columns
+# have room for more of them.
+_LEAST_COUPLING_BINS, _MOST_COUPLING_BINS, _COUPLING_BINS_TIMES_COLUMNS = 4, 8, 32
+_ROWS_OF_LEAST_COUPLING_BINS = 5000
+
+# Hidden units of a conditioner: the square root of the rows, up to 64, and up to fewer of more
+# than 16 columns, as the outputs grow with these. They are multiples of 8, as processors have them.
+_LEAST_HIDDEN, _FEWER_HIDDEN, _MOST_HIDDEN, _COLUMNS_OF_MOST_HIDDEN = 16, 32, 64, 16
+
+# One column cannot be coupled. With more than these, conditioners cost more than they gain.
+_MOST_COUPLED_COLUMNS = 256
 
 
 def network_settings(
@@ -236,12 +252,11 @@ def network_settings(
     ValueError
         If `coupling` names one and D is 1.
     """
-    few = n_rows < _FEW_ROWS
     activation = "spline" if activation == "auto" else activation
     learned = activation == "spline"
     if coupling == "auto":
         coupled = learned and 2 <= n_features <= _MOST_COUPLED_COLUMNS
-        coupling = None if not coupled else "affine" if few else "spline"
+        coupling = "spline" if coupled else None
     elif coupling is not None and n_features < 2:
         raise ValueError(
             f"coupling={coupling!r} takes two columns at least, and X has {n_features}. "
@@ -249,35 +264,55 @@ def network_settings(
         )
     if n_layers == "auto":
         n_layers = _default_n_layers(n_rows, n_features) if learned else _FIXED_LAYERS
-    n_bins = 8 if few else 16
+    n_bins = _power_of_two(_between(n_rows ** (1 / 3), _LEAST_BINS, _MOST_BINS))
     return NetworkSettings(
         n_layers=n_layers,
         activation=activation,
         coupling=coupling,
         n_bins=n_bins,
         n_inner_bins=n_bins // 2,
-        n_coupling_bins=8 if n_rows >= _MANY_ROWS else 4,
-        n_hidden=16 if few else 32 if n_features > _MANY_COLUMNS else 64,
+        n_coupling_bins=_default_n_coupling_bins(n_rows, n_features),
+        n_hidden=_default_n_hidden(n_rows, n_features),
     )
 
 
 def _default_n_layers(n_rows: int, n_features: int) -> int:
-    if n_features > _MOST_COUPLED_COLUMNS:
-        return _LAYERS_OF_VERY_MANY_COLUMNS
-    wide = n_features > _MANY_COLUMNS and n_rows < _VERY_MANY_ROWS
-    return _LAYERS_OF_FEW_ROWS if n_rows < _VERY_FEW_ROWS or wide else _LAYERS
+    by_rows = min(1.0, n_rows / _ROWS_OF_MOST_LAYERS) ** 0.5
+    by_columns = min(1.0, _COLUMNS_OF_MOST_LAYERS / n_features) ** 0.5
+    brought_back = max(1.0, n_rows / _ROWS_OF_MORE_LAYERS) ** 0.25
+    n_layers = _MOST_LAYERS * max(0.5, by_rows) * by_columns * brought_back
+    return round(_between(n_layers, _LEAST_LAYERS, _MOST_LAYERS))
+
+
+def _default_n_coupling_bins(n_rows: int, n_features: int) -> int:
+    n_bins = _LEAST_COUPLING_BINS * (n_rows / _ROWS_OF_LEAST_COUPLING_BINS) ** 0.5
+    most = max(_MOST_COUPLING_BINS, _COUPLING_BINS_TIMES_COLUMNS / n_features)
+    return _power_of_two(_between(n_bins, _LEAST_COUPLING_BINS, most))
+
+
+def _default_n_hidden(n_rows: int, n_features: int) -> int:
+    most = _MOST_HIDDEN * _COLUMNS_OF_MOST_HIDDEN / n_features
+    most = _between(most, _FEWER_HIDDEN, _MOST_HIDDEN)
+    return 8 * round(_between(n_rows**0.5, _LEAST_HIDDEN, most) / 8)
+
+
+def _power_of_two(value: float) -> int:
+    return int(2 ** round(math.log2(value)))
+
+
+def _between(value: float, least: float, most: float) -> float:
+    return max(least, min(value, most))
 
 
 # ---------------------------------------------------------------------------------------------
 # Training
 # ---------------------------------------------------------------------------------------------
 
-# Rows          | batch             | epochs
-# up to 4,999   | 30 to 100: a tenth of them. Fewer steps than ten an epoch would leave a flow
-#               | of few rows close to its start.
-# from 5,000 on | 256               | 100, or as many as 5,000 steps take if these are fewer
-_LARGE_BATCHES_FROM = 5000
-_LEAST_BATCH, _MOST_BATCH, _LARGE_BATCH = 30, 100, 256
+# A batch has a sixteenth of the rows, as a multiple of 32, up to 256. Fewer steps an epoch would
+# leave a flow of few rows close to its start. There are 100 epochs, or as many as 5,000 steps take
+# if these are fewer.
+_STEPS_OF_AN_EPOCH = 16
+_BATCH_UNIT, _MOST_BATCH = 32, 256
 _MOST_EPOCHS = 100
 _MOST_STEPS = 5000
 
@@ -285,12 +320,13 @@ _MOST_STEPS = 5000
 # So do few columns, as the square of their number: there are as many ways for columns to depend
 # on each other as there are pairs.
 _MOST_DECAY = 3.0
+_ROWS_OF_MOST_DECAY = 5000
 _DECAYING_COLUMNS = 10
 
 # Noise is 0.05 up to 1,000 rows, or 100 for each column if these are fewer, and falls in inverse
 # proportion to the rows from there on: with few columns, fine shapes can be made out.
 _MOST_NOISE = 0.05
-_NOISIEST_ROWS_PER_COLUMN = 100
+_NOISIEST_ROWS, _NOISIEST_ROWS_PER_COLUMN = 1000, 100
 
 
 def training_settings(
@@ -314,14 +350,13 @@ def training_settings(
     """
     batch_size, max_iter = parameters["batch_size"], parameters["max_iter"]
     if batch_size == "auto":
-        batch_size = min(max(_LEAST_BATCH, n_rows // 10), _MOST_BATCH)
-        if n_rows >= _LARGE_BATCHES_FROM:
-            batch_size = _LARGE_BATCH
+        batch_size = _BATCH_UNIT * round(n_rows / (_STEPS_OF_AN_EPOCH * _BATCH_UNIT))
+        batch_size = max(_BATCH_UNIT, min(batch_size, _MOST_BATCH))
     if max_iter == "auto":
         max_iter = max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
     input_noise = parameters["input_noise"]
     if input_noise == "auto":
-        few = min(_FEW_ROWS, _NOISIEST_ROWS_PER_COLUMN * n_features)
+        few = min(_NOISIEST_ROWS, _NOISIEST_ROWS_PER_COLUMN * n_features)
         input_noise = _MOST_NOISE * min(1.0, few / n_rows)
     return TrainingSettings(
         batch_size=batch_size,
@@ -341,5 +376,5 @@ def weight_decay(n_rows: int, n_features: int) -> float:
     n_features : int
         The number of columns.
     """
-    by_rows = min(1.0, _LARGE_BATCHES_FROM / n_rows)
+    by_rows = min(1.0, _ROWS_OF_MOST_DECAY / n_rows)
     return _MOST_DECAY * by_rows * min(1.0, n_features / _DECAYING_COLUMNS) ** 2

@@ -76,6 +76,12 @@ class Stopping:
     tol: float = 0.0
     """By how many nats a score must rise to count as higher."""
 
+    @property
+    def leaves_time_for_another(self) -> bool:
+        """Whether as much time is left as has passed."""
+        seconds = time.perf_counter() - self.started
+        return self.max_time is None or 2 * seconds <= self.max_time
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -317,7 +323,7 @@ class TrainingFit(StepwiseFit):
         self.budget = Budget(n_steps, stopping.max_time, stopping.started)
         self._best: dict[str, Tensor] | None = None
         self._initial: Tensor | None = None
-        self._initial_choice = 0.0
+        self._initial_choice = self._highest = 0.0
         self._last_rise = 0
         self._path: list[tuple[float, float]] = []
         if validation is not None:
@@ -327,7 +333,7 @@ class TrainingFit(StepwiseFit):
             self.history.initial_score = self.history.best_score = score
             self._initial = winsorized(self._initial)
             self._initial_choice = weighted_mean(self._initial, validation)
-            self.history.choice_score = self._initial_choice
+            self.history.choice_score = self._highest = self._initial_choice
             self.budget.reserve(time.perf_counter() - clock)
             self._best = _copy_of_state(training.flow)
         return_freed_memory()
@@ -353,6 +359,7 @@ class TrainingFit(StepwiseFit):
             "best": self._best,
             "initial": self._initial,
             "initial_choice": self._initial_choice,
+            "highest": self._highest,
             "last_rise": self._last_rise,
             "path": self._path,
         }
@@ -361,7 +368,7 @@ class TrainingFit(StepwiseFit):
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
         self._best, self._initial = deepcopy((state["best"], state["initial"]))
-        self._initial_choice = state["initial_choice"]
+        self._initial_choice, self._highest = state["initial_choice"], state["highest"]
         self._last_rise, self._path = state["last_rise"], list(state["path"])
 
     def _take_steps(self) -> None:
@@ -388,8 +395,9 @@ class TrainingFit(StepwiseFit):
         history.validation_scores.append(score)
         values = winsorized(values)
         choice = weighted_mean(values, validation)
-        if choice > history.choice_score + self.stopping.tol:
+        if choice > self._highest + self.stopping.tol:
             self._last_rise = history.n_epochs
+        self._highest = max(self._highest, choice)
         least = self.standard_errors * standard_error(values - self._initial, validation)
         if choice > max(history.choice_score, self._initial_choice + least):
             history.best_score, history.choice_score = score, choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from skflow.training.defaults import (
     weight_decay,
 )
 from skflow.training.few_rows import FitOfFewRows
-from skflow.training.fits import Refit, Stopping, Training, TrainingFit
+from skflow.training.fits import Fit, Refit, Stopping, Training, TrainingFit
 from skflow.training.history import History
 from skflow.training.optimizers import (
     OTHERS_RATE,
@@ -30,8 +31,9 @@ from skflow.training.optimizers import (
     RelativeSGD,
 )
 from skflow.training.passes import Increment, Pass
+from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
-from skflow.training.simple import simple_start
+from skflow.training.simple import rival_start, simple_start
 from skflow.training.start import start
 
 __all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
@@ -109,15 +111,17 @@ class Plan:
         self._all = self._standard
         self._noisy = noisy_columns(self.training)
         self.input_noises = self.settings.input_noises if self._noisy.any() else (0.0,)
-        may_start_simple = self.settings.starts_simple and self.core.can_be_neutral
+        can_be_simple = self.core.can_be_neutral and not continued and not len(constant)
         self._is_simple = (
-            may_start_simple
-            and not continued
-            and not len(constant)
+            can_be_simple
+            and self.settings.starts_simple
             and self._start_simple(self.training, self.validation)
         )
-        self._unstarted = deepcopy(self.core) if self.settings.refits else self.core
+        self._has_rival = can_be_simple and self.settings.has_rival
+        starts_again = self.settings.refits or self._has_rival
+        self._unstarted = deepcopy(self.core) if starts_again else self.core
         self.sharpness = self._start(self.core, self.training, self.validation)
+        self._generator_state = generator.get_state()
 
     @property
     def training(self) -> Rows:
@@ -136,15 +140,20 @@ class Plan:
     def _start_simple(self, training: Rows, validation: Rows, *, compared: bool = True) -> bool:
         """Put a simple density in front of the flow, if it is a good one."""
         n_bins = self.settings.network.n_bins
-        simple = simple_start(
-            training, validation, self.generator, n_bins=n_bins, compared=compared
-        )
-        if simple is None:
-            return False
+        generator = self.generator if compared else self._twin_generator()
+        simple = simple_start(training, validation, generator, n_bins=n_bins, compared=compared)
+        if simple is not None:
+            self._put_in_front(simple)
+        return simple is not None
+
+    def _twin_generator(self) -> torch.Generator:
+        """Return a generator that draws the same wherever a fit is taken up again."""
+        return torch.Generator(self.generator.device).set_state(self._generator_state)
+
+    def _put_in_front(self, simple: Bijection) -> None:
         self.front = composed(self._standardize, simple)
         self._all = self._behind(self.front)
         self._all.move()  # what takes long is done once
-        return True
 
     def _start(self, core: Flow, training: Rows, validation: Rows) -> float:
         return start(
@@ -156,7 +165,7 @@ class Plan:
             neutral=self._is_simple,
         )
 
-    def fit(self, started: float) -> TrainingFit | FitOfFewRows:
+    def fit(self, started: float) -> Fit:
         """Begin the fit.
 
         Parameters
@@ -166,7 +175,11 @@ class Plan:
         """
         noises = self.input_noises
         if not self.settings.refits:
-            return self._candidate(self.core, noises[0], self._stopping(started))
+            stopping = self._stopping(started)
+            first = self._candidate(self.core, noises[0], stopping)
+            return (
+                FitWithRival(first, partial(self._rival, stopping)) if self._has_rival else first
+            )
         cores = [self.core, *(deepcopy(self.core) for _ in noises[1:])]
 
         def candidate(k: int) -> Callable[[], TrainingFit]:
@@ -193,6 +206,28 @@ class Plan:
             validation=self.validation if early_stopping else None,
             standard_errors=(2.0 if self._is_simple else 1.0) if careful else 0.0,
         )
+
+    def _rival(self, stopping: Stopping, first: History) -> TrainingFit | None:
+        """Begin a fit that starts from a mixture, if this is better than the end of another fit."""
+        assert first.choice_score is not None
+        if first.interrupted or not stopping.leaves_time_for_another:
+            return None
+        standardized, front, sharpness = self._all, self.front, self.sharpness
+        mixture = rival_start(
+            self.training, self.validation, self._twin_generator(), first.choice_score
+        )
+        if mixture is None:
+            return None
+        self._put_in_front(mixture)
+        self._is_simple = True
+        self.sharpness = self._start(self._unstarted, self.training, self.validation)
+        rival = self._candidate(self._unstarted, self.input_noises[0], stopping)
+        assert rival.history.choice_score is not None
+        if rival.history.choice_score > first.choice_score:
+            return rival
+        self._all, self.front, self.sharpness = standardized, front, sharpness
+        self._is_simple = False
+        return None
 
     def _refit(self, chosen: Flow, input_noise: float, history: History) -> Refit:
         """Begin to fit every row, in the way that was best for those that were held out."""

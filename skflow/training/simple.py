@@ -13,7 +13,7 @@ from skflow.training.rows import Rows
 from skflow.training.scores import winsorized
 from skflow.training.stacking import stacked_start
 
-__all__ = ["simple_start"]
+__all__ = ["rival_start", "simple_start"]
 
 # The mixtures are fitted to so many rows at most, and compared by so many. Of fewer than the
 # fewest rows, none is told apart from a normal distribution.
@@ -23,6 +23,9 @@ _FEWEST_ROWS = 20
 
 # Where the columns are made normal first, the mixture must be better by so many standard errors.
 _STANDARD_ERRORS = 1.0
+
+# A mixture of the rows to compare by may gain about so many nats per column from all rows.
+_GAIN_OF_ALL_ROWS = 0.05
 
 
 @torch.no_grad()
@@ -83,6 +86,42 @@ def simple_start(
     if some.stop is not None:
         plain = stacked_start(x, held_out, generator, counts)
     return plain.bijection
+
+
+@torch.no_grad()
+def rival_start(
+    rows: Rows, validation: Rows, generator: torch.Generator, least: float
+) -> Bijection | None:
+    """Fit mixtures of normal distributions to standardised rows, if these come near a score.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows to learn from, in random order.
+    validation : Rows
+        The rows that are held out.
+    generator : torch.Generator
+        Where the randomness comes from.
+    least : float
+        What their log-densities must come near in the mean, in nats, in the units of the data.
+
+    Returns
+    -------
+    bijection : Bijection or None
+        As for :func:`simple_start`. How good it is remains to be seen.
+    """
+    if _effective_number(rows) < _FEWEST_ROWS:
+        return None
+    x, held_out, counts = _samples(rows, validation, generator)
+    if len(x) > _COMPARED_ROWS:
+        some = slice(_COMPARED_ROWS)
+        some_counts = None if counts is None else counts[some]
+        quick = stacked_start(x[some], held_out, generator, some_counts, n_fits=1)
+        _, log_det = validation.take_with_log_det(torch.arange(len(held_out)))
+        score = float(winsorized((quick.log_probs + log_det).cpu()).mean())
+        if score + _GAIN_OF_ALL_ROWS * x.shape[1] < least:
+            return None
+    return stacked_start(x, held_out, generator, counts).bijection
 
 
 def _effective_number(rows: Rows) -> float:

@@ -61,6 +61,8 @@ def stacked_start(
     generator: torch.Generator,
     counts: Tensor | None = None,
     before: Before | None = None,
+    *,
+    n_fits: int = _N_FITS,
 ) -> Start:
     """Fit mixtures of several numbers of components, and weigh them on held-out rows.
 
@@ -77,6 +79,8 @@ def stacked_start(
         How many rows each row stands for; by default one.
     before : callable or None, default=None
         Makes the bijection that stands before the mixture, from rows and from their counts.
+    n_fits : int, default=2
+        How often each number of components is fitted.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def stacked_start(
     first = None if before is None else before(x, counts)
     whitened = _Whitened(x, counts, first)
     if len(x) >= _FOLDED_ROWS:
-        fits, log_probs = _fits_and_scores(whitened, held_out, generator)
+        fits, log_probs = _fits_and_scores(whitened, held_out, generator, n_fits)
         weights = stacking_weights(log_probs)
         log_prob = (log_probs + weights.log()).logsumexp(1)
     else:
@@ -94,8 +98,8 @@ def stacked_start(
         of_sizes = stacking_weights(log_probs, counts)
         log_prob = (log_probs + of_sizes.log()).logsumexp(1)
         kept = [k for k, weight in enumerate(of_sizes) if weight >= _LEAST_WEIGHT]
-        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(_N_FITS)]
-        weights = of_sizes[kept].repeat_interleave(_N_FITS) / _N_FITS
+        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(n_fits)]
+        weights = of_sizes[kept].repeat_interleave(n_fits) / n_fits
     mixture = NormalMixtureMap.of(whitened.joined(fits, weights))
     return Start(log_prob, mixture if first is None else composed(first, mixture))
 
@@ -203,17 +207,17 @@ class _Whitened:
 
 
 def _fits_and_scores(
-    rows: _Whitened, held_out: Tensor, generator: torch.Generator
+    rows: _Whitened, held_out: Tensor, generator: torch.Generator, n_fits: int
 ) -> tuple[list[Components], Tensor]:
     """Return fits to all rows, and the log-densities of held-out rows, of shape (M, fits)."""
     fits: list[Components] = []
     scores: list[Tensor] = []
     search = _Search()
     for size in _sizes(len(rows.z), rows.z.shape[1]):
-        some = [rows.fit(size, generator) for _ in range(_N_FITS)]
+        some = [rows.fit(size, generator) for _ in range(n_fits)]
         fits += some
         scores += [rows.log_prob(fit, held_out) for fit in some]
-        if search.ends(max(float(winsorized(score).mean()) for score in scores[-_N_FITS:])):
+        if search.ends(max(float(winsorized(score).mean()) for score in scores[-n_fits:])):
             break
     return fits, torch.stack(scores, 1)
 

@@ -1,0 +1,98 @@
+"""A mixture that a flow of more columns starts from, where flows do not surpass it."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+
+from skflow import RelativeGradientFlow
+from skflow.flow import NormalMixtureMap
+from skflow.training.fits import run
+from skflow.training.plan import Plan
+from skflow.training.rival import FitWithRival
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Return rows of twelve clusters, which are a mixture, and others that are held out."""
+    rng = np.random.default_rng(0)
+    centres = 4 * rng.normal(size=(12, 5))
+    X = centres[rng.integers(12, size=4000)] + rng.normal(size=(4000, 5))
+    return X[:2000], X[2000:]
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """Return rows of mixed sources with sharp peaks, and others that are held out."""
+    rng = np.random.default_rng(0)
+    X = rng.laplace(size=(4000, 6)) ** 3 @ rng.normal(size=(6, 6))
+    return X[:2000], X[2000:]
+
+
+def has_mixture(flow):
+    return any(isinstance(part, NormalMixtureMap) for part in flow.flow_.modules())
+
+
+def test_a_mixture_is_what_is_left_where_it_is_better(clusters):
+    X, held_out = clusters
+    flow = RelativeGradientFlow(max_iter=15, random_state=0).fit(X)
+    assert has_mixture(flow)
+    assert (
+        flow.score(held_out)
+        > GaussianMixture(12, n_init=3, random_state=0).fit(X).score(held_out) - 0.2
+    )
+    np.testing.assert_allclose(flow.inverse_transform(flow.transform(X[:50])), X[:50], atol=1e-6)
+
+
+def test_a_flow_is_what_is_left_where_it_is_better(sources):
+    X, held_out = sources
+    flow = RelativeGradientFlow(random_state=0, max_iter=30).fit(X)
+    assert not has_mixture(flow)
+    mixture = GaussianMixture(16, random_state=0).fit(X)
+    assert flow.score(held_out) > mixture.score(held_out) + 1
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"early_stopping": False}, {"base_distribution": "logistic"}, {"activation": "leaky_tanh"}],
+)
+def test_only_default_flows_with_held_out_rows_have_a_rival(clusters, parameters):
+    flow = RelativeGradientFlow(max_iter=1, random_state=0, **parameters).fit(clusters[0][:1000])
+    assert not has_mixture(flow)
+
+
+def begun(X):
+    """Begin a fit with a rival, the same at each call."""
+    flow = RelativeGradientFlow(max_iter=6, random_state=0)
+    plan = flow._plan(flow._rows(X, None))
+    fit = plan.fit(0.0)
+    assert isinstance(fit, FitWithRival)
+    return plan, fit
+
+
+@pytest.mark.parametrize("n_epochs", [2, 6, 8])
+def test_a_fit_with_a_rival_goes_on_from_its_state(clusters, n_epochs):
+    X = clusters[0][:1200]
+    (plan, fit), (other_plan, resumed) = begun(X), begun(X)
+    reports = [fit.advance() for _ in range(n_epochs)]
+    assert reports[-1].fit == (1 if n_epochs <= 6 else 2)
+    resumed.load_state_dict(fit.state_dict())
+    assert run(resumed) == run(fit)
+    rows = torch.from_numpy(X[:20])
+    one, other = fit.flow.behind(plan.front), resumed.flow.behind(other_plan.front)
+    assert torch.equal(one.log_prob(rows), other.log_prob(rows))
+
+
+def test_a_rival_may_be_interrupted_too(clusters):
+    plan, fit = begun(clusters[0][:1200])
+    history = run(fit, lambda epoch: epoch.fit == 2 and epoch.epoch == 2)
+    assert history.interrupted
+    assert history.n_epochs == 2
+    assert history.choice_score >= history.initial_score - 1
+    rows = torch.from_numpy(clusters[0][:20])
+    assert fit.flow.behind(plan.front).log_prob(rows).isfinite().all()
+
+
+def test_a_fit_short_of_time_has_no_rival(clusters):
+    flow = RelativeGradientFlow(max_iter=10_000, max_time=0.5, random_state=0)
+    assert not has_mixture(flow.fit(clusters[0]))
