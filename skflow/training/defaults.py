@@ -212,7 +212,7 @@ _LEAST_COUPLING_BINS, _MOST_COUPLING_BINS, _COUPLING_BINS_TIMES_COLUMNS = 4, 8, 
 _ROWS_OF_LEAST_COUPLING_BINS = 5000
 
 # Hidden units of a conditioner: the square root of the rows, up to 64, and up to fewer of more
-# than 16 columns, as the outputs grow with these. They are multiples of 8, as processors have them.
+# than 16 columns, as the outputs grow with these. They are multiples of 8, which suits processors.
 _LEAST_HIDDEN, _FEWER_HIDDEN, _MOST_HIDDEN, _COLUMNS_OF_MOST_HIDDEN = 16, 32, 64, 16
 
 # One column cannot be coupled. With more than these, conditioners cost more than they gain.

@@ -1,4 +1,4 @@
-"""A fit whose end is compared with a mixture, which another fit then starts from if it is better."""
+"""A fit, and another one that starts from a mixture if this is better than where it ended."""
 
 from __future__ import annotations
 

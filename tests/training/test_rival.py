@@ -8,7 +8,6 @@ from sklearn.mixture import GaussianMixture
 from skflow import RelativeGradientFlow
 from skflow.flow import NormalMixtureMap
 from skflow.training.fits import run
-from skflow.training.plan import Plan
 from skflow.training.rival import FitWithRival
 
 
