@@ -208,7 +208,7 @@ class Plan:
         )
 
     def _rival(self, stopping: Stopping, first: History) -> TrainingFit | None:
-        """Begin a fit that starts from a mixture, if this is better than where another one ended."""
+        """Begin a fit that starts from a mixture, if that is better than where another ended."""
         assert first.choice_score is not None
         if first.interrupted or not stopping.leaves_time_for_another:
             return None
