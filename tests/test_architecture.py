@@ -20,8 +20,8 @@ from skflow.training.defaults import network_settings, resolve, training_setting
 @pytest.mark.parametrize(
     ("shape", "n_layers", "coupling", "n_hidden"),
     [
-        ((150, 4), 3, "spline", 16),
-        ((250, 10), 4, "spline", 16),
+        ((150, 4), 3, "spline", 24),
+        ((250, 10), 4, "spline", 32),
         ((5000, 10), 6, "spline", 64),
         ((5000, 1), 6, None, 64),
         ((5000, 100), 2, "spline", 32),

@@ -211,8 +211,9 @@ _LEAST_BINS, _MOST_BINS = 8, 16
 _LEAST_COUPLING_BINS, _MOST_COUPLING_BINS, _COUPLING_BINS_TIMES_COLUMNS = 4, 8, 32
 _ROWS_OF_LEAST_COUPLING_BINS = 5000
 
-# Hidden units of a conditioner: the square root of the rows, up to 64, and up to fewer of more
-# than 16 columns, as the outputs grow with these. They are multiples of 8, which suits processors.
+# Hidden units of a conditioner: twice the square root of the rows, up to 64, and up to fewer of
+# more than 16 columns, as the outputs grow with these. They are multiples of 8, which suits
+# processors.
 _LEAST_HIDDEN, _FEWER_HIDDEN, _MOST_HIDDEN, _COLUMNS_OF_MOST_HIDDEN = 16, 32, 64, 16
 
 # One column cannot be coupled. With more than these, conditioners cost more than they gain.
@@ -293,7 +294,7 @@ def _default_n_coupling_bins(n_rows: int, n_features: int) -> int:
 def _default_n_hidden(n_rows: int, n_features: int) -> int:
     most = _MOST_HIDDEN * _COLUMNS_OF_MOST_HIDDEN / n_features
     most = _between(most, _FEWER_HIDDEN, _MOST_HIDDEN)
-    return 8 * round(_between(n_rows**0.5, _LEAST_HIDDEN, most) / 8)
+    return 8 * round(_between(2 * n_rows**0.5, _LEAST_HIDDEN, most) / 8)
 
 
 def _power_of_two(value: float) -> int:

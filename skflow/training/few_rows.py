@@ -118,5 +118,5 @@ class FitOfFewRows(Fit):
 
 
 def _score(history: History) -> float:
-    assert history.choice_score is not None
-    return history.choice_score
+    assert history.compared_score is not None
+    return history.compared_score

@@ -305,6 +305,9 @@ class TrainingFit(StepwiseFit):
         By how many standard errors of the difference the validation score must exceed that before
         the first step, for weights to be kept. With few validation rows, some epoch seems to be
         better by chance.
+    reference : Tensor of shape (N,) or None, default=None
+        Winsorized log-likelihoods of the validation rows, in nats, by another fit. This one is
+        compared with others by its score less a standard error of the difference.
     """
 
     def __init__(
@@ -314,11 +317,13 @@ class TrainingFit(StepwiseFit):
         *,
         validation: Rows | None = None,
         standard_errors: float = 0.0,
+        reference: Tensor | None = None,
     ) -> None:
         super().__init__(training)
         self.stopping = stopping
         self.validation = validation
         self.standard_errors = standard_errors
+        self.reference = reference
         n_steps = stopping.max_iter * len(training.batches)
         self.budget = Budget(n_steps, stopping.max_time, stopping.started)
         self._best: dict[str, Tensor] | None = None
@@ -330,12 +335,12 @@ class TrainingFit(StepwiseFit):
             clock = time.perf_counter()
             self._initial = log_probs(training.flow, validation)
             score = weighted_mean(self._initial, validation)
-            self.history.initial_score = self.history.best_score = score
+            self.history.initial_score = score
             self._initial = winsorized(self._initial)
             self._initial_choice = weighted_mean(self._initial, validation)
-            self.history.choice_score = self._highest = self._initial_choice
+            self._highest = self._initial_choice
+            self._keep(self._initial, self._initial_choice, score)
             self.budget.reserve(time.perf_counter() - clock)
-            self._best = _copy_of_state(training.flow)
         return_freed_memory()
 
     def advance(self) -> EpochReport:  # noqa: D102
@@ -360,6 +365,7 @@ class TrainingFit(StepwiseFit):
             "initial": self._initial,
             "initial_choice": self._initial_choice,
             "highest": self._highest,
+            "reference": self.reference,
             "last_rise": self._last_rise,
             "path": self._path,
         }
@@ -367,7 +373,9 @@ class TrainingFit(StepwiseFit):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: D102
         super().load_state_dict(state)
-        self._best, self._initial = deepcopy((state["best"], state["initial"]))
+        self._best, self._initial, self.reference = deepcopy(
+            (state["best"], state["initial"], state["reference"])
+        )
         self._initial_choice, self._highest = state["initial_choice"], state["highest"]
         self._last_rise, self._path = state["last_rise"], list(state["path"])
 
@@ -400,11 +408,20 @@ class TrainingFit(StepwiseFit):
         self._highest = max(self._highest, choice)
         least = self.standard_errors * standard_error(values - self._initial, validation)
         if choice > max(history.choice_score, self._initial_choice + least):
-            history.best_score, history.choice_score = score, choice
-            self._best = None  # before the copy is made: there is never room for three
-            self._best = _copy_of_state(self.training.flow)
-            history.path = self._path.copy()
+            self._keep(values, choice, score)
         return score
+
+    def _keep(self, values: Tensor, choice: float, score: float) -> None:
+        """Keep the weights, with their winsorized log-likelihoods and what these come to."""
+        history, validation = self.history, self.validation
+        assert validation is not None
+        history.best_score, history.choice_score = score, choice
+        history.compared_score = choice
+        if self.reference is not None:
+            history.compared_score -= standard_error(values - self.reference, validation)
+        self._best = None  # before the copy is made: there is never room for three
+        self._best = _copy_of_state(self.training.flow)
+        history.path = self._path.copy()
 
     def _land_if_stalled(self) -> None:
         stalled = self.history.n_epochs - self._last_rise >= self.stopping.n_iter_no_change

@@ -24,6 +24,10 @@ class History:
     choice_score: float | None = None
     """The score of these weights by which they were chosen, in which no row outvotes the rest."""
 
+    compared_score: float | None = None
+    """The score by which the fit is compared with others: `choice_score`, less a standard error
+    where it must be clearly better than another."""
+
     n_steps: int = 0
     """How many steps were applied."""
 

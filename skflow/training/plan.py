@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +33,7 @@ from skflow.training.optimizers import (
 from skflow.training.passes import Increment, Pass
 from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
+from skflow.training.scores import log_probs, winsorized
 from skflow.training.simple import rival_start, simple_start
 from skflow.training.start import start
 
@@ -51,8 +52,27 @@ _LEAST_RISE = 1e-4
 _LASTING_SHARE = 0.25
 _LASTING_OTHERS_SHARE = 0.5
 
-# The fraction of `max_time` that each candidate of few rows may take.
-_TIME_OF_A_CANDIDATE = 0.3
+# The fraction of `max_time` that all candidates of few rows may take.
+_TIME_OF_CANDIDATES = 0.6
+
+
+class _Footing(NamedTuple):
+    """What a flow starts from."""
+
+    front: Bijection
+    """What stands before the flow. It does not train."""
+
+    simple: Bijection | None
+    """The simple density in it, if there is one."""
+
+    rows: Rows
+    """All rows behind `front`."""
+
+    core: Flow
+    """The flow, at its start until it trains."""
+
+    sharpness: float
+    """That of the base distribution at the start."""
 
 
 class Plan:
@@ -77,16 +97,11 @@ class Plan:
     ----------
     settings : Settings
         What the parameters come to.
-    front : Bijection
-        The first bijection of the flow.
-    core : Flow
-        The flow behind `front`, at its start.
     input_noises : tuple of float
-        The noises to fit with. Where values repeat in every column, none is added.
-    training, validation : Rows
-        The rows to learn from, and those that are held out.
-    sharpness : float
-        That of the base distribution at the start.
+        The noises to fit with, one after the other. Where values repeat in every column, none is
+        added.
+    has_plain_candidate : bool
+        Whether the last of these fits starts without the mixture that the others start from.
     """
 
     def __init__(
@@ -103,67 +118,50 @@ class Plan:
         self.generator = generator
         self.constant = constant
         self.continued = continued
-        self.front, self.core = flow.split()
+        self._standardize, core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
         self._shuffled = rows.shuffled(self.settings.training.batch_size, generator)
-        self._standardize = self.front
-        self._standard = self._behind(self.front)
-        self._all = self._standard
-        self._noisy = noisy_columns(self.training)
-        self.input_noises = self.settings.input_noises if self._noisy.any() else (0.0,)
-        can_be_simple = self.core.can_be_neutral and not continued and not len(constant)
-        self._is_simple = (
-            can_be_simple
-            and self.settings.starts_simple
-            and self._start_simple(self.training, self.validation)
-        )
+        self._standard = self._behind(self._standardize)
+        self._noisy = noisy_columns(self._of_training(self._standard))
+        noises = self.settings.input_noises if self._noisy.any() else (0.0,)
+        can_be_simple = core.can_be_neutral and not continued and not len(constant)
+        simple = can_be_simple and self.settings.starts_simple and self._simple_front()
         self._has_rival = can_be_simple and self.settings.has_rival
+        # What starts again is copied before it starts.
         starts_again = self.settings.refits or self._has_rival
-        self._unstarted = deepcopy(self.core) if starts_again else self.core
-        self.sharpness = self._start(self.core, self.training, self.validation)
+        self._unstarted = deepcopy(core) if starts_again else core
+        self._footing = self._stand(core, simple or None)
+        # A flow without the mixture follows, which few rows must prefer clearly.
+        self.has_plain_candidate = bool(simple) and self.settings.refits
+        self.input_noises = (*noises, *noises[: self.has_plain_candidate])
+        self._first = self._footing
+        self._best_of_few: torch.Tensor | None = None
         self._generator_state = generator.get_state()
 
     @property
+    def front(self) -> Bijection:
+        """What stands before the flow of the current fit."""
+        return self._footing.front
+
+    @property
+    def core(self) -> Flow:
+        """The flow of the current fit."""
+        return self._footing.core
+
+    @property
+    def sharpness(self) -> float:
+        """That of its base distribution at its start."""
+        return self._footing.sharpness
+
+    @property
     def training(self) -> Rows:
-        """The rows to learn from."""
-        return self._all.subset(slice(self.settings.n_validation, None))
+        """The rows that it learns from."""
+        return self._of_training(self._footing.rows)
 
     @property
     def validation(self) -> Rows:
         """The rows that are held out."""
-        return self._all.subset(slice(self.settings.n_validation))
-
-    def _behind(self, front: Bijection) -> Rows:
-        dtype = DTYPES[self.parameters["dtype"]]
-        return self._shuffled.behind(front, self.constant, self.generator, dtype)
-
-    def _start_simple(self, training: Rows, validation: Rows, *, compared: bool = True) -> bool:
-        """Put a simple density in front of the flow, if it is a good one."""
-        n_bins = self.settings.network.n_bins
-        generator = self.generator if compared else self._twin_generator()
-        simple = simple_start(training, validation, generator, n_bins=n_bins, compared=compared)
-        if simple is not None:
-            self._put_in_front(simple)
-        return simple is not None
-
-    def _twin_generator(self) -> torch.Generator:
-        """Return a generator that draws the same wherever a fit is taken up again."""
-        return torch.Generator(self.generator.device).set_state(self._generator_state)
-
-    def _put_in_front(self, simple: Bijection) -> None:
-        self.front = composed(self._standardize, simple)
-        self._all = self._behind(self.front)
-        self._all.move()  # what takes long is done once
-
-    def _start(self, core: Flow, training: Rows, validation: Rows) -> float:
-        return start(
-            core,
-            training,
-            validation,
-            self.generator,
-            continued=self.continued,
-            neutral=self._is_simple,
-        )
+        return self._of_validation(self._footing.rows)
 
     def fit(self, started: float) -> Fit:
         """Begin the fit.
@@ -173,84 +171,138 @@ class Plan:
         started : float
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
-        noises = self.input_noises
         if not self.settings.refits:
             stopping = self._stopping(started)
-            first = self._candidate(self.core, noises[0], stopping)
+            first = self._candidate(self.input_noises[0], stopping)
             return (
                 FitWithRival(first, partial(self._rival, stopping)) if self._has_rival else first
             )
-        cores = [self.core, *(deepcopy(self.core) for _ in noises[1:])]
 
-        def candidate(k: int) -> Callable[[], TrainingFit]:
-            stopping = self._stopping(started, time_fraction=(k + 1) * _TIME_OF_A_CANDIDATE)
-            return lambda: self._candidate(cores[k], noises[k], stopping)
+        n = len(self.input_noises)
+        shares = [_TIME_OF_CANDIDATES * (k + 1) / n for k in range(n)]
+        stoppings = [self._stopping(started, time_fraction=share) for share in shares]
+        candidates = [partial(self._candidate_of_few, k, stoppings[k]) for k in range(n)]
+        return FitOfFewRows(candidates, self._refit)
 
-        def refit(k: int, history: History) -> Refit:
-            return self._refit(cores[k], noises[k], history)
+    def _behind(self, front: Bijection) -> Rows:
+        dtype = DTYPES[self.parameters["dtype"]]
+        return self._shuffled.behind(front, self.constant, self.generator, dtype)
 
-        return FitOfFewRows([candidate(k) for k in range(len(noises))], refit)
+    def _of_training(self, rows: Rows) -> Rows:
+        return rows.subset(slice(self.settings.n_validation, None))
 
-    def _candidate(self, core: Flow, input_noise: float, stopping: Stopping) -> TrainingFit:
+    def _of_validation(self, rows: Rows) -> Rows:
+        return rows.subset(slice(self.settings.n_validation))
+
+    def _twin_generator(self) -> torch.Generator:
+        """Return a generator that draws the same wherever a fit is taken up again."""
+        return torch.Generator(self.generator.device).set_state(self._generator_state)
+
+    def _simple_front(self) -> Bijection | None:
+        """Return a simple density, if it is a good one to start from."""
+        rows = self._standard
+        return simple_start(
+            self._of_training(rows),
+            self._of_validation(rows),
+            self.generator,
+            n_bins=self.settings.network.n_bins,
+        )
+
+    def _stand(
+        self, core: Flow, simple: Bijection | None = None, *, every_row: bool = False
+    ) -> _Footing:
+        """Start a flow behind the standardisation, or behind a simple density."""
+        front, rows = self._standardize, self._standard
+        if simple is not None:
+            front = composed(self._standardize, simple)
+            rows = self._behind(front)
+            rows.move()  # what takes long is done once
+        sharpness = start(
+            core,
+            rows if every_row else self._of_training(rows),
+            rows.subset(slice(0)) if every_row else self._of_validation(rows),
+            self.generator,
+            continued=self.continued,
+            neutral=simple is not None,
+        )
+        return _Footing(front, simple, rows, core, sharpness)
+
+    def _candidate(
+        self, input_noise: float, stopping: Stopping, reference: torch.Tensor | None = None
+    ) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
-        careful = (self.settings.refits or self._is_simple) and not self.continued
+        is_simple = self._footing.simple is not None
+        careful = (self.settings.refits or is_simple) and not self.continued
         return TrainingFit(
             self._training(
-                core,
-                self.training,
-                self.settings.training,
-                noise=_noise(self._noisy, input_noise),
-                sharpness=self.sharpness,
+                self.training, self.settings.training, noise=_noise(self._noisy, input_noise)
             ),
             stopping,
             validation=self.validation if early_stopping else None,
-            standard_errors=(2.0 if self._is_simple else 1.0) if careful else 0.0,
+            standard_errors=(2.0 if is_simple else 1.0) if careful else 0.0,
+            reference=reference,
         )
+
+    def _candidate_of_few(self, k: int, stopping: Stopping) -> TrainingFit:
+        """Begin one of the fits that choose how all rows are fitted."""
+        if k == 0:
+            return self._candidate(self.input_noises[0], stopping)
+        values = winsorized(log_probs(self.core, self.validation))  # by the candidate before it
+        best = self._best_of_few
+        if best is None or float((values - best).mean()) > 0:
+            self._best_of_few = values
+        is_plain = self._is_plain(k)
+        simple = None if is_plain else self._first.simple
+        self._footing = self._stand(deepcopy(self._unstarted), simple)
+        reference = self._best_of_few if is_plain else None
+        return self._candidate(self.input_noises[k], stopping, reference)
+
+    def _is_plain(self, k: int) -> bool:
+        """Whether a candidate starts without the mixture that others start from."""
+        return self.has_plain_candidate and k == len(self.input_noises) - 1
 
     def _rival(self, stopping: Stopping, first: History) -> TrainingFit | None:
         """Begin a fit that starts from a mixture, if that is better than where another ended."""
         assert first.choice_score is not None
         if first.interrupted or not stopping.leaves_time_for_another:
             return None
-        standardized, front, sharpness = self._all, self.front, self.sharpness
         mixture = rival_start(
             self.training, self.validation, self._twin_generator(), first.choice_score
         )
         if mixture is None:
             return None
-        self._put_in_front(mixture)
-        self._is_simple = True
-        self.sharpness = self._start(self._unstarted, self.training, self.validation)
-        rival = self._candidate(self._unstarted, self.input_noises[0], stopping)
+        before, self._footing = self._footing, self._stand(self._unstarted, mixture)
+        rival = self._candidate(self.input_noises[0], stopping)
         assert rival.history.choice_score is not None
         if rival.history.choice_score > first.choice_score:
             return rival
-        self._all, self.front, self.sharpness = standardized, front, sharpness
-        self._is_simple = False
+        self._footing = before
         return None
 
-    def _refit(self, chosen: Flow, input_noise: float, history: History) -> Refit:
+    def _refit(self, k: int, history: History) -> Refit:
         """Begin to fit every row, in the way that was best for those that were held out."""
-        core = self._unstarted
-        if chosen.bijections and core.bijections and chosen.bijections[0].starts:
-            core.bijections[0].start_from = chosen.bijections[0].start_from
-        nothing = self._all.subset(slice(0))
-        if self._is_simple:
-            self._start_simple(self._standard, nothing, compared=False)
-        sharpness = self._start(core, self._all, nothing)
-        settings = training_settings(self.parameters, len(self._all), self._all.n_features)
-        noise = _noise(noisy_columns(self._standard), input_noise)
-        training = self._training(core, self._all, settings, noise=noise, sharpness=sharpness)
-        return Refit(training, history.path)
+        core, simple = self._unstarted, None
+        if self._first.simple is None or self._is_plain(k):
+            # Held-out rows choose how the first bijection starts.
+            chosen = self._stand(deepcopy(core)).core.bijections
+            if chosen and chosen[0].starts:
+                core.bijections[0].start_from = chosen[0].start_from
+        else:
+            simple = simple_start(
+                self._standard,
+                self._standard.subset(slice(0)),
+                self._twin_generator(),
+                n_bins=self.settings.network.n_bins,
+                compared=False,
+            )
+        self._footing = self._stand(core, simple, every_row=True)
+        rows = self._footing.rows
+        settings = training_settings(self.parameters, len(rows), rows.n_features)
+        noise = _noise(noisy_columns(self._standard), self.input_noises[k])
+        return Refit(self._training(rows, settings, noise=noise), history.path)
 
     def _training(
-        self,
-        core: Flow,
-        rows: Rows,
-        settings: TrainingSettings,
-        *,
-        noise: torch.Tensor | None,
-        sharpness: float,
+        self, rows: Rows, settings: TrainingSettings, *, noise: torch.Tensor | None
     ) -> Training:
         batches = Batches(
             rows,
@@ -259,7 +311,7 @@ class Plan:
             noise=noise,
             weight_unit=rows.mean_weight,
         )
-        return training_of(self.parameters, core, batches, settings, sharpness)
+        return training_of(self.parameters, self.core, batches, settings, self.sharpness)
 
     def _stopping(self, started: float, time_fraction: float = 1.0) -> Stopping:
         max_time = self.parameters["max_time"]

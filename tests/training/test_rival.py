@@ -16,16 +16,16 @@ def clusters():
     """Return rows of twelve clusters, which are a mixture, and others that are held out."""
     rng = np.random.default_rng(0)
     centres = 4 * rng.normal(size=(12, 5))
-    X = centres[rng.integers(12, size=4000)] + rng.normal(size=(4000, 5))
-    return X[:2000], X[2000:]
+    X = centres[rng.integers(12, size=4200)] + rng.normal(size=(4200, 5))
+    return X[:2100], X[2100:]
 
 
 @pytest.fixture(scope="module")
 def sources():
     """Return rows of mixed sources with sharp peaks, and others that are held out."""
     rng = np.random.default_rng(0)
-    X = rng.laplace(size=(4000, 6)) ** 3 @ rng.normal(size=(6, 6))
-    return X[:2000], X[2000:]
+    X = rng.laplace(size=(4200, 6)) ** 3 @ rng.normal(size=(6, 6))
+    return X[:2100], X[2100:]
 
 
 def has_mixture(flow):
@@ -47,8 +47,7 @@ def test_a_flow_is_what_is_left_where_it_is_better(sources):
     X, held_out = sources
     flow = RelativeGradientFlow(random_state=0, max_iter=30).fit(X)
     assert not has_mixture(flow)
-    mixture = GaussianMixture(16, random_state=0).fit(X)
-    assert flow.score(held_out) > mixture.score(held_out) + 1
+    assert flow.score(held_out) > GaussianMixture().fit(X).score(held_out) + 2
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_a_flow_is_what_is_left_where_it_is_better(sources):
     [{"early_stopping": False}, {"base_distribution": "logistic"}, {"activation": "leaky_tanh"}],
 )
 def test_only_default_flows_with_held_out_rows_have_a_rival(clusters, parameters):
-    flow = RelativeGradientFlow(max_iter=1, random_state=0, **parameters).fit(clusters[0][:1000])
+    flow = RelativeGradientFlow(max_iter=1, random_state=0, **parameters).fit(clusters[0])
     assert not has_mixture(flow)
 
 
@@ -71,7 +70,7 @@ def begun(X):
 
 @pytest.mark.parametrize("n_epochs", [2, 6, 8])
 def test_a_fit_with_a_rival_goes_on_from_its_state(clusters, n_epochs):
-    X = clusters[0][:1200]
+    X = clusters[0]
     (plan, fit), (other_plan, resumed) = begun(X), begun(X)
     reports = [fit.advance() for _ in range(n_epochs)]
     assert reports[-1].fit == (1 if n_epochs <= 6 else 2)
@@ -83,7 +82,7 @@ def test_a_fit_with_a_rival_goes_on_from_its_state(clusters, n_epochs):
 
 
 def test_a_rival_may_be_interrupted_too(clusters):
-    plan, fit = begun(clusters[0][:1200])
+    plan, fit = begun(clusters[0])
     history = run(fit, lambda epoch: epoch.fit == 2 and epoch.epoch == 2)
     assert history.interrupted
     assert history.n_epochs == 2
