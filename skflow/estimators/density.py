@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from numbers import Integral, Real
@@ -41,7 +40,7 @@ from skflow._sklearn.validation import (
     torch_generator,
     unchanged_on_error,
 )
-from skflow.estimators.columns import degenerate_columns
+from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
@@ -54,7 +53,6 @@ from skflow.flow import (
     Flow,
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
-from skflow.flow.standardize import column_ranges, constant_columns
 from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
@@ -281,8 +279,9 @@ class RelativeGradientFlow(
     of :meth:`sample` or :meth:`inverse_transform` factorises the weights once, also in
     O(`n_layers` · D³).
 
-    Constant columns have no density. They are modelled as normal with unit variance, and a
-    warning names them.
+    Constant columns have no density. They are modelled as normal with unit variance. One warning
+    names these and all other columns that need a look: see :ref:`the User Guide
+    <columns_to_look_at>`.
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
     ends the fit, which then keeps its best weights: see :ref:`watching`. Fewer than 1,000 rows are
@@ -299,12 +298,12 @@ class RelativeGradientFlow(
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from skflow import RelativeGradientFlow
-    >>> X = load_iris().data
+    >>> X = load_breast_cancer().data[:, :4]
     >>> flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
     >>> flow.score_samples(X).shape
-    (150,)
+    (569,)
     >>> flow.sample(3, random_state=0).shape
     (3, 4)
     >>> Z = flow.transform(X)
@@ -416,8 +415,10 @@ class RelativeGradientFlow(
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
             if the fit ends below its start.
-        UserWarning
-            If columns have no density: constant ones, whole numbers that repeat, and copies.
+        ColumnWarning
+            If columns have no density: constant ones, those with one value in more than 5 % of the
+            rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
+            tenths of the variance of a column.
         """
         started = time.perf_counter()
         task = FitTask(self, X, y, sample_weight)
@@ -484,8 +485,8 @@ class RelativeGradientFlow(
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate for the
             rest of this call.
-        UserWarning
-            If columns of the first call have no density, as for :meth:`fit`.
+        ColumnWarning
+            If columns of the first call have no density or extreme values, as for :meth:`fit`.
 
         Notes
         -----
@@ -758,19 +759,8 @@ class RelativeGradientFlow(
         return flow
 
     def _constant_columns(self, rows: Rows) -> torch.Tensor:
-        """Return the indices of the constant columns, and warn of all that have no density."""
-        ends = column_ranges(rows.data, rows.which)
-        constant = constant_columns(*ends).nonzero().flatten()
-        faults = degenerate_columns(
-            rows.data, constant, rows.which, label=lambda j: column_label(self, j)
-        )
-        if faults:
-            warnings.warn(
-                "Columns of X have no density, so that log-likelihoods mean little. " + faults,
-                UserWarning,
-                stacklevel=5,
-            )
-        return constant
+        """Return the indices of the constant columns, and warn of all that need a look."""
+        return constant_and_named(rows, lambda j: column_label(self, j), stacklevel=5)
 
     def _expose(self, plan: Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
         """Set the attributes of a fit that left a flow and this record."""
