@@ -28,13 +28,14 @@ from pathlib import Path
 import torch
 from _archive import ARCHIVE
 from _common import RESULTS, STATIC
-from _data import TABLES, load_bsds300, load_mnist, load_table
+from _data import TABLES, images_of_patches, load_bsds300, load_mnist, load_table
 from _likelihood import ablations, curves, grid, measure, summary, tables
 from _likelihood.contenders import CONTENDERS
 from _likelihood.rows import Rows
 from threadpoolctl import threadpool_limits
 
 IMAGES = {"mnist": load_mnist, "bsds300": load_bsds300}
+GROUPS = {"bsds300": images_of_patches}
 
 
 def chosen(contenders, names):
@@ -109,6 +110,7 @@ def run_curves(arguments):
         budgets=arguments.budgets,
         seeds=arguments.seeds,
         n_threads=arguments.threads,
+        groups_of=GROUPS.get(data),
     )
     summarize(arguments, data)
 

@@ -275,7 +275,7 @@ def main():
         "--output", type=Path, default=Path("demo-pictures"), help="the folder for the pictures"
     )
     arguments = parser.parse_args()
-    # Some columns of wine and diabetes are rounded. They stay as they are, and all models see them.
+    # Some columns of wine and diabetes are rounded. They stay so, and all models see the same.
     warnings.simplefilter("ignore", ColumnWarning)
     torch.set_num_threads(1)  # matrices this small are not worth a second thread
     started = time.perf_counter()

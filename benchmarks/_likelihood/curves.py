@@ -43,7 +43,7 @@ def contenders(data):
     return chosen
 
 
-def run(path, data, load, contenders, *, budgets, seeds, n_threads):
+def run(path, data, load, contenders, *, budgets, seeds, n_threads, groups_of=None):
     """Measure what the file does not have yet.
 
     A fit has one row with the point "end", which is scored on all validation rows when it is
@@ -63,6 +63,8 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
         Seconds of a fit.
     seeds : sequence of int
     n_threads : int
+    groups_of : callable, optional
+        Returns the groups of the rows to train on. Who holds rows out by itself holds out groups.
     """
     table = Rows(path, FIELDS)
     wanted = [
@@ -76,6 +78,7 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
     if not wanted:
         return table
     train, validation = load()
+    groups = None if groups_of is None else groups_of(train)
     along = validation[:: -(-len(validation) // N_ALONG)]
     print(f"\n{data}: {len(train)} + {len(validation)} rows, {train.shape[1]} columns", flush=True)
     warm_up([contenders[name] for name in {name for _, _, name in wanted}], n_threads)
@@ -84,7 +87,8 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
         # Who holds rows out by itself is not given those that it is scored on.
         held_out = along if contender.validates else validation[:0]
         limit = budget if contender.timed else None
-        row, fitted = measure(contender, Task(train, held_out, seed, n_threads, limit), validation)
+        task = Task(train, held_out, seed, n_threads, limit, groups=groups)
+        row, fitted = measure(contender, task, validation)
         common = {
             "data": data,
             "estimator": name,

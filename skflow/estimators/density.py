@@ -35,6 +35,7 @@ from skflow._sklearn.validation import (
     framed,
     latents,
     resolve_device,
+    row_groups,
     row_weights,
     rows,
     torch_generator,
@@ -170,7 +171,9 @@ class RelativeGradientFlow(
         known, `fit` starts anew and fits all rows up to that epoch.
 
     validation_fraction : float, default=0.1
-        The share of rows to hold out. At least one row is. Only used with `early_stopping`.
+        The share of rows to hold out. At least one row is. If :meth:`fit` is given `groups`, whole
+        groups are held out, which have about that share of the rows. Only used with
+        `early_stopping`.
 
     n_iter_no_change : int, default=30
         The number of epochs without a higher validation score after which `fit` lands. It then
@@ -386,7 +389,14 @@ class RelativeGradientFlow(
     _increment: Increment
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit the flow to the rows of `X` by maximum likelihood.
 
         Parameters
@@ -398,6 +408,10 @@ class RelativeGradientFlow(
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How many rows each row counts for: one of weight 2 for itself and a copy, and one of
             weight 0 for none. By default, each counts for one.
+        groups : array-like of shape (n_samples,) or None, default=None
+            The group of each row, such as the image that a patch is from: numbers or strings.
+            Rows of a group are alike, so that all of them are held out or none. By default, each
+            row is a group of its own. Only used with `early_stopping`.
 
         Returns
         -------
@@ -409,6 +423,8 @@ class RelativeGradientFlow(
         DivergenceError
             If training cannot go on, however low the learning rate, or if it ends with a density
             that is not finite.
+        ValueError
+            If rows are to be held out, and all that have some weight are of one group.
 
         Warns
         -----
@@ -424,7 +440,7 @@ class RelativeGradientFlow(
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            plan = fitted._plan(fitted._rows(X, sample_weight))
+            plan = fitted._plan(fitted._rows(X, sample_weight, groups))
             outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
             fit = plan.fit(started)
             task.begin(plan.settings.training.max_iter)
@@ -694,6 +710,7 @@ class RelativeGradientFlow(
         self,
         X: ArrayLike,
         sample_weight: ArrayLike | None,
+        groups: ArrayLike | None = None,
         *,
         least: int = 2,
         method: str = "fit",
@@ -701,19 +718,20 @@ class RelativeGradientFlow(
         """Return the rows as they came, but for those of no weight."""
         X = rows(self, X, fitting=least > 1, least=least, method=method)
         data = as_tensor(X)
+        of_row = None if groups is None else torch.as_tensor(row_groups(groups, X))
         if sample_weight is None:
-            return Rows(data)
+            return Rows(data, groups=of_row)
         weights = as_tensor(row_weights(sample_weight, X))
         positive = weights > 0
         if positive.all():
-            return Rows(data, weights=None if (weights == 1).all() else weights)
+            return Rows(data, weights=None if (weights == 1).all() else weights, groups=of_row)
         which = positive.nonzero().flatten()
         if len(which) < least:
             raise ValueError(
                 f"sample_weight is positive for {len(which)} row(s) only, while a minimum of "
                 f"{least} is required."
             )
-        return Rows(data, weights=weights, which=which)
+        return Rows(data, weights=weights, which=which, groups=of_row)
 
     def _plan(self, rows: Rows) -> Plan:
         """Return what a fit to the rows does."""
