@@ -19,6 +19,7 @@ __all__ = ["FIELDS", "contenders", "run"]
 
 FIELDS = (
     *("data", "estimator", "seed", "budget", "point", "seconds", "validation_nats"),
+    *("lowest_nats", "trimmed_nats"),
     *("n_validation", "n_rows", "n_features", "parameters", "status"),
     *("threads", "version", "date", "detail"),
 )
@@ -105,10 +106,11 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads, groups_of=No
             table.append({**common, **point, **score})
         point = {"point": "end", "seconds": row["fit_seconds"]}
         score = {"validation_nats": row["test_nats"], "n_validation": len(validation)}
+        score |= {key: row[key] for key in ("lowest_nats", "trimmed_nats")}
         table.append({**common, **point, **score})
         print(
             f"  {budget:7.0f} s  seed {seed}  {name:30}{row['status']:9}{row['test_nats']!s:>12}"
-            f"{row['fit_seconds']:>10} s  {row['detail']}",
+            f"  lowest {row['lowest_nats']!s:<14}{row['fit_seconds']:>10} s  {row['detail']}",
             flush=True,
         )
     return table
