@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skflow import RelativeGradientFlow
+from skflow import FlowOutlierDetector, RelativeGradientFlow
 from skflow.training.plan import Plan
 
 
@@ -107,8 +107,8 @@ def test_pipelines_searches_and_routing_hand_groups_on(patches, held_out):
     pipeline = make_pipeline(FunctionTransformer(), flow)
     pipeline.fit(X, relativegradientflow__groups=groups)
     with sklearn.config_context(enable_metadata_routing=True):
-        flow = clone(flow).set_fit_request(groups=True)
         cross_val_score(flow, X, cv=GroupKFold(3), params={"groups": groups})
         GridSearchCV(flow, {"n_layers": [1, 2]}, cv=GroupKFold(2)).fit(X, groups=groups)
-    assert len(held_out) == 1 + 3 + 2 * 2 + 1
+        FlowOutlierDetector(flow, cv=3, random_state=0).fit(X, groups=groups)
+    assert len(held_out) == 1 + 3 + 2 * 2 + 1 + 3
     assert all(not validation & training for validation, training in held_out)

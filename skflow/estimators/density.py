@@ -382,6 +382,9 @@ class RelativeGradientFlow(
         "random_state": ["random_state"],
     }
 
+    # With metadata routing, as scikit-learn's splitters ask for them: without being told to.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
     loss_curve_: list[float]
     validation_scores_: list[float]
     n_samples_seen_: int
