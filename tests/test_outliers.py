@@ -80,6 +80,7 @@ class Positions(BaseEstimator):
 OTHER_LABELS = ["check_outliers_fit_predict", "check_outliers_train"]
 
 
+@pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")  # some fit whole numbers
 @parametrize_with_checks(
     [
         FlowOutlierDetector(RelativeGradientFlow(n_layers=1, max_iter=2), cv=3),

@@ -130,6 +130,7 @@ class TrainingCurveDisplay:
                     candidate["loss_curve"],
                     np.asarray(candidate["validation_scores"]),
                 )
+                break  # of equal ones, the fit goes by the first
         best_epoch = None
         if best_score is not None:
             found = np.flatnonzero(scores == best_score)
