@@ -20,7 +20,8 @@ from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
 __all__ = [
-    *("BUNDLED", "TABLES", "load_bsds300", "load_bundled", "load_labelled_table", "load_mnist"),
+    *("BUNDLED", "TABLES", "images_of_patches", "load_bsds300", "load_bundled"),
+    *("load_labelled_table", "load_mnist"),
     *("load_table", "redraw_mnist"),
 ]
 
@@ -39,6 +40,7 @@ BUNDLED = {
 
 _SQUEEZE = 1e-6  # keeps the logit of a pixel finite
 _SIDE = 8  # of a patch
+_N_IMAGES = 180  # to train on
 _NOISE = 0.01  # of a table's column, in standard deviations
 
 
@@ -129,7 +131,12 @@ def load_bsds300(data_dir, patches_per_image=5500, seed=0):
     rng = np.random.default_rng(seed)
     paths = sorted((Path(data_dir) / "bsds300" / "train").glob("*.jpg"))
     rows = [_patches(path, patches_per_image, rng) for path in paths]
-    return np.concatenate(rows[:180]), np.concatenate(rows[180:])
+    return np.concatenate(rows[:_N_IMAGES]), np.concatenate(rows[_N_IMAGES:])
+
+
+def images_of_patches(train):
+    """Return the number of the image of each training patch of :func:`load_bsds300`."""
+    return np.arange(len(train)) // (len(train) // _N_IMAGES)
 
 
 def load_table(data_dir, name, seed=0):

@@ -1,6 +1,14 @@
-"""The exceptions that are specific to skflow."""
+"""The exceptions and warnings that are specific to skflow."""
 
-__all__ = ["DivergenceError", "InversionError"]
+__all__ = ["ColumnWarning", "DivergenceError", "InversionError"]
+
+
+class ColumnWarning(UserWarning):
+    """Columns of the data that a density does not suit, all of them in one warning.
+
+    Given by ``fit``. It names columns that have no density, which are constant, repeat values or
+    copy others, and columns whose scale a few extreme values would decide. It says what to do.
+    """
 
 
 class DivergenceError(ArithmeticError):

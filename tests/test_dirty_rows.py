@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from skflow import RelativeGradientFlow
+from skflow.exceptions import ColumnWarning
 
 
 def draws(make):
@@ -18,7 +19,9 @@ def draws(make):
 def test_one_row_far_out_costs_nothing(outlier, random_state):
     X, X_test = draws(lambda rng: rng.normal(size=(1000, 1)))
     X[0] = outlier
-    flow = RelativeGradientFlow(max_iter=20, random_state=random_state).fit(X)
+    flow = RelativeGradientFlow(max_iter=20, random_state=random_state)
+    with pytest.warns(ColumnWarning, match="a few extreme values"):
+        flow.fit(X)
     truth = stats.norm.logpdf(X_test).mean()
     assert flow.score(X_test) == pytest.approx(truth, abs=0.05)
     # As many rows are drawn far out as there were.
@@ -28,7 +31,9 @@ def test_one_row_far_out_costs_nothing(outlier, random_state):
 def test_one_entry_far_out_of_three_columns():
     X, X_test = draws(lambda rng: rng.normal(size=(1000, 3)))
     X[7, 1] = 1e4
-    flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
+    flow = RelativeGradientFlow(max_iter=20, random_state=0)
+    with pytest.warns(ColumnWarning, match=r"column 1 \(1e\+04\)"):
+        flow.fit(X)
     truth = stats.norm.logpdf(X_test).sum(1).mean()
     assert flow.score(X_test) == pytest.approx(truth, abs=0.05)
 

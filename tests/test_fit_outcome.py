@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from skflow import RelativeGradientFlow, default_bijections
 from skflow.datasets import half_moons
@@ -233,20 +233,23 @@ class TestColumnsWithoutADensity:
         X = rng.integers(3, size=(300, 30)).astype(float)
         assert "and 20 more" in self.warning(flow, X)
 
-    @pytest.mark.parametrize("loader", [load_iris, load_wine])
+    @pytest.mark.parametrize("loader", [load_iris, load_wine, load_breast_cancer])
     def test_no_word_where_there_is_nothing_to_say(self, flow, loader, rng):
         X = loader().data
         message = self.warning(flow, X)
         assert ("Whole" in message) == (loader is load_wine)  # magnesium
+        assert bool(message) == (loader is not load_breast_cancer)
         assert self.warning(flow, rng.normal(size=(50, 3)).round(1)) == ""
         assert self.warning(flow, np.arange(12.0).reshape(4, 3)[:2]) == ""
 
+    @pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")  # as it was noted
     def test_no_noise_is_reported_where_none_is_added(self):
-        flow = RelativeGradientFlow(max_iter=1, random_state=0).fit(load_iris().data)
+        X = load_iris().data
+        flow = RelativeGradientFlow(max_iter=1, random_state=0).fit(X)
         assert flow.input_noise_ == 0
         # Nor is the same fit made twice.
         assert len(flow.candidates_) == 1
-        assert flow.set_params(input_noise=0.1).fit(load_iris().data).input_noise_ == 0
+        assert flow.set_params(input_noise=0.1).fit(X).input_noise_ == 0
 
 
 class TestBijections:

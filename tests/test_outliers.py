@@ -80,6 +80,7 @@ class Positions(BaseEstimator):
 OTHER_LABELS = ["check_outliers_fit_predict", "check_outliers_train"]
 
 
+@pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")  # some fit whole numbers
 @parametrize_with_checks(
     [
         FlowOutlierDetector(RelativeGradientFlow(n_layers=1, max_iter=2), cv=3),
@@ -517,7 +518,7 @@ def by_name(density):
 
 
 # Encoded categories are columns of 0 and 1.
-@pytest.mark.filterwarnings("ignore:Columns of X have no density:UserWarning")
+@pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_pipelines_with_names_holes_and_encoders(survey, kind):
     X = survey if kind == "pandas" else pl.DataFrame(survey.to_dict("list")).fill_nan(None)

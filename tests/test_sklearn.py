@@ -18,11 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import NormalMixture, RelativeGradientFlow, SmoothLeakyReLU, default_bijections
+from skflow.preprocessing import DequantizationTransformer
 
 
 @pytest.fixture(scope="module")
 def iris():
-    return load_iris(return_X_y=True)
+    X, y = load_iris(return_X_y=True)
+    return DequantizationTransformer(step=0.1, random_state=0).fit_transform(X), y
 
 
 def expected_failed_checks(estimator):
@@ -50,7 +52,7 @@ class Changed:
 
 
 # Some checks fit whole numbers, and fits of two epochs may end below their start.
-@pytest.mark.filterwarnings("ignore:Columns of X have no density:UserWarning")
+@pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
 @pytest.mark.filterwarnings("ignore:The fit ended at .* below its start:RuntimeWarning")
 @parametrize_with_checks(
     [

@@ -19,6 +19,7 @@ __all__ = ["FIELDS", "contenders", "run"]
 
 FIELDS = (
     *("data", "estimator", "seed", "budget", "point", "seconds", "validation_nats"),
+    *("lowest_nats", "trimmed_nats"),
     *("n_validation", "n_rows", "n_features", "parameters", "status"),
     *("threads", "version", "date", "detail"),
 )
@@ -43,7 +44,7 @@ def contenders(data):
     return chosen
 
 
-def run(path, data, load, contenders, *, budgets, seeds, n_threads):
+def run(path, data, load, contenders, *, budgets, seeds, n_threads, groups_of=None):
     """Measure what the file does not have yet.
 
     A fit has one row with the point "end", which is scored on all validation rows when it is
@@ -63,6 +64,8 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
         Seconds of a fit.
     seeds : sequence of int
     n_threads : int
+    groups_of : callable, optional
+        Returns the groups of the rows to train on. Who holds rows out by itself holds out groups.
     """
     table = Rows(path, FIELDS)
     wanted = [
@@ -76,6 +79,7 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
     if not wanted:
         return table
     train, validation = load()
+    groups = None if groups_of is None else groups_of(train)
     along = validation[:: -(-len(validation) // N_ALONG)]
     print(f"\n{data}: {len(train)} + {len(validation)} rows, {train.shape[1]} columns", flush=True)
     warm_up([contenders[name] for name in {name for _, _, name in wanted}], n_threads)
@@ -84,7 +88,8 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
         # Who holds rows out by itself is not given those that it is scored on.
         held_out = along if contender.validates else validation[:0]
         limit = budget if contender.timed else None
-        row, fitted = measure(contender, Task(train, held_out, seed, n_threads, limit), validation)
+        task = Task(train, held_out, seed, n_threads, limit, groups=groups)
+        row, fitted = measure(contender, task, validation)
         common = {
             "data": data,
             "estimator": name,
@@ -101,10 +106,11 @@ def run(path, data, load, contenders, *, budgets, seeds, n_threads):
             table.append({**common, **point, **score})
         point = {"point": "end", "seconds": row["fit_seconds"]}
         score = {"validation_nats": row["test_nats"], "n_validation": len(validation)}
+        score |= {key: row[key] for key in ("lowest_nats", "trimmed_nats")}
         table.append({**common, **point, **score})
         print(
             f"  {budget:7.0f} s  seed {seed}  {name:30}{row['status']:9}{row['test_nats']!s:>12}"
-            f"{row['fit_seconds']:>10} s  {row['detail']}",
+            f"  lowest {row['lowest_nats']!s:<14}{row['fit_seconds']:>10} s  {row['detail']}",
             flush=True,
         )
     return table

@@ -51,8 +51,26 @@ def cell(nats):
     return f"{finite.mean():.2f}{spread}" + (f" ({lost} failed)" if lost else "")
 
 
+def tail(rows):
+    """Return the lowest score of any row, and the mean of those without the lowest 0.1 %.
+
+    Empty where no fit has them: they are not in older files.
+    """
+    rows = [row for row in rows if row["status"] in ("ok", "infinite") and row.get("lowest_nats")]
+    if not rows:
+        return ""
+    lowest = min(float(row["lowest_nats"]) for row in rows)
+    trimmed = np.mean([float(row["trimmed_nats"]) for row in rows])
+    return f"{lowest:>16.2f}{trimmed:>16.2f}"
+
+
+TAIL_HEADING = f"{'lowest row':>16}{'without 0.1 %':>16}"
+
+
 def print_tables(rows, leader=LEADER):
     """Print the means, and on how many sets the leader is above each of the others.
+
+    Beside each mean are the lowest score of a row, and the mean without the lowest 0.1 %.
 
     Two estimators are compared over the seeds that both have. Who failed with one of them has
     lost on that set.
@@ -63,10 +81,11 @@ def print_tables(rows, leader=LEADER):
     width = max(map(len, estimators)) + 2
     print("\ntest nats, mean ± standard deviation over the seeds")
     for data in sets:
-        print(f"\n{data}")
+        print(f"\n{data:{width + 32}}{TAIL_HEADING}")
         for name in estimators:
             if (data, name) in table:
-                print(f"  {name:{width}}{cell(table[data, name].values()):>30}")
+                mine = [row for row in rows if (row["data"], label(row)) == (data, name)]
+                print(f"  {name:{width}}{cell(table[data, name].values()):>30}{tail(mine)}")
     print(f"\nsets on which {leader} is above, and seeds")
     for name in estimators:
         if name == leader:
@@ -128,10 +147,12 @@ def print_curves(rows):
     ends = [row for row in rows if row["point"] == "end"]
     print("\nvalidation nats at the end of a fit, mean over the seeds")
     for data in dict.fromkeys(row["data"] for row in ends):
-        print(f"\n{data}")
+        print(f"\n{data:66}{TAIL_HEADING}")
         for (name, budget), nats in ends_of(ends, data).items():
             limit = f"{float(budget):.0f} s" if budget else ""
-            print(f"  {name:30}{limit:>8}{cell(nats):>26}")
+            key = (data, name, budget)
+            mine = [row for row in ends if (row["data"], row["estimator"], row["budget"]) == key]
+            print(f"  {name:30}{limit:>8}{cell(nats):>26}{tail(mine)}")
 
 
 def ends_of(rows, data):

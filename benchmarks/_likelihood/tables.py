@@ -90,7 +90,7 @@ def run(
             table.append({"data": data, "estimator": name, "terms": terms, "seed": seed, **row})
             print(
                 f"  seed {seed}  {name:22}{terms:28}{row['status']:9}{row['test_nats']!s:>12}"
-                f"{row['fit_seconds']:>10} s  {row['detail']}",
+                f"  lowest {row['lowest_nats']!s:<14}{row['fit_seconds']:>10} s  {row['detail']}",
                 flush=True,
             )
     return table

@@ -33,6 +33,8 @@ class Task:
     n_threads: int
     max_time: float | None = None
     n_parameters: int | None = None
+    groups: np.ndarray | None = None
+    """Of the rows to train on, where they come in groups."""
 
 
 class Fitted(NamedTuple):

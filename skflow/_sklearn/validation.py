@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     _get_feature_names,
     _num_samples,
+    column_or_1d,
     validate_data,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "refuse_but_two_dimensions",
     "resolve_device",
     "routed_params",
+    "row_groups",
     "row_weights",
     "rows",
     "rows_back",
@@ -229,6 +231,31 @@ def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
             "Divide it by its mean."
         )
     return checked
+
+
+def row_groups(groups: Any, X: Any) -> NDArray[np.intp]:
+    """Check the groups of the rows of `X`, of which there is one for each.
+
+    Returns
+    -------
+    of_row : ndarray of shape (n_samples,)
+        The number of its group, from 0 on.
+
+    Raises
+    ------
+    ValueError
+        If there are more groups or fewer than rows, or if they are of kinds that do not compare.
+    """
+    if hasattr(groups, "__dlpack__"):
+        groups = as_numpy(groups)
+    checked = column_or_1d(groups, dtype=None)
+    if len(checked) != len(X):
+        raise ValueError(f"groups has {len(checked)} entries, but X has {len(X)} rows.")
+    try:
+        of_row: NDArray[np.intp] = np.unique(checked, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(f"groups must be numbers alone, or strings alone: {error}.") from error
+    return of_row
 
 
 def latents(estimator: Any, X: Any) -> NDArray[Any]:

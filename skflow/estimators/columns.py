@@ -1,15 +1,25 @@
-"""Columns that have no density: what is wrong with them, and what to do."""
+"""Columns that a density does not suit: what is wrong with them, and what to do."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from skflow.flow.standardize import values_repeat
+from skflow.estimators.extremes import extreme_columns
+from skflow.exceptions import ColumnWarning
+from skflow.flow.standardize import column_ranges, constant_columns, values_repeat
+from skflow.flow.weighted import row_counts
+from skflow.training.rows import Rows
 
-__all__ = ["degenerate_columns"]
+__all__ = ["constant_and_named"]
+
+# By so many rows at equal distances it is judged how often values repeat and how far out they are,
+# and of many columns by no more than so many entries.
+_MOST_SAMPLED = 10_000
+_MOST_ENTRIES = 2**21
 
 # Rows at equal distances that are looked at: enough to tell whole numbers from others, and of very
 # many columns no more than so many entries.
@@ -19,48 +29,84 @@ _MOST_COMPARED = 2**21
 # How far two standardised columns may be apart and still be copies, in units of the precision.
 _COPY_ULPS = 2.0**10
 
+# One value in more than this share of the rows, and in so many of them, is no accident.
+_REPEATED_SHARE = 0.05
+_FEWEST_REPEATED = 10
+
 # How many columns a message names.
 _MOST_NAMED = 10
 
+Label = Callable[[int], str]
 
-def degenerate_columns(
-    x: Tensor,
-    constant: Tensor,
-    which: Tensor | None = None,
-    *,
-    label: Callable[[int], str] = "column {}".format,
-) -> str:
-    """Say which columns have no density, and what to do about them.
 
-    A column of whole numbers that repeat, or a copy of another column, has none: the likelihood
-    of a model grows without bound as it closes in on the values.
+def constant_and_named(rows: Rows, label: Label, *, stacklevel: int) -> Tensor:
+    """Find the constant columns, and name all columns to look at in one warning.
 
     Parameters
     ----------
+    rows : Rows
+        As they came.
+    label : callable
+        Names a column, by its index.
+    stacklevel : int
+        How many calls lie between this one and the user's, for the warning.
+
+    Returns
+    -------
+    constant : Tensor of shape (C,)
+        The indices of the constant columns.
+    """
+    ends = column_ranges(rows.data, rows.which)
+    constant = constant_columns(*ends).nonzero().flatten()
+    n_rows = len(rows)
+    which = _at_equal_distances(rows, _MOST_SAMPLED, _MOST_ENTRIES)
+    x, weights = rows.data[which].double(), rows.weights
+    counts = None if weights is None else row_counts(weights[which]).to(x.device)
+    faults = degenerate_columns(rows, x, constant, label)
+    if faults:
+        faults = "Columns of X have no density, so that log-likelihoods mean little. " + faults
+    far, furthest = extreme_columns(x, ends, n_rows, counts)
+    if len(far):
+        named = _names(far, label, [f"{float(value):.4g}" for value in furthest])
+        faults = (
+            f"{faults} Columns of X have a few extreme values, which make nine tenths of their "
+            f"variance: {named}. Remove or correct those that are errors, or codes of what is "
+            "missing."
+        ).lstrip()
+    if faults:
+        warnings.warn(faults, ColumnWarning, stacklevel=stacklevel + 1)
+    return constant
+
+
+def degenerate_columns(rows: Rows, x: Tensor, constant: Tensor, label: Label) -> str:
+    """Say which columns have no density, and what to do about them.
+
+    A column that repeats a value, or a copy of another column, has none: the likelihood of a
+    model grows without bound as it closes in on the value.
+
+    Parameters
+    ----------
+    rows : Rows
+        As they came.
     x : Tensor of shape (N, D)
-        The rows.
+        Many of them, in float64.
     constant : Tensor of shape (C,)
         The indices of the columns that are constant.
-    which : Tensor of shape (M,) or None, default=None
-        The indices of the rows to look at; by default, all.
     label : callable
         Names a column, by its index.
 
     Returns
     -------
     message : str
-        A sentence or two for each fault. Empty if there is none. Cost: a sort of up to 1,000 rows,
-        and of 100 at least; of more than 2,097 columns, of fewer than 1,000.
+        A sentence or two for each fault. Empty if there is none. Cost: a sort of `x`.
     """
-    n_rows = len(x) if which is None else len(which)
-    n_looked_at = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_COMPARED // x.shape[1]))
-    some = torch.linspace(0, n_rows - 1, min(n_rows, n_looked_at), device=x.device).long()
-    some = some if which is None else which[some]
-    rows = x[some].double()
+    some = rows.data[_at_equal_distances(rows, _MOST_ROWS, _MOST_COMPARED)].double()
     varies = torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
     varies[constant] = False
-    whole = ((rows == rows.round()).all(0) & values_repeat(rows) & varies).nonzero().flatten()
-    copies = _copies(rows, varies, torch.finfo(x.dtype).eps)
+    is_whole = (some == some.round()).all(0) & values_repeat(some) & varies
+    whole = is_whole.nonzero().flatten()
+    repeated, values = _repeated(x, varies & ~is_whole)
+    copies = _copies(some, varies, torch.finfo(rows.data.dtype).eps)
     messages = []
     if len(constant):
         messages.append(
@@ -73,12 +119,43 @@ def degenerate_columns(
             "skflow.preprocessing.DequantizationTransformer for counts, and drop or model by "
             "themselves columns of codes or of 0 and 1."
         )
+    if len(repeated):
+        shares = (x[:, repeated] == values).double().mean(0)
+        details = [
+            f"{float(value):.4g} in {float(share):.0%}"
+            for value, share in zip(values, shares, strict=True)
+        ]
+        messages.append(
+            f"One value in more than {_REPEATED_SHARE:.0%} of the rows: "
+            f"{_names(repeated, label, details)}. Drop them or model them by themselves, or use "
+            "skflow.preprocessing.DequantizationTransformer, with its step, for what is rounded."
+        )
     if len(copies):
         messages.append(
             f"Copies of a column before them, up to scale and shift: {_names(copies, label)}. "
             "Drop them."
         )
     return " ".join(messages)
+
+
+def _at_equal_distances(rows: Rows, most: int, most_entries: int) -> Tensor:
+    """Return the indices, in the data, of some rows."""
+    n_looked_at = max(_FEWEST_ROWS, min(most, most_entries // rows.n_features))
+    device = rows.data.device
+    some = torch.linspace(0, len(rows) - 1, min(len(rows), n_looked_at), device=device).long()
+    return some if rows.which is None else rows.which.to(device)[some]
+
+
+def _repeated(x: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices of the columns that often repeat one value, and that value."""
+    n_others = max(int(_REPEATED_SHARE * len(x)), _FEWEST_REPEATED - 1)
+    if n_others >= len(x):
+        return candidates.new_empty(0, dtype=torch.long), x.new_empty(0)
+    x = x.mT.contiguous().sort(1).values.mT
+    same = x[n_others:] == x[:-n_others]
+    columns = (same.any(0) & candidates).nonzero().flatten()
+    first = same[:, columns].to(torch.int8).argmax(0, keepdim=True)
+    return columns, x[:, columns].gather(0, first)[0]
 
 
 def _copies(rows: Tensor, varies: Tensor, eps: float) -> Tensor:
@@ -110,7 +187,9 @@ def _copies(rows: Tensor, varies: Tensor, eps: float) -> Tensor:
     return order[order != first[run]].sort().values
 
 
-def _names(columns: Tensor, label: Callable[[int], str]) -> str:
-    named = ", ".join(label(int(column)) for column in columns[:_MOST_NAMED])
+def _names(columns: Tensor, label: Label, details: list[str] | None = None) -> str:
+    names = [label(int(column)) for column in columns[:_MOST_NAMED]]
+    if details is not None:
+        names = [f"{name} ({detail})" for name, detail in zip(names, details, strict=False)]
     rest = len(columns) - _MOST_NAMED
-    return f"{named} and {rest} more" if rest > 0 else named
+    return ", ".join(names) + (f" and {rest} more" if rest > 0 else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from numbers import Integral, Real
@@ -36,12 +35,13 @@ from skflow._sklearn.validation import (
     framed,
     latents,
     resolve_device,
+    row_groups,
     row_weights,
     rows,
     torch_generator,
     unchanged_on_error,
 )
-from skflow.estimators.columns import degenerate_columns
+from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
@@ -54,7 +54,6 @@ from skflow.flow import (
     Flow,
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
-from skflow.flow.standardize import column_ranges, constant_columns
 from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
@@ -173,7 +172,9 @@ class RelativeGradientFlow(
         known, `fit` starts anew and fits all rows up to that epoch.
 
     validation_fraction : float, default=0.1
-        The share of rows to hold out. At least one row is. Only used with `early_stopping`.
+        The share of rows to hold out. At least one row is. If :meth:`fit` is given `groups`, whole
+        groups are held out, which have about that share of the rows. Only used with
+        `early_stopping`.
 
     n_iter_no_change : int, default=30
         The number of epochs without a higher validation score after which `fit` lands. It then
@@ -282,8 +283,9 @@ class RelativeGradientFlow(
     of :meth:`sample` or :meth:`inverse_transform` factorises the weights once, also in
     O(`n_layers` · D³).
 
-    Constant columns have no density. They are modelled as normal with unit variance, and a
-    warning names them.
+    Constant columns have no density. They are modelled as normal with unit variance. One warning
+    names these and all other columns that need a look: see :ref:`the User Guide
+    <columns_to_look_at>`.
 
     With scikit-learn 1.9 or later, callbacks see the end of each epoch, and one that returns true
     ends the fit, which then keeps its best weights: see :ref:`watching`. A fit may
@@ -300,12 +302,12 @@ class RelativeGradientFlow(
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from skflow import RelativeGradientFlow
-    >>> X = load_iris().data
+    >>> X = load_breast_cancer().data[:, :4]
     >>> flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
     >>> flow.score_samples(X).shape
-    (150,)
+    (569,)
     >>> flow.sample(3, random_state=0).shape
     (3, 4)
     >>> Z = flow.transform(X)
@@ -381,6 +383,9 @@ class RelativeGradientFlow(
         "random_state": ["random_state"],
     }
 
+    # With metadata routing, as scikit-learn's splitters ask for them: without being told to.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
     loss_curve_: list[float]
     validation_scores_: list[float]
     n_samples_seen_: int
@@ -388,7 +393,14 @@ class RelativeGradientFlow(
     _increment: Increment
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit the flow to the rows of `X` by maximum likelihood.
 
         Parameters
@@ -400,6 +412,10 @@ class RelativeGradientFlow(
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How many rows each row counts for: one of weight 2 for itself and a copy, and one of
             weight 0 for none. By default, each counts for one.
+        groups : array-like of shape (n_samples,) or None, default=None
+            The group of each row, such as the image that a patch is from: numbers or strings.
+            Rows of a group are alike, so that all of them are held out or none. By default, each
+            row is a group of its own. Only used with `early_stopping`.
 
         Returns
         -------
@@ -411,20 +427,24 @@ class RelativeGradientFlow(
         DivergenceError
             If training cannot go on, however low the learning rate, or if it ends with a density
             that is not finite.
+        ValueError
+            If rows are to be held out, and all that have some weight are of one group.
 
         Warns
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
             if the fit ends below its start.
-        UserWarning
-            If columns have no density: constant ones, whole numbers that repeat, and copies.
+        ColumnWarning
+            If columns have no density: constant ones, those with one value in more than 5 % of the
+            rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
+            tenths of the variance of a column.
         """
         started = time.perf_counter()
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            plan = fitted._plan(fitted._rows(X, sample_weight))
+            plan = fitted._plan(fitted._rows(X, sample_weight, groups))
             outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
             fit = plan.fit(started)
             task.begin(plan.settings.training.max_iter)
@@ -485,8 +505,8 @@ class RelativeGradientFlow(
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate for the
             rest of this call.
-        UserWarning
-            If columns of the first call have no density, as for :meth:`fit`.
+        ColumnWarning
+            If columns of the first call have no density or extreme values, as for :meth:`fit`.
 
         Notes
         -----
@@ -694,6 +714,7 @@ class RelativeGradientFlow(
         self,
         X: ArrayLike,
         sample_weight: ArrayLike | None,
+        groups: ArrayLike | None = None,
         *,
         least: int = 2,
         method: str = "fit",
@@ -701,19 +722,20 @@ class RelativeGradientFlow(
         """Return the rows as they came, but for those of no weight."""
         X = rows(self, X, fitting=least > 1, least=least, method=method)
         data = as_tensor(X)
+        of_row = None if groups is None else torch.as_tensor(row_groups(groups, X))
         if sample_weight is None:
-            return Rows(data)
+            return Rows(data, groups=of_row)
         weights = as_tensor(row_weights(sample_weight, X))
         positive = weights > 0
         if positive.all():
-            return Rows(data, weights=None if (weights == 1).all() else weights)
+            return Rows(data, weights=None if (weights == 1).all() else weights, groups=of_row)
         which = positive.nonzero().flatten()
         if len(which) < least:
             raise ValueError(
                 f"sample_weight is positive for {len(which)} row(s) only, while a minimum of "
                 f"{least} is required."
             )
-        return Rows(data, weights=weights, which=which)
+        return Rows(data, weights=weights, which=which, groups=of_row)
 
     def _plan(self, rows: Rows) -> Plan:
         """Return what a fit to the rows does."""
@@ -759,19 +781,8 @@ class RelativeGradientFlow(
         return flow
 
     def _constant_columns(self, rows: Rows) -> torch.Tensor:
-        """Return the indices of the constant columns, and warn of all that have no density."""
-        ends = column_ranges(rows.data, rows.which)
-        constant = constant_columns(*ends).nonzero().flatten()
-        faults = degenerate_columns(
-            rows.data, constant, rows.which, label=lambda j: column_label(self, j)
-        )
-        if faults:
-            warnings.warn(
-                "Columns of X have no density, so that log-likelihoods mean little. " + faults,
-                UserWarning,
-                stacklevel=5,
-            )
-        return constant
+        """Return the indices of the constant columns, and warn of all that need a look."""
+        return constant_and_named(rows, lambda j: column_label(self, j), stacklevel=5)
 
     def _expose(self, plan: Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
         """Set the attributes of a fit that left a flow and this record."""

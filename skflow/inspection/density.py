@@ -88,13 +88,13 @@ class DensityDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.inspection import DensityDisplay
-    >>> X = load_iris(as_frame=True).data
+    >>> X = load_breast_cancer(as_frame=True).data.iloc[:, :4]
     >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(X)
     >>> display = DensityDisplay.from_estimator(
-    ...     flow, X, features=["petal length (cm)", "petal width (cm)"], random_state=0
+    ...     flow, X, features=["mean radius", "mean texture"], random_state=0
     ... )
     >>> display.density.shape
     (100, 100)

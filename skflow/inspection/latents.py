@@ -76,11 +76,12 @@ class LatentDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.model_selection import train_test_split
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.inspection import LatentDisplay
-    >>> X_train, X_test = train_test_split(load_iris().data, random_state=0)
+    >>> X = load_breast_cancer().data[:, :4]
+    >>> X_train, X_test = train_test_split(X, random_state=0)
     >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(X_train)
     >>> display = LatentDisplay.from_estimator(flow, X_test)
     >>> display.statistic.shape

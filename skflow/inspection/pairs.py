@@ -67,10 +67,10 @@ class PairDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.inspection import PairDisplay
-    >>> X = load_iris(as_frame=True).data
+    >>> X = load_breast_cancer(as_frame=True).data.iloc[:, :4]
     >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(X)
     >>> display = PairDisplay.from_estimator(flow, X, random_state=0)
     >>> display.axes_.shape

@@ -55,10 +55,11 @@ class TrainingCurveDisplay:
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.inspection import TrainingCurveDisplay
-    >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(load_iris().data)
+    >>> X = load_breast_cancer().data[:, :4]
+    >>> flow = RelativeGradientFlow(max_iter=10, random_state=0).fit(X)
     >>> display = TrainingCurveDisplay.from_estimator(flow)
     >>> len(display.training_scores)
     10
@@ -129,6 +130,7 @@ class TrainingCurveDisplay:
                     candidate["loss_curve"],
                     np.asarray(candidate["validation_scores"]),
                 )
+                break  # of equal ones, the fit goes by the first
         best_epoch = None
         if best_score is not None:
             found = np.flatnonzero(scores == best_score)

@@ -22,6 +22,7 @@ from skflow.training.defaults import (
 )
 from skflow.training.few_rows import FitOfFewRows
 from skflow.training.fits import Fit, Refit, Stopping, Training, TrainingFit
+from skflow.training.groups import held_out_first
 from skflow.training.history import History
 from skflow.training.optimizers import (
     OTHERS_RATE,
@@ -120,7 +121,11 @@ class Plan:
         self.continued = continued
         self._standardize, core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
-        self._shuffled = rows.shuffled(self.settings.training.batch_size, generator)
+        rows = rows.shuffled(self.settings.training.batch_size, generator)
+        self._shuffled, n_held_out = held_out_first(rows, self.settings.n_validation, generator)
+        if n_held_out != self.settings.n_validation:  # whole groups
+            settings = training_settings(parameters, len(rows) - n_held_out, rows.n_features)
+            self.settings = replace(self.settings, n_validation=n_held_out, training=settings)
         self._standard = self._behind(self._standardize)
         self._noisy = noisy_columns(self._of_training(self._standard))
         noises = self.settings.input_noises if self._noisy.any() else (0.0,)

@@ -47,6 +47,8 @@ class Rows:
         Which rows there are, by their index in `data`; by default, all in their order.
     weights : Tensor of shape (N,) or None, default=None
         Of all rows of `data`, in float64.
+    groups : Tensor of shape (N,) or None, default=None
+        Whole numbers: the group of each row of `data`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Rows:
         device: torch.device | str = "cpu",
         which: Tensor | None = None,
         weights: Tensor | None = None,
+        groups: Tensor | None = None,
     ) -> None:
         self.data = data
         self.front = front
@@ -67,6 +70,7 @@ class Rows:
         self.device = torch.device(device)
         self.which = which
         self.weights = weights
+        self.groups = groups
         self._resident: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -109,6 +113,16 @@ class Rows:
         order = torch.randperm(n_drawn, generator=generator, device=generator.device).cpu()
         if n_drawn > len(self):
             order = order[order < len(self)]
+        return self.reordered(order)
+
+    def reordered(self, order: Tensor) -> Rows:
+        """Return the rows in another order.
+
+        Parameters
+        ----------
+        order : Tensor of shape (M,)
+            Their positions.
+        """
         return self._changed(which=order if self.which is None else self.which[order])
 
     def behind(
@@ -193,6 +207,21 @@ class Rows:
         if self.which is None:
             return self.weights if indices is None else self.weights[indices]
         return self.weights[self.which if indices is None else self.which[indices]]
+
+    def take_groups(self, indices: Tensor | None = None) -> Tensor | None:
+        """Return the groups of the rows with these indices, or of all, if there are groups.
+
+        Parameters
+        ----------
+        indices : Tensor of shape (B,)
+            The positions of the rows.
+        """
+        if self.groups is None:
+            return None
+        which = indices if self.which is None else self.which
+        if self.which is not None and indices is not None:
+            which = self.which[indices]
+        return self.groups if which is None else self.groups[which]
 
     @property
     def mean_weight(self) -> float:

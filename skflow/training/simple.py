@@ -64,11 +64,14 @@ def simple_start(
     """
     if _effective_number(rows) < _FEWEST_ROWS:
         return None
-    x, held_out, counts = _samples(rows, validation, generator)
+    x, held_out, counts, groups = _samples(rows, validation, generator)
+    if len(held_out) < _FEWEST_ROWS and groups is not None and bool((groups == groups[0]).all()):
+        return None  # neither folds nor held-out rows tell
     some = slice(_COMPARED_ROWS if len(x) > 2 * _COMPARED_ROWS else None)
     some_counts = None if counts is None else counts[some]
+    some_groups = None if groups is None else groups[some]
     if not compared:
-        return stacked_start(x, held_out, generator, counts).bijection
+        return stacked_start(x, held_out, generator, counts, groups=groups).bijection
 
     def splines(z: Tensor, its_counts: Tensor | None) -> Bijection:
         spline = ElementwiseSpline(z.shape[1], n_bins=n_bins, init="quantiles", dtype=z.dtype)
@@ -77,14 +80,14 @@ def simple_start(
 
     # The same folds, and the same randomness in the fits.
     state = generator.get_state()
-    plain = stacked_start(x[some], held_out, generator, some_counts)
+    plain = stacked_start(x[some], held_out, generator, some_counts, groups=some_groups)
     generator.set_state(state)
-    bent = stacked_start(x[some], held_out, generator, some_counts, splines)
+    bent = stacked_start(x[some], held_out, generator, some_counts, splines, groups=some_groups)
     gain = winsorized(bent.log_probs) - winsorized(plain.log_probs)
     if float(gain.mean()) > _STANDARD_ERRORS * float(gain.std()) / math.sqrt(len(gain)):
         return None
     if some.stop is not None:
-        plain = stacked_start(x, held_out, generator, counts)
+        plain = stacked_start(x, held_out, generator, counts, groups=groups)
     return plain.bijection
 
 
@@ -112,7 +115,7 @@ def rival_start(
     """
     if _effective_number(rows) < _FEWEST_ROWS:
         return None
-    x, held_out, counts = _samples(rows, validation, generator)
+    x, held_out, counts, groups = _samples(rows, validation, generator)
     if len(x) > _COMPARED_ROWS:
         some = slice(_COMPARED_ROWS)
         some_counts = None if counts is None else counts[some]
@@ -121,7 +124,7 @@ def rival_start(
         score = float(winsorized((quick.log_probs + log_det).cpu()).mean())
         if score + _GAIN_OF_ALL_ROWS * x.shape[1] < least:
             return None
-    return stacked_start(x, held_out, generator, counts).bijection
+    return stacked_start(x, held_out, generator, counts, groups=groups).bijection
 
 
 def _effective_number(rows: Rows) -> float:
@@ -135,10 +138,11 @@ def _effective_number(rows: Rows) -> float:
 
 def _samples(
     rows: Rows, validation: Rows, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return rows to fit, rows to weigh fits by, and how many each of the former stands for."""
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Return rows to fit and to weigh fits by; of the former, their counts and groups."""
     some = torch.arange(min(_MOST_ROWS, len(rows)))
     x, weights = rows.take(some).double().contiguous(), rows.take_weights(some)
+    groups = rows.take_groups(some)
     if len(validation):
         some = torch.arange(min(_MOST_ROWS, len(validation)))
         held_out = validation.take(some).double().contiguous()
@@ -146,4 +150,6 @@ def _samples(
         n_held_out = len(x) // 10
         held_out, x = x[:n_held_out], x[n_held_out:]
         weights = None if weights is None else weights[n_held_out:]
-    return x, held_out, None if weights is None else row_counts(weights).to(x.device)
+        groups = None if groups is None else groups[n_held_out:]
+    counts = None if weights is None else row_counts(weights).to(x.device)
+    return x, held_out, counts, groups

@@ -19,6 +19,7 @@ from skflow.flow import Bijection, Components, NormalMixtureMap, fit_components
 from skflow.flow.composition import composed
 from skflow.flow.initialization import shrunk_whitening
 from skflow.flow.weighted import mean
+from skflow.training.groups import folds
 from skflow.training.scores import winsorized
 
 __all__ = ["Start", "stacked_start", "stacking_weights"]
@@ -62,6 +63,7 @@ def stacked_start(
     counts: Tensor | None = None,
     before: Before | None = None,
     *,
+    groups: Tensor | None = None,
     n_fits: int = _N_FITS,
 ) -> Start:
     """Fit mixtures of several numbers of components, and weigh them on held-out rows.
@@ -79,6 +81,9 @@ def stacked_start(
         How many rows each row stands for; by default one.
     before : callable or None, default=None
         Makes the bijection that stands before the mixture, from rows and from their counts.
+    groups : Tensor of shape (N,) or None, default=None
+        The group of each row of `x`, all of which come into the same fold. With one group alone,
+        the held-out rows choose.
     n_fits : int, default=2
         How often each number of components is fitted.
 
@@ -89,12 +94,14 @@ def stacked_start(
     """
     first = None if before is None else before(x, counts)
     whitened = _Whitened(x, counts, first)
-    if len(x) >= _FOLDED_ROWS:
+    of_one = groups is not None and bool((groups == groups[0]).all())
+    if len(x) >= _FOLDED_ROWS or of_one:
         fits, log_probs = _fits_and_scores(whitened, held_out, generator, n_fits)
         weights = stacking_weights(log_probs)
         log_prob = (log_probs + weights.log()).logsumexp(1)
     else:
-        sizes, log_probs = _scores_of_sizes(x, generator, counts, before)
+        cut = folds(len(x), _N_FOLDS, generator, groups)
+        sizes, log_probs = _scores_of_sizes(x, cut, generator, counts, before)
         of_sizes = stacking_weights(log_probs, counts)
         log_prob = (log_probs + of_sizes.log()).logsumexp(1)
         kept = [k for k, weight in enumerate(of_sizes) if weight >= _LEAST_WEIGHT]
@@ -223,12 +230,15 @@ def _fits_and_scores(
 
 
 def _scores_of_sizes(
-    x: Tensor, generator: torch.Generator, counts: Tensor | None, before: Before | None
+    x: Tensor,
+    cut: list[Tensor],
+    generator: torch.Generator,
+    counts: Tensor | None,
+    before: Before | None,
 ) -> tuple[list[int], Tensor]:
     """Return numbers of components, and the rows' log-densities by fits to other rows."""
-    order = torch.randperm(len(x), generator=generator, device=x.device)
     parts = []
-    for fold in order.tensor_split(min(_N_FOLDS, len(x))):
+    for fold in cut:
         rest = torch.ones(len(x), dtype=torch.bool, device=x.device)
         rest[fold] = False
         own = None if counts is None else counts[rest]

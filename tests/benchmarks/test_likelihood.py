@@ -79,9 +79,14 @@ def test_every_fit_has_a_row(tmp_path, field, rows, capsys):
     leader = found["leader", "own", "3"]
     assert leader["status"] == "ok"
     assert float(leader["test_nats"]) == pytest.approx(standard_normal(rows[50:]).mean(), abs=1e-5)
+    assert float(leader["lowest_nats"]) == pytest.approx(
+        standard_normal(rows[50:]).min(), abs=1e-5
+    )
+    assert leader["trimmed_nats"] == leader["test_nats"]  # of ten rows
     assert (leader["n_rows"], leader["n_test"], leader["threads"]) == ("40", "10", "1")
     broken = found["broken", "own", "4"]
     assert (broken["status"], broken["test_nats"]) == ("failed", "")
+    assert broken["lowest_nats"] == broken["trimmed_nats"] == ""
     assert broken["detail"] == "ValueError: no such density"
     hole = found["hole", "own", "3"]
     n_finite = (rows[50:, 0] <= 0).sum()
@@ -197,6 +202,98 @@ def test_rows_refuse_other_columns(tmp_path):
     assert Rows(path, ["a", "b"]).find(a=2) is None
     with pytest.raises(ValueError, match=r"has the columns \['a', 'b'\] instead of \['a'\]"):
         Rows(path, ["a"])
+
+
+def test_mean_and_tail():
+    from _likelihood.measure import mean_and_tail
+
+    log_density = np.r_[np.full(1998, -1.0), -1e6, -5e5]
+    mean, lowest, trimmed = mean_and_tail(log_density)
+    assert mean == pytest.approx(-750.999)
+    assert (lowest, trimmed) == (-1e6, -1.0)
+    assert mean_and_tail(np.array([-np.inf, -2.0])) == (-np.inf, -np.inf, -np.inf)
+
+
+def test_rows_of_older_files_are_read_and_kept(tmp_path, rows, field, capsys):
+    from _likelihood.measure import FIELDS
+    from _likelihood.rows import NEWER_FIELDS, Rows
+
+    _, contenders = field
+    run(tmp_path, contenders, rows, seeds=[3])
+    path, older = tmp_path / "table.csv", tmp_path / "older.csv"
+    fields = [name for name in FIELDS if name not in NEWER_FIELDS]
+    written = Rows(older, fields)
+    for row in Rows(path, FIELDS).rows:
+        written.append({name: row[name] for name in fields})
+    before = older.read_text()
+    found = Rows(older, FIELDS)
+    assert older.read_text() == before
+    assert found.rows[0] == Rows(path, FIELDS).rows[0] | dict.fromkeys(NEWER_FIELDS, "")
+    new = dict.fromkeys(FIELDS, "new")
+    found.append(new)
+    again = Rows(older, FIELDS)
+    assert again.rows == found.rows
+    assert again.rows[-1] == new
+    assert older.read_text().startswith(before.partition("\ndata,")[0])
+    assert list(tmp_path.glob("*.new")) == []
+    with pytest.raises(ValueError, match="has the columns"):
+        Rows(older, fields)
+
+
+def test_the_tail_stands_beside_the_mean(capsys):
+    pytest.importorskip("zuko")
+    pytest.importorskip("nflows")
+    from _likelihood.summary import print_curves, print_tables
+
+    def row(estimator, seed, nats, lowest, trimmed):
+        return {
+            **{"data": "a", "estimator": estimator, "seed": seed, "status": "ok", "terms": "own"},
+            **{"test_nats": nats, "validation_nats": nats, "budget": "60.0", "point": "end"},
+            **{"lowest_nats": lowest, "trimmed_nats": trimmed},
+        }
+
+    found = [
+        row("skflow", "0", "-9.0", "-5000.0", "-4.0"),
+        row("skflow", "1", "-5.0", "-300.0", "-3.0"),
+        row("rival", "0", "-8.0", "", ""),
+    ]
+    for show in (print_tables, print_curves):
+        show(found)
+        lines = capsys.readouterr().out.splitlines()
+        ours = next(line for line in lines if line.startswith("  skflow"))
+        assert ours.endswith("-7.00 ± 2.83        -5000.00           -3.50")
+        heading = next(line for line in lines if line.startswith("a "))
+        assert heading.endswith("lowest row   without 0.1 %")
+        assert len(heading) == len(ours)
+        assert any(line.endswith("-8.00") for line in lines)
+
+
+def test_who_holds_rows_out_by_itself_holds_out_groups(tmp_path, rows, capsys):
+    pytest.importorskip("zuko")
+    pytest.importorskip("nflows")
+    from _data import images_of_patches
+    from _likelihood.curves import run as run_curves
+    from _likelihood.task import Contender
+
+    fits = Counter()
+    table = run_curves(
+        tmp_path / "curves.csv",
+        "patches",
+        lambda: (rows[:40], rows[40:]),
+        {"ours": Contender(fits, "scikit-learn", timed=True)},
+        budgets=[1.0],
+        seeds=[0],
+        n_threads=1,
+        groups_of=lambda train: np.arange(len(train)) // 8,
+    )
+    task = fits.tasks[-1]
+    assert task.groups.tolist() == [k for k in range(5) for _ in range(8)]
+    assert len(task.validation) == 0
+    assert float(table.rows[-1]["lowest_nats"]) == pytest.approx(
+        standard_normal(rows[40:]).min(), abs=1e-5
+    )
+    images = images_of_patches(np.empty((180 * 7, 2)))
+    assert np.array_equal(images, np.repeat(np.arange(180), 7))
 
 
 def test_leave_one_out_is_what_it_says():

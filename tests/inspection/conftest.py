@@ -4,6 +4,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from skflow import RelativeGradientFlow
+from skflow.preprocessing import DequantizationTransformer
 
 
 @pytest.fixture(autouse=True)
@@ -14,8 +15,9 @@ def _closed_figures():
 
 @pytest.fixture(scope="session")
 def iris():
-    """Four columns, in centimetres, as a frame."""
-    return load_iris(as_frame=True).data
+    """Four columns, in centimetres, as a frame. They were noted to a millimetre."""
+    dequantize = DequantizationTransformer(step=0.1, random_state=0)
+    return dequantize.set_output(transform="pandas").fit_transform(load_iris(as_frame=True).data)
 
 
 @pytest.fixture(scope="session")

@@ -208,7 +208,7 @@ def test_data_must_suit(flow, iris):
     with pytest.raises(ValueError, match="X has 3 columns, but the samples of the estimator have"):
         DensityDisplay.from_estimator(flow, iris.iloc[:, :3], n_samples=100)
     with pytest.raises(ValueError, match="NaN"):
-        DensityDisplay.from_estimator(flow, iris.replace(0.2, np.nan))
+        DensityDisplay.from_estimator(flow, iris.where(iris > 1))
 
 
 def test_estimator_must_have_a_density(iris):

@@ -12,7 +12,8 @@ from skflow.inspection import TrainingCurveDisplay
 
 def chosen(flow):
     """Return the fit that chose how few rows were fitted."""
-    return max(flow.candidates_, key=lambda candidate: candidate["best_validation_score"])
+    scores = [candidate["best_validation_score"] for candidate in flow.candidates_]
+    return flow.candidates_[scores.index(flow.best_validation_score_)]
 
 
 def test_curves_are_the_record_of_the_fit(flow, rng):
