@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
-from skflow.estimators import FlowOutlierDetector, RelativeGradientFlow
+from skflow.estimators import FlowOutlierDetector, LogarithmicPool, RelativeGradientFlow
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 from skflow.training.architecture import default_bijections
 
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FlowOutlierDetector",
     "LeakyTanh",
+    "LogarithmicPool",
     "NormalMixture",
     "RelativeGradientFlow",
     "SmoothLeakyReLU",

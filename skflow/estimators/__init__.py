@@ -2,5 +2,6 @@
 
 from skflow.estimators.density import RelativeGradientFlow
 from skflow.estimators.outliers import FlowOutlierDetector
+from skflow.estimators.pool import LogarithmicPool
 
-__all__ = ["FlowOutlierDetector", "RelativeGradientFlow"]
+__all__ = ["FlowOutlierDetector", "LogarithmicPool", "RelativeGradientFlow"]

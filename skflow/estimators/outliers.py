@@ -39,6 +39,7 @@ from skflow._sklearn.validation import (
 )
 from skflow.estimators.density import RelativeGradientFlow
 from skflow.estimators.folds import equal_rows, paired_folds, together
+from skflow.estimators.pool import LogarithmicPool
 from skflow.estimators.surprise import excess_surprise, grid_of, numbers_in
 
 __all__ = ["FlowOutlierDetector"]
@@ -543,7 +544,9 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         return tags
 
     def _density_estimator(self) -> Any:
-        return RelativeGradientFlow() if self.estimator is None else self.estimator
+        if self.estimator is None:
+            return LogarithmicPool(RelativeGradientFlow())
+        return self.estimator
 
     def _splits(
         self, X: Any, y: Any, params: dict[str, Any], random_state: np.random.RandomState
@@ -640,8 +643,9 @@ def _fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
 
 
 def _let_speak(estimator: Any, verbose: bool | int) -> None:
-    """Turn on the progress of an estimator, or of a pipeline's last step, if it is off."""
+    """Turn on the progress of an estimator, or of the last in a pipeline or a pool, if it is off."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    last = last.estimator if isinstance(last, LogarithmicPool) else last
     if hasattr(last, "verbose") and not last.verbose:
         last.verbose = verbose
 
