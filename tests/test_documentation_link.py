@@ -4,7 +4,7 @@ import tomllib
 import pytest
 import sklearn
 
-from skflow import FlowOutlierDetector, RelativeGradientFlow
+from skflow import FlowOutlierDetector, LogarithmicPool, RelativeGradientFlow
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
 
@@ -28,6 +28,7 @@ def pages(pytestconfig):
     [
         RelativeGradientFlow(),
         FlowOutlierDetector(),
+        LogarithmicPool(RelativeGradientFlow()),
         DequantizationTransformer(),
         LogitTransformer(),
     ],
