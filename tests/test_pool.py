@@ -1,4 +1,4 @@
-"""A density pooled with independent columns, and what detectors find by it."""
+"""A density pooled with stiff ones, and what detectors find by it."""
 
 import pickle
 
@@ -14,7 +14,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import FlowOutlierDetector, LogarithmicPool, RelativeGradientFlow
-from skflow.training.independent import independent_columns
+from skflow.training.stiff import stiff_densities
 
 # It learns clumps: its bandwidth is about the distance between neighbours.
 NARROW = KernelDensity(bandwidth=0.3)
@@ -50,12 +50,16 @@ def area(detector, X, outlying):
     return roc_auc_score(outlying, -detector.fit(X).score_fitted_rows()[: len(outlying)])
 
 
-def test_the_score_is_the_mean_of_both(rng):
+def test_the_score_is_the_mean_of_three(rng):
     X, new = rng.standard_normal((2, 100, 3))
     pool = LogarithmicPool(NARROW).fit(X)
     flexible = NARROW.fit(X).score_samples(new)
-    stiff = pool.columns_.log_prob(torch.from_numpy(new)).numpy()
-    np.testing.assert_allclose(pool.score_samples(new), (flexible + stiff) / 2, atol=1e-9)
+    columns, copula = (
+        flow.log_prob(torch.from_numpy(new)).numpy()
+        for flow in (pool.columns_, pool.copula_)
+    )
+    mean = (flexible + columns + copula) / 3
+    np.testing.assert_allclose(pool.score_samples(new), mean, atol=1e-9)
     again = pickle.loads(pickle.dumps(pool))
     np.testing.assert_array_equal(again.score_samples(new), pool.score_samples(new))
 
@@ -112,11 +116,24 @@ def test_p_values_of_several_fits_err_on_the_safe_side(rng):
         assert np.mean(p <= alpha) < alpha + 3 * error
 
 
+def test_the_copula_knows_correlations(rng):
+    covariance = np.full((3, 3), 0.9) + 0.1 * np.eye(3)
+    X = rng.multivariate_normal(np.zeros(3), covariance, 2000)
+    positive = torch.from_numpy(np.exp(X))
+    columns, copula = (
+        density.log_prob(positive).numpy() + X.sum(axis=1)
+        for density in stiff_densities(positive)
+    )
+    truth = multivariate_normal(np.zeros(3), covariance).logpdf(X)
+    assert abs(np.mean(truth - copula)) < 0.4
+    assert np.mean(truth - columns) > 1
+
+
 def test_independent_columns_are_those_of_clean_rows(rng):
     clean = rng.normal([5, -3], [0.1, 20], size=(1000, 2))
     dirty = clean.copy()
     dirty[:50] = [9, 900]
-    density = independent_columns(torch.from_numpy(dirty))
+    density, _ = stiff_densities(torch.from_numpy(dirty))
     log_density = density.log_prob(torch.from_numpy(clean[50:])).numpy()
     normal = multivariate_normal([5, -3], np.diag([0.01, 400])).logpdf(clean[50:])
     # Student's t is so far from a normal distribution in itself.
@@ -126,10 +143,11 @@ def test_independent_columns_are_those_of_clean_rows(rng):
 
 def test_atoms_have_bounded_densities(rng):
     X = np.column_stack([rng.normal(size=500), rng.random(500) < 0.03, np.ones(500)])
-    scores = independent_columns(torch.from_numpy(X)).log_prob(torch.from_numpy(X))
-    assert scores.isfinite().all()
-    assert scores.max() < 6
-    assert scores[X[:, 1] == 1].max() < scores[X[:, 1] == 0].median()
+    for density in stiff_densities(torch.from_numpy(X)):
+        scores = density.log_prob(torch.from_numpy(X))
+        assert scores.isfinite().all()
+        assert scores.max() < 15
+        assert scores[X[:, 1] == 1].max() < scores[X[:, 1] == 0].median()
 
 
 def test_weights_are_copies(rng):
@@ -154,7 +172,7 @@ def test_many_rows_and_small_numbers(rng):
     assert scores.dtype == np.float64
     normal = multivariate_normal([0, 0]).logpdf(X)
     assert np.corrcoef(scores, normal)[0, 1] > 0.95
-    weighted = independent_columns(torch.from_numpy(X), torch.ones(12_000, dtype=torch.float64))
+    weighted, _ = stiff_densities(torch.from_numpy(X), torch.ones(12_000, dtype=torch.float64))
     np.testing.assert_allclose(
         weighted.log_prob(torch.from_numpy(X[:9]).double()),
         pool.columns_.log_prob(torch.from_numpy(X[:9]).double()),

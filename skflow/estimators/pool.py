@@ -1,4 +1,4 @@
-"""A density pooled with a stiff one, which clumps of outliers do not bend."""
+"""A density pooled with stiff ones, which clumps of outliers do not bend."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ from skflow._sklearn.validation import (
     unchanged_on_error,
 )
 from skflow.estimators.state import own_autograd_mode, snapshot
-from skflow.flow.blocks import block_length
-from skflow.training.independent import independent_columns
+from skflow.flow import Flow
+from skflow.flow.blocks import MATRIX_ROWS, block_length
+from skflow.training.stiff import stiff_densities
 
 __all__ = ["LogarithmicPool"]
 
 
 class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator):
-    r"""The mean log-density of an estimator and of independent columns, to find outliers by.
+    r"""The mean log-density of an estimator and of two stiff ones, to find outliers by.
 
     A flexible density learns outliers that come in clumps, even from other rows than those that
-    it judges. A stiff one cannot, but it does not see how columns depend on each other. The pool
-    is the mean of the two log-densities: a row is likely if it is usual as a whole and each of
-    its entries is usual by itself.
+    it judges. Stiff ones cannot, but see less of how columns depend on each other. The pool is
+    the mean of three log-densities, so that a row is likely if it is usual at each scale:
 
-    The stiff density is that of independent columns of Student's t with 3 degrees of freedom,
-    which has one mode in each column. Medians and quartiles set where it lies and how wide it is.
+    - as a whole, by `estimator`;
+    - by its pairs of entries: columns whose ranks are jointly normal, with a spline for each
+      column and a shrunk covariance;
+    - by its entries alone: independent columns of Student's t with 3 degrees of freedom, which
+      have one mode each. Medians and quartiles set where it lies and how wide it is.
 
     Read more in the :ref:`User Guide <outliers>`.
 
@@ -56,6 +59,9 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
     columns_ : skflow.flow.Flow
         The density of independent columns.
 
+    copula_ : skflow.flow.Flow
+        The density of columns whose ranks are jointly normal.
+
     n_features_in_ : int
         The number of columns seen in :meth:`fit`.
 
@@ -69,12 +75,13 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
 
     Notes
     -----
-    This is a logarithmic opinion pool [1]_ of equal weights, :math:`\frac12 (\log p + \log q)`.
-    Up to a constant it is the log-density of the distribution that is closest to both, in the
-    mean of its Kullback-Leibler divergences from them. The constant is left out, so that the
-    density adds up to less than one: compare rows by it, and not models.
+    This is a logarithmic opinion pool [1]_ of equal weights,
+    :math:`\frac13 (\log p + \log q_1 + \log q_2)`. Up to a constant it is the log-density of the
+    distribution that is closest to all three, in the mean of its Kullback-Leibler divergences
+    from them. The constant is left out, so that the density adds up to less than one: compare
+    rows by it, and not models.
 
-    Cost: that of `estimator`, and a sort of each column.
+    Cost: that of `estimator`, and some hundredths of a second for a thousand rows of ten columns.
 
     References
     ----------
@@ -107,7 +114,7 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
     # A parameter is an estimator, which checks its own.
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit both densities to the rows of `X`.
+        """Fit the three densities to the rows of `X`.
 
         Parameters
         ----------
@@ -131,13 +138,13 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
             if sample_weight is not None:
                 weights = torch.from_numpy(row_weights(sample_weight, checked))
                 data, weights = data[weights > 0], weights[weights > 0]
-            columns = independent_columns(data, weights)
+            stiff = stiff_densities(data, weights)
             self.estimator_ = clone(self.estimator).fit(X, **weighted)
-            self.columns_ = columns
+            self.columns_, self.copula_ = stiff
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the mean of the two log-densities at each row of `X`.
+        """Return the mean of the three log-densities at each row of `X`.
 
         Parameters
         ----------
@@ -152,11 +159,12 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
         check_is_fitted(self)
         fitted = snapshot(self)
         checked = rows(fitted, X, method="score_samples")
-        blocks = as_tensor(checked).split(block_length(checked.shape[1]))
-        with own_autograd_mode(), fitted.columns_.unchanged():
-            stiff = torch.cat([fitted.columns_.log_prob(b.cpu().double()) for b in blocks])
         flexible = as_numpy(fitted.estimator_.score_samples(X)).astype(np.float64)
-        pooled: NDArray[np.float64] = (flexible + stiff.numpy()) / 2
+        with own_autograd_mode():
+            by_columns, by_copula = (
+                _log_prob(flow, as_tensor(checked)) for flow in (fitted.columns_, fitted.copula_)
+            )
+        pooled: NDArray[np.float64] = (flexible + by_columns + by_copula) / 3
         return pooled
 
     def __sklearn_tags__(self) -> Tags:
@@ -166,3 +174,9 @@ class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator)
         tags.input_tags.sparse = False
         tags.array_api_support = inner.array_api_support
         return tags
+
+
+def _log_prob(flow: Flow, X: torch.Tensor) -> NDArray[np.float64]:
+    with flow.unchanged():
+        blocks = X.split(block_length(X.shape[1], least=MATRIX_ROWS))
+        return as_numpy(torch.cat([flow.log_prob(block.cpu().double()) for block in blocks]))
