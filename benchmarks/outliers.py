@@ -108,10 +108,22 @@ def half(name):
     return "chosen by" if name in CHOSEN_BY else "confirmed on"
 
 
+def some_rows(X, smooth, y, most_rows):
+    """Take so many rows at random, without the columns that are constant among them."""
+    if most_rows is None or len(X) <= most_rows:
+        return X, smooth, y
+    some = np.sort(np.random.default_rng(0).permutation(len(X))[:most_rows])
+    X, smooth, y = X[some], smooth[some], y[some]
+    varies = np.ptp(X, axis=0) > 0
+    return X[:, varies], smooth[:, varies], y
+
+
 def run_ranks(arguments):
     table = Rows(arguments.results / "outliers.csv", RANK_FIELDS)
     for name in arguments.sets:
-        X, smooth, y = load_labelled_table(arguments.data_dir, name)
+        X, smooth, y = some_rows(
+            *load_labelled_table(arguments.data_dir, name), arguments.most_rows
+        )
         detectors = {OURS: detector_scores, **PEERS}
         if name in CHOSEN_BY:
             detectors |= CANDIDATES
@@ -270,6 +282,8 @@ def main():
         if name != "summary":
             sub.add_argument("--data-dir", type=Path, required=True)
             sub.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+        if name == "ranks":
+            sub.add_argument("--most-rows", type=int, help="take so many of a table, at random")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with threadpool_limits(1):

@@ -55,8 +55,7 @@ def test_the_score_is_the_mean_of_three(rng):
     pool = LogarithmicPool(NARROW).fit(X)
     flexible = NARROW.fit(X).score_samples(new)
     columns, copula = (
-        flow.log_prob(torch.from_numpy(new)).numpy()
-        for flow in (pool.columns_, pool.copula_)
+        flow.log_prob(torch.from_numpy(new)).numpy() for flow in (pool.columns_, pool.copula_)
     )
     mean = (flexible + columns + copula) / 3
     np.testing.assert_allclose(pool.score_samples(new), mean, atol=1e-9)
@@ -121,8 +120,7 @@ def test_the_copula_knows_correlations(rng):
     X = rng.multivariate_normal(np.zeros(3), covariance, 2000)
     positive = torch.from_numpy(np.exp(X))
     columns, copula = (
-        density.log_prob(positive).numpy() + X.sum(axis=1)
-        for density in stiff_densities(positive)
+        density.log_prob(positive).numpy() + X.sum(axis=1) for density in stiff_densities(positive)
     )
     truth = multivariate_normal(np.zeros(3), covariance).logpdf(X)
     assert abs(np.mean(truth - copula)) < 0.4

@@ -38,8 +38,8 @@ def stiff_densities(x: Tensor, weights: Tensor | None = None) -> tuple[Flow, Flo
     column has one mode, so that rows that lie apart do not make one of their own.
 
     The second is a normal copula: a spline makes each column normal, and behind it there is a
-    shrunk covariance of normal scores. The splines follow the quantiles of a kernel density with Silverman's
-    bandwidth, so that a value that repeats has no density without bounds.
+    shrunk covariance of normal scores. The splines follow the quantiles of a kernel density with
+    Silverman's bandwidth, so that a value that repeats has no density without bounds.
 
     Tails of columns are bent first, and positive ones go through their logarithm, as a flow has
     them.
@@ -104,9 +104,7 @@ def _copula(front: Bijection, z: Tensor, counts: Tensor | None, bandwidth: float
     shifts = bandwidth * torch.special.ndtri(levels)
     blurred = torch.cat([z + shift for shift in shifts])  # each column by itself
     generator = torch.Generator()  # neither draws from it
-    spline.initialize(
-        blurred, generator, None if counts is None else counts.repeat(_KERNEL_PARTS)
-    )
+    spline.initialize(blurred, generator, None if counts is None else counts.repeat(_KERNEL_PARTS))
     # As ranks have it, no row lies farther out than the extremes of so many normal rows.
     n = len(z) if counts is None else float(counts.sum())
     extreme = float(torch.special.ndtri(torch.tensor(1 - 0.5 / n, dtype=torch.float64)))
