@@ -84,14 +84,24 @@ def test_one_absurd_row_hardly_moves_the_others(value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_what_the_default_finds(seed):
+def test_the_default_finds_a_clump(seed):
     X, outlying = curve_with_clump(seed)
-    clean = area(FlowOutlierDetector(random_state=seed), X, outlying)
-    assert clean > 0.9
-    dirty = area(
-        FlowOutlierDetector(random_state=seed), np.vstack([X, np.full((1, 4), 1e5)]), outlying
-    )
-    assert abs(dirty - clean) < 0.02
+    flow = FlowOutlierDetector(RelativeGradientFlow(), random_state=seed)
+    assert area(flow, X, outlying) < 0.3
+    assert area(FlowOutlierDetector(random_state=seed), X, outlying) > 0.65
+
+
+@pytest.mark.slow
+def test_one_absurd_row_hardly_moves_the_default():
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=(1500, 1))
+    X = np.hstack([t, t**2, np.sin(2 * t)]) + 0.3 * rng.normal(size=(1500, 3))
+    X[1450:] = np.column_stack([rng.permutation(column) for column in X[:200].T])[:50]
+    outlying = np.arange(1500) >= 1450
+    clean = area(FlowOutlierDetector(random_state=0), X, outlying)
+    dirty = np.vstack([X, np.full((1, 3), 1e5)])
+    assert clean > 0.6
+    assert abs(area(FlowOutlierDetector(random_state=0), dirty, outlying) - clean) < 0.02
 
 
 def test_p_values_are_valid_for_clean_rows(rng):
