@@ -4,8 +4,8 @@ Whatever is random is determined by `seed`. Rows from the folder are float32. It
 
 - `mnist/train-images-idx3-ubyte.gz`, from the MNIST database;
 - `bsds300/train/*.jpg`, the training images of the Berkeley Segmentation Dataset;
-- `tabular/*.npz`, tables of the ADBench collection, each with its rows in an array `X`, and in `y`
-  whether a row is an outlier.
+- `tabular/*.npz` and `outliers/*.npz`, tables of the ADBench collection, each with its rows in an
+  array `X`, and in `y` whether a row is an outlier.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from sklearn import datasets
 from sklearn.model_selection import train_test_split
 
 __all__ = [
-    *("BUNDLED", "TABLES", "images_of_patches", "load_bsds300", "load_bundled"),
-    *("load_labelled_table", "load_mnist"),
+    *("BUNDLED", "OUTLIER_TABLES", "TABLES", "images_of_patches", "load_bsds300"),
+    *("load_bundled", "load_labelled_table", "load_mnist"),
     *("load_table", "redraw_mnist"),
 ]
 
 TABLES = (
     *("annthyroid", "cover", "ionosphere", "landsat", "magic_gamma", "musk", "optdigits"),
     *("pageblocks", "pendigits", "spambase", "vowels", "waveform", "wilt"),
+)
+# Smaller ones, for the search of outliers alone.
+OUTLIER_TABLES = (
+    *("breastw", "cardiotocography", "glass", "hepatitis", "internetads", "pima", "stamps"),
+    *("vertebral", "wpbc", "yeast"),
 )
 
 BUNDLED = {
@@ -185,7 +190,8 @@ def load_labelled_table(data_dir, name, seed=0):
 
 
 def _read_table(data_dir, name):
-    with np.load(Path(data_dir) / "tabular" / f"{name}.npz") as file:
+    folder = "outliers" if name in OUTLIER_TABLES else "tabular"
+    with np.load(Path(data_dir) / folder / f"{name}.npz") as file:
         X, y = file["X"].astype(float), file["y"] != 0
     return X[:, np.ptp(X, axis=0) > 0], y
 

@@ -5,7 +5,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
-from skflow.estimators import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
+from skflow.estimators import (
+    DensityEnsemble,
+    FlowOutlierDetector,
+    LogarithmicPool,
+    RelativeGradientFlow,
+)
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
 from skflow.training.architecture import default_bijections
 
@@ -18,6 +23,7 @@ __all__ = [
     "DensityEnsemble",
     "FlowOutlierDetector",
     "LeakyTanh",
+    "LogarithmicPool",
     "NormalMixture",
     "RelativeGradientFlow",
     "SmoothLeakyReLU",

@@ -4,7 +4,12 @@ import tomllib
 import pytest
 import sklearn
 
-from skflow import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
+from skflow import (
+    DensityEnsemble,
+    FlowOutlierDetector,
+    LogarithmicPool,
+    RelativeGradientFlow,
+)
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
 
@@ -29,6 +34,7 @@ def pages(pytestconfig):
         RelativeGradientFlow(),
         FlowOutlierDetector(),
         DensityEnsemble(),
+        LogarithmicPool(RelativeGradientFlow()),
         DequantizationTransformer(),
         LogitTransformer(),
     ],

@@ -481,13 +481,6 @@ def test_fits_in_parallel_are_the_same(rng):
     np.testing.assert_array_equal(parallel.calibration_scores_, detector.calibration_scores_)
 
 
-def test_the_default_is_a_flow(rng):
-    X = rng.standard_normal((40, 2))
-    detector = FlowOutlierDetector(cv=ONE_SPLIT, random_state=0).fit(X)
-    assert [type(estimator) for estimator in detector.estimators_] == [RelativeGradientFlow]
-    np.testing.assert_array_equal(detector.predict([[0.0, 0.0], [50.0, -50.0]]), [1, -1])
-
-
 def test_a_search_may_choose_the_density(rng):
     X = rng.standard_normal((60, 2))
     search = GridSearchCV(KernelDensity(), {"bandwidth": [0.01, 0.5]}, cv=3)

@@ -3,5 +3,6 @@
 from skflow.estimators.density import RelativeGradientFlow
 from skflow.estimators.ensemble import DensityEnsemble
 from skflow.estimators.outliers import FlowOutlierDetector
+from skflow.estimators.pool import LogarithmicPool
 
-__all__ = ["DensityEnsemble", "FlowOutlierDetector", "RelativeGradientFlow"]
+__all__ = ["DensityEnsemble", "FlowOutlierDetector", "LogarithmicPool", "RelativeGradientFlow"]

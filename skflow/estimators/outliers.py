@@ -37,6 +37,7 @@ from skflow._sklearn.validation import (
 from skflow.estimators.density import RelativeGradientFlow
 from skflow.estimators.folds import held_out_by, paired_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone
+from skflow.estimators.pool import LogarithmicPool
 from skflow.estimators.surprise import excess_surprise, grid_of, numbers_in
 
 __all__ = ["FlowOutlierDetector"]
@@ -65,7 +66,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     estimator : estimator with ``fit`` and ``score_samples``, default=None
         A density estimator, such as :class:`!sklearn.neighbors.KernelDensity`, or a Pipeline or
         search that ends in one. It is cloned and stays as it is. None is
-        ``RelativeGradientFlow()``.
+        ``LogarithmicPool(RelativeGradientFlow())``, which pools the log-density of a flow with
+        those of two stiff densities, so that outliers in clumps do not pass for inliers.
 
     contamination : float, default=0.1
         The share of the rows that :meth:`fit_predict` takes for outliers, in (0, 0.5]; likewise
@@ -119,6 +121,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
     See Also
     --------
+    LogarithmicPool : What the default estimator is.
     sklearn.ensemble.IsolationForest : Much faster. It splits one column at a time, so
         that it sees less of how columns depend on each other.
     sklearn.neighbors.LocalOutlierFactor : Compares distances to neighbours.
@@ -135,6 +138,14 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
     :meth:`predict` knows nothing of whether a row was fitted. An outlier among the fitted rows
     raises the density at its place, so ask :meth:`fit_predict` about these rows.
+
+    The default estimator scores a row by a pool of densities without its constant, see
+    :class:`LogarithmicPool`: scores compare, but are no log-likelihoods. It is there for outliers
+    that come in clumps, which a flow learns. On 23 tables of at most 2,000 rows, its mean area
+    under the ROC curve is 0.741, that of a flow alone 0.731 and of an isolation forest 0.719. On
+    the twelve by which it was chosen these are 0.814, 0.812 and 0.762; on the eleven others
+    0.661, 0.642 and 0.673, so that the forest stays a little ahead there. Where columns depend on
+    each other and outliers do not come in clumps, ``RelativeGradientFlow()`` alone finds more.
 
     Scores that are not a number, as of numbers that overflow, count as :math:`-\infty`.
 
@@ -534,7 +545,9 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         return tags
 
     def _density_estimator(self) -> Any:
-        return RelativeGradientFlow() if self.estimator is None else self.estimator
+        if self.estimator is None:
+            return LogarithmicPool(RelativeGradientFlow())
+        return self.estimator
 
     def _clones(self, n: int, random_state: np.random.RandomState) -> Iterator[Any]:
         """Give estimators to fit, and announce each when it is asked for."""
@@ -589,7 +602,8 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
 
 
 def _let_speak(estimator: Any, verbose: bool | int) -> None:
-    """Turn on the progress of an estimator, or of a pipeline's last step, if it is off."""
+    """Turn on the progress of an estimator, or of what a pipeline or pool has, if it is off."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    last = last.estimator if isinstance(last, LogarithmicPool) else last
     if hasattr(last, "verbose") and not last.verbose:
         last.verbose = verbose

@@ -108,6 +108,9 @@ class Settings:
     starts_simple: bool
     """Whether a mixture of normal distributions may be what the flow starts from, if it can."""
 
+    has_plain_candidate: bool
+    """Whether few rows are also fitted by a flow that does not start from such a mixture."""
+
     has_rival: bool
     """Whether such a mixture is compared with the flow's end, if the flow can start from it."""
 
@@ -167,6 +170,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         input_noises=tuple(factor * training.input_noise for factor in factors),
         refits=few,
         starts_simple=starts_simple,
+        has_plain_candidate=starts_simple and n_features > _MIXED_COLUMNS,
         has_rival=mixed and not starts_simple,
     )
 

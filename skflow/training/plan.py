@@ -137,7 +137,7 @@ class Plan:
         self._unstarted = deepcopy(core) if starts_again else core
         self._footing = self._stand(core, simple or None)
         # A flow without the mixture follows, which few rows must prefer clearly.
-        self.has_plain_candidate = bool(simple) and self.settings.refits
+        self.has_plain_candidate = bool(simple) and self.settings.has_plain_candidate
         self.input_noises = (*noises, *noises[: self.has_plain_candidate])
         self._first = self._footing
         self._best_of_few: torch.Tensor | None = None

@@ -13,9 +13,12 @@ def arguments(tmp_path, rng):
     X[:, 1] = 7
     X[:, 2] = X[:, 2].round()
     (tmp_path / "tabular").mkdir()
-    for name in ("annthyroid", "cover"):
-        np.savez(tmp_path / "tabular" / f"{name}.npz", X=X, y=y)
-    return SimpleNamespace(data_dir=tmp_path, results=tmp_path, sets=["annthyroid", "cover"])
+    (tmp_path / "outliers").mkdir()
+    for path in ("tabular/annthyroid", "tabular/cover", "outliers/glass"):
+        np.savez(tmp_path / f"{path}.npz", X=X, y=y)
+    return SimpleNamespace(
+        data_dir=tmp_path, results=tmp_path, sets=["annthyroid", "cover"], most_rows=None
+    )
 
 
 def test_tables_with_and_without_atoms(arguments):
@@ -29,6 +32,20 @@ def test_tables_with_and_without_atoms(arguments):
     assert (np.abs(smooth[:, 0] - X[:, 0]) < 0.1 * X[:, 0].std()).all()
     assert (smooth - X)[:, 1].min() > -0.1
     assert (smooth - X)[:, 1].max() < 1.1
+
+
+def test_the_smaller_tables_and_some_of_their_rows(arguments):
+    import outliers
+    from _data import load_labelled_table
+
+    table = load_labelled_table(arguments.data_dir, "glass")
+    assert outliers.half("glass") == "chosen by"
+    assert outliers.half("hepatitis") == "confirmed on"
+    assert len(outliers.SETS) == 23
+    X, smooth, y = outliers.some_rows(*table, 20)
+    assert len(X) == len(smooth) == len(y) == 20
+    assert (np.abs(smooth[:, 0] - X[:, 0]) < 0.1 * table[0][:, 0].std()).all()
+    assert outliers.some_rows(*table, 60)[0] is table[0]
 
 
 def test_ranks(arguments, monkeypatch, capsys):
