@@ -118,7 +118,7 @@ class RelativeGradientFlow(
         so does any distribution of :mod:`torch.distributions` of numbers, or of vectors with an
         entry for each column. With "normal", a flow of learned activations may start from a
         mixture that held-out rows weigh: with up to three columns, or with fewer than 2,000 rows
-        of up to 32 columns. With more rows of so many columns, a second fit starts from the
+        of up to 40 columns. With more rows of up to 32 columns, a second fit starts from the
         mixture if that is likelier than the end of the first.
 
     bijections : callable or None, default=None

@@ -35,7 +35,7 @@ _MOST_COLUMNS_OF_FEW = 1000
 # rows; with few rows, they are so with up to some more columns. With many rows of these, it takes
 # a fit to tell whether a flow learns more.
 _MIXED_COLUMNS = 3
-_MOST_MIXED_COLUMNS = 32
+_MIXED_COLUMNS_OF_FEW, _MIXED_COLUMNS_OF_MANY = 40, 32
 
 # How many times the noise of the default still fewer rows are fitted with as well: held-out rows
 # choose.
@@ -153,7 +153,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     training = training_settings(parameters, n_rows - n_validation, n_features)
     # Held-out rows tell how many components a mixture may have.
     held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
-    mixed = held_out and n_features <= _MOST_MIXED_COLUMNS
+    mixed = held_out and n_features <= (_MIXED_COLUMNS_OF_FEW if few else _MIXED_COLUMNS_OF_MANY)
     starts_simple = mixed and (few or n_features <= _MIXED_COLUMNS)
     several = few and n_rows < _ROWS_OF_SEVERAL_NOISES and parameters["input_noise"] == "auto"
     factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)

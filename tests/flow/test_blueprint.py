@@ -120,7 +120,7 @@ def test_a_warm_start_says_what_differs(rng):
     flow = RelativeGradientFlow(2, max_iter=1, random_state=0, warm_start=True).fit(X)
     before = flow.score(X)
     flow.set_params(base_distribution="logistic", coupling=None)
-    with pytest.raises(ValueError, match=r"for\nbijections\[2\]: .* instead of AffineCoupling"):
+    with pytest.raises(ValueError, match=r"for\nbijections\[2\]: .* instead of SplineCoupling"):
         flow.fit(X)
     with pytest.raises(ValueError, match=r"base: Logistic\(\) instead of Normal\(\)"):
         flow.fit(X)
