@@ -65,7 +65,7 @@ class LogLikelihoodMonitor(ScoringMonitor):
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.callbacks import LogLikelihoodMonitor
     >>> from skflow.datasets import half_moons
-    >>> X = half_moons().sample(1500, random_state=0)
+    >>> X = half_moons().sample(3000, random_state=0)
     >>> monitor = LogLikelihoodMonitor(X_val=X[:500])
     >>> flow = RelativeGradientFlow(n_layers=2, max_iter=3, random_state=0)
     >>> flow = flow.set_callbacks(monitor).fit(X[500:])

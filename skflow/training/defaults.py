@@ -143,7 +143,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     >>> from skflow.training.defaults import resolve
     >>> settings = resolve(RelativeGradientFlow().get_params(), 1500, 10)
     >>> settings.network.n_layers, settings.training.batch_size, settings.n_validation
-    (6, 100, 150)
+    (6, 96, 150)
     """
     n_validation, few = 0, False
     if parameters["early_stopping"]:

@@ -49,6 +49,9 @@ OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
 # By how many nats a validation score must rise to count as higher.
 _LEAST_RISE = 1e-4
 
+# By how many standard errors weights must surpass their start, of few rows or behind a mixture.
+_STANDARD_ERRORS, _STANDARD_ERRORS_BEHIND_MIXTURE = 1.0, 3.0
+
 # The shares of a schedule's highest learning rates that suit rates that stay.
 _LASTING_SHARE = 0.25
 _LASTING_OTHERS_SHARE = 0.5
@@ -237,6 +240,7 @@ class Plan:
     ) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
         is_simple = self._footing.simple is not None
+        standard_errors = _STANDARD_ERRORS_BEHIND_MIXTURE if is_simple else _STANDARD_ERRORS
         careful = (self.settings.refits or is_simple) and not self.continued
         return TrainingFit(
             self._training(
@@ -244,7 +248,7 @@ class Plan:
             ),
             stopping,
             validation=self.validation if early_stopping else None,
-            standard_errors=(2.0 if is_simple else 1.0) if careful else 0.0,
+            standard_errors=standard_errors if careful else 0.0,
             reference=reference,
         )
 

@@ -32,9 +32,11 @@ _N_TRIALS = 2
 _PATIENCE = 2
 _MOST_COMPONENTS = 256
 
-# With fewer rows, each is held out once: there are so many folds.
+# With fewer rows, each is held out once: there are so many folds. They weigh numbers of
+# components, each of which is fitted to all rows so often: chance makes more of few rows.
 _FOLDED_ROWS = 2000
 _N_FOLDS = 5
+_N_FITS_OF_FEW = 6
 
 # Fits of less weight are left out.
 _LEAST_WEIGHT = 0.01
@@ -85,7 +87,7 @@ def stacked_start(
         The group of each row of `x`, all of which come into the same fold. With one group alone,
         the held-out rows choose.
     n_fits : int, default=2
-        How often each number of components is fitted.
+        How often each number of components is fitted, if `held_out` chooses the weights.
 
     Returns
     -------
@@ -105,8 +107,8 @@ def stacked_start(
         of_sizes = stacking_weights(log_probs, counts)
         log_prob = (log_probs + of_sizes.log()).logsumexp(1)
         kept = [k for k, weight in enumerate(of_sizes) if weight >= _LEAST_WEIGHT]
-        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(n_fits)]
-        weights = of_sizes[kept].repeat_interleave(n_fits) / n_fits
+        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(_N_FITS_OF_FEW)]
+        weights = of_sizes[kept].repeat_interleave(_N_FITS_OF_FEW) / _N_FITS_OF_FEW
     mixture = NormalMixtureMap.of(whitened.joined(fits, weights))
     return Start(log_prob, mixture if first is None else composed(first, mixture))
 
@@ -202,7 +204,7 @@ class _Whitened:
 
     def joined(self, fits: list[Components], weights: Tensor) -> Components:
         """Return the mixture of the fits that have some weight, behind the first bijection."""
-        kept = [k for k, weight in enumerate(weights) if weight >= _LEAST_WEIGHT / _N_FITS]
+        kept = [k for k, weight in enumerate(weights) if weight >= _LEAST_WEIGHT / _N_FITS_OF_FEW]
         log_weights = torch.cat([fits[k].log_weights + weights[k].log() for k in kept])
         means = torch.cat([fits[k].means for k in kept])
         factors = torch.cat([fits[k].precision_factors for k in kept]) @ self.whitening
