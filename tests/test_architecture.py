@@ -24,7 +24,7 @@ from skflow.training.defaults import network_settings, resolve, training_setting
         ((250, 10), 4, "spline", 32),
         ((5000, 10), 6, "spline", 64),
         ((5000, 1), 6, None, 64),
-        ((5000, 100), 2, "spline", 32),
+        ((5000, 100), 3, "spline", 32),
         ((10**6, 63), 6, "spline", 32),
         ((5000, 784), 2, None, 32),
     ],

@@ -95,8 +95,9 @@ class RelativeGradientFlow(
     ----------
     n_layers : int or "auto", default="auto"
         The number of dense layers. More layers are more flexible and need more rows. "auto" is 6
-        for 500 rows or more of up to 16 columns. It is as few as 3 for fewer rows, and as few as
-        2 for more columns. It is 5 with an `activation` that is not learned.
+        for 500 rows or more of up to 16 columns. It is as few as 3 for fewer rows or more
+        columns, and as few as 2 beyond 256 columns. It is 5 with an `activation` that is not
+        learned.
 
     activation : str or Activation, default="auto"
         The nonlinearity between the layers. "auto" is "spline": a learned monotone function for

@@ -202,8 +202,9 @@ def are_few(n_rows: int, n_features: int) -> bool:
 #
 # Layers: 6 for 500 rows of up to 16 columns. A quarter of the rows do not tell more than 3
 # apart. More columns need fewer, as many more parameters are in each; but more rows bring them
-# back. Between fixed activations there are 5, as in the paper.
-_LEAST_LAYERS, _MOST_LAYERS, _FIXED_LAYERS = 2, 6, 5
+# back. With couplings there are 3 at least: on 166 columns, 2 were 14 nats below. Between fixed
+# activations there are 5, as in the paper.
+_LEAST_LAYERS, _LEAST_COUPLED_LAYERS, _MOST_LAYERS, _FIXED_LAYERS = 2, 3, 6, 5
 _ROWS_OF_MOST_LAYERS, _COLUMNS_OF_MOST_LAYERS, _ROWS_OF_MORE_LAYERS = 500, 16, 10_000
 
 # Bins of the first spline: the cube root of the rows, as of a histogram's. All splines have the
@@ -286,7 +287,9 @@ def _default_n_layers(n_rows: int, n_features: int) -> int:
     by_columns = min(1.0, _COLUMNS_OF_MOST_LAYERS / n_features) ** 0.5
     brought_back = max(1.0, n_rows / _ROWS_OF_MORE_LAYERS) ** 0.25
     n_layers = _MOST_LAYERS * max(0.5, by_rows) * by_columns * brought_back
-    return round(_between(n_layers, _LEAST_LAYERS, _MOST_LAYERS))
+    coupled = n_features <= _MOST_COUPLED_COLUMNS
+    least = _LEAST_COUPLED_LAYERS if coupled else _LEAST_LAYERS
+    return round(_between(n_layers, least, _MOST_LAYERS))
 
 
 def _default_n_coupling_bins(n_rows: int, n_features: int) -> int:
