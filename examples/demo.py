@@ -260,10 +260,10 @@ def draw_training(flows, scores, path):
 def draw(flows, scores, folder):
     title("Pictures")
     folder.mkdir(parents=True, exist_ok=True)
-    draw_plane(flows, folder / "plane.png")
+    draw_plane(flows, folder / "demo_plane.png")
     draw_digits(flows["digits"], folder / "digits.png")
     draw_training(flows, scores, folder / "training.png")
-    for name in ("plane", "digits", "training"):
+    for name in ("demo_plane", "digits", "training"):
         say(f"{(folder / name).resolve()}.png")
 
 

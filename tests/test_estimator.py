@@ -145,7 +145,7 @@ def test_history(X):
     assert flow.n_iter_ == len(flow.loss_curve_) == len(flow.validation_scores_) == 3
     assert flow.best_validation_score_ >= max(flow.validation_scores_)
     assert flow.candidates_ == []
-    assert (flow.n_layers_, flow.batch_size_, flow.max_iter_) == (6, 128, 3)
+    assert (flow.n_layers_, flow.batch_size_, flow.max_iter_) == (6, 96, 3)
     assert flow.learning_rate_ == pytest.approx(0.2 / np.sqrt(6))
     assert flow.n_samples_seen_ == len(X)
     log_dets = [

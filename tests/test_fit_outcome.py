@@ -154,11 +154,11 @@ class TestAllAtOnce:
 class TestWhatIsExposed:
     def test_what_auto_became(self, X):
         flow = RelativeGradientFlow(max_iter=1, random_state=0).fit(X)
-        assert (flow.n_layers_, flow.batch_size_, flow.max_iter_) == (6, 128, 1)
+        assert (flow.n_layers_, flow.batch_size_, flow.max_iter_) == (6, 64, 1)
         assert flow.learning_rate_ == pytest.approx(0.2 / np.sqrt(6))
         assert flow.input_noise_ == pytest.approx(0.05 * 200 / 1800)
         flow.partial_fit(X)
-        assert (flow.n_layers_, flow.batch_size_, flow.input_noise_) == (6, 128, 0.0)
+        assert (flow.n_layers_, flow.batch_size_, flow.input_noise_) == (6, 64, 0.0)
         assert flow.learning_rate_ == pytest.approx(0.25 * 0.2 / np.sqrt(6))
         assert flow.n_samples_seen_ == 2 * len(X)
         assert flow.fit_time_ > 0

@@ -143,7 +143,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     >>> from skflow.training.defaults import resolve
     >>> settings = resolve(RelativeGradientFlow().get_params(), 1500, 10)
     >>> settings.network.n_layers, settings.training.batch_size, settings.n_validation
-    (6, 96, 150)
+    (6, 64, 150)
     """
     n_validation, few = 0, False
     if parameters["early_stopping"]:
@@ -316,11 +316,11 @@ def _between(value: float, least: float, most: float) -> float:
 # Training
 # ---------------------------------------------------------------------------------------------
 
-# A batch has a sixteenth of the rows, as a multiple of 32, up to 256. Fewer steps an epoch would
-# leave a flow of few rows close to its start. There are 100 epochs, or as many as 5,000 steps take
-# if these are fewer.
-_STEPS_OF_AN_EPOCH = 16
-_BATCH_UNIT, _MOST_BATCH = 32, 256
+# Batches grow with the rows to the power of three quarters, up to 256, as multiples of 32. Fewer
+# steps an epoch would leave a flow of few rows close to its start: on 2,500 rows of 166 columns,
+# batches of 160 were 6 nats below those of 100. There are 100 epochs, or as many as 5,000 steps
+# take if these are fewer.
+_BATCH_UNIT, _MOST_BATCH, _ROWS_OF_MOST_BATCH = 32, 256, 9000
 _MOST_EPOCHS = 100
 _MOST_STEPS = 5000
 
@@ -358,8 +358,9 @@ def training_settings(
     """
     batch_size, max_iter = parameters["batch_size"], parameters["max_iter"]
     if batch_size == "auto":
-        batch_size = _BATCH_UNIT * round(n_rows / (_STEPS_OF_AN_EPOCH * _BATCH_UNIT))
-        batch_size = max(_BATCH_UNIT, min(batch_size, _MOST_BATCH))
+        batch_size = _MOST_BATCH * (n_rows / _ROWS_OF_MOST_BATCH) ** 0.75
+        batch_size = _between(batch_size, _BATCH_UNIT, _MOST_BATCH)
+        batch_size = _BATCH_UNIT * round(batch_size / _BATCH_UNIT)
     if max_iter == "auto":
         max_iter = max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))
     input_noise = parameters["input_noise"]
