@@ -74,7 +74,7 @@ def training(n_rows, n_features=10, **kwargs):
 
 def test_training_is_sized_too():
     sizes = [training(n).batch_size for n in (9, 500, 1000, 2000, 4096, 10**6)]
-    assert sizes == [32, 32, 64, 96, 128, 256]
+    assert sizes == [32, 32, 32, 96, 192, 256]
     epochs = [training(n, batch_size=100).max_iter for n in (100, 5000, 10_000, 10**7)]
     assert epochs == [100, 100, 50, 1]
     shapes = ((100, 20), (1000, 20), (10_000, 20), (1000, 2))
