@@ -125,7 +125,7 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
     Scores that are not a number, as of numbers that overflow, count as :math:`-\infty`.
 
     Cost: for each member, that of a fit and of scoring, times one more than the number of splits.
-    With the default, 1,000 rows of 30 columns take about a minute on one core, nearly all of
+    With the default, 1,000 rows of 30 columns take some hundred seconds on one core, nearly all of
     it for the flows.
 
     References
