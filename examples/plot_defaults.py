@@ -62,7 +62,7 @@ for ax, (part, name, title) in zip(axes.flat, panels, strict=True):
         ax.set_yscale("log")
 for ax in axes[-1]:
     ax.set_xlabel("rows")
-axes[0, 0].legend(frameon=False)
+axes[2, 0].legend(loc="lower right", frameon=False)
 plt.show()
 
 # %%
