@@ -8,13 +8,11 @@ from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
-    DensityMixin,
     TransformerMixin,
 )
 from sklearn.utils import Tags
@@ -27,7 +25,6 @@ from skflow._sklearn.validation import (
     Interval,
     StrOptions,
     array_like,
-    as_numpy,
     as_tensor,
     check_n_samples,
     column_label,
@@ -43,6 +40,7 @@ from skflow._sklearn.validation import (
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress
+from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
 from skflow.flow import (
@@ -76,7 +74,7 @@ class RelativeGradientFlow(
     SummaryMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    DensityMixin,
+    ScoredDensityMixin,
     CallbackSupportMixin,
     DocumentationLinkMixin,
     BaseEstimator,
@@ -577,28 +575,6 @@ class RelativeGradientFlow(
         fitted = snapshot(self)
         X = rows(fitted, X, method="score_samples")
         return fitted._map_blocks(X, Flow.log_prob, X.shape[:1])
-
-    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean log-density of the rows of `X`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The rows.
-        y : object, default=None
-            Ignored; here by convention.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Of the rows, in the mean.
-
-        Returns
-        -------
-        score : float
-            In nats per row, in the units of `X`. Higher is better.
-        """
-        log_density = as_numpy(self.score_samples(X))
-        if sample_weight is None:
-            return float(np.mean(log_density, dtype=np.float64))
-        return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
-from sklearn.base import DensityMixin, MetaEstimatorMixin, is_outlier_detector
+from sklearn.base import MetaEstimatorMixin, is_outlier_detector
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, Tags, check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
@@ -34,6 +34,7 @@ from skflow._sklearn.validation import (
 from skflow.estimators.folds import Splits, held_out_by, random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone
 from skflow.estimators.members import default_members
+from skflow.estimators.score import ScoredDensityMixin
 from skflow.preprocessing import sample_in_original_units, score_samples_in_original_units
 from skflow.training.stacking import stacking_weights
 
@@ -44,7 +45,7 @@ _TOLERANCE = 1e-6
 _MOST_STEPS = 10_000
 
 
-class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, Composition):
+class DensityEnsemble(MetaEstimatorMixin, ScoredDensityMixin, DocumentationLinkMixin, Composition):
     r"""A mixture of different density estimators, weighted by the rows that they have not seen.
 
     .. math::
@@ -269,28 +270,6 @@ class DensityEnsemble(MetaEstimatorMixin, DensityMixin, DocumentationLinkMixin, 
             np.stack(scores, axis=1), axis=1, b=self.weights_[weighty]
         )
         return mixture
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean log-density of the rows of `X`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The rows.
-        y : object, default=None
-            Ignored; here by convention.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Of the rows, in the mean.
-
-        Returns
-        -------
-        score : float
-            In nats per row, in the units of `X`. Higher is better.
-        """
-        log_density = self.score_samples(X)
-        if sample_weight is not None:
-            sample_weight = row_weights(sample_weight, log_density)
-        return float(np.average(log_density, weights=sample_weight))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
         """Draw rows from the mixture.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -197,7 +198,49 @@ class StandardNormal(DensityMixin, BaseEstimator):
         return np.asarray(rng.standard_normal((n_samples, self.n_features_in_)))
 
 
-class MixtureByBIC(DensityMixin, BaseEstimator):
+class _ChosenDensity(DensityMixin, BaseEstimator):
+    """Scores and samples by the density of scikit-learn that ``fit`` chose."""
+
+    @property
+    @abstractmethod
+    def _density(self) -> Any:
+        """The fitted density."""
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-density at each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the kind that ``fit`` took.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats.
+        """
+        log_density: NDArray[np.float64] = self._density.score_samples(_numbers(self, X))
+        return log_density
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState instance or None, default=None
+            Determines the rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows of the kind that ``fit`` took.
+        """
+        return sample_in_original_units(self._density, n_samples, random_state)
+
+
+class MixtureByBIC(_ChosenDensity):
     """A mixture of normal densities of standardised rows, the one with the lowest BIC.
 
     Covariances are full, the same for all components, or diagonal. Of each kind, the number of
@@ -249,41 +292,12 @@ class MixtureByBIC(DensityMixin, BaseEstimator):
                 previous = bic
         return self
 
-    def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return the log-density at each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Standardised rows.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-            In nats.
-        """
-        log_density: NDArray[np.float64] = self.mixture_.score_samples(_numbers(self, X))
-        return log_density
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
-        """Draw rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            How many.
-        random_state : int, RandomState instance or None, default=None
-            Determines the rows.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Standardised rows.
-        """
-        return sample_in_original_units(self.mixture_, n_samples, random_state)
+    @property
+    def _density(self) -> GaussianMixture:
+        return self.mixture_
 
 
-class SearchedKernelDensity(DensityMixin, BaseEstimator):
+class SearchedKernelDensity(_ChosenDensity):
     """A kernel density of white rows, with the bandwidth by which others make a row likeliest.
 
     Of many rows, a thousand choose it, evenly spread. Cost: O(N·D) for each of them.
@@ -313,38 +327,9 @@ class SearchedKernelDensity(DensityMixin, BaseEstimator):
         self.kernels_ = KernelDensity(bandwidth=_best_bandwidth(X)).fit(X)
         return self
 
-    def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return the log-density at each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            White rows.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-            In nats. Cost: O(N·D) a row.
-        """
-        log_density: NDArray[np.float64] = self.kernels_.score_samples(_numbers(self, X))
-        return log_density
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[np.float64]:
-        """Draw rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            How many.
-        random_state : int, RandomState instance or None, default=None
-            Determines the rows.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            White rows.
-        """
-        return sample_in_original_units(self.kernels_, n_samples, random_state)
+    @property
+    def _density(self) -> KernelDensity:
+        return self.kernels_
 
 
 def _numbers(estimator: Any, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:
