@@ -34,7 +34,7 @@ from skflow.training.optimizers import (
 from skflow.training.passes import Increment, Pass
 from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
-from skflow.training.scores import log_probs, winsorized
+from skflow.training.scores import log_probs, weighted_mean, winsorized
 from skflow.training.simple import rival_start, simple_start
 from skflow.training.start import start
 
@@ -256,15 +256,19 @@ class Plan:
         """Begin one of the fits that choose how all rows are fitted."""
         if k == 0:
             return self._candidate(self.input_noises[0], stopping)
-        values = winsorized(log_probs(self.core, self.validation))  # by the candidate before it
-        best = self._best_of_few
-        if best is None or float((values - best).mean()) > 0:
-            self._best_of_few = values
+        if self.has_plain_candidate:
+            self._keep_better(winsorized(log_probs(self.core, self.validation)))
         is_plain = self._is_plain(k)
         simple = None if is_plain else self._first.simple
         self._footing = self._stand(deepcopy(self._unstarted), simple)
         reference = self._best_of_few if is_plain else None
         return self._candidate(self.input_noises[k], stopping, reference)
+
+    def _keep_better(self, values: torch.Tensor) -> None:
+        """Keep what the best candidate so far says of the validation rows, for the plain one."""
+        best = self._best_of_few
+        if best is None or weighted_mean(values - best, self.validation) > 0:
+            self._best_of_few = values
 
     def _is_plain(self, k: int) -> bool:
         """Whether a candidate starts without the mixture that others start from."""
@@ -292,8 +296,10 @@ class Plan:
         """Begin to fit every row, in the way that was best for those that were held out."""
         core, simple = self._unstarted, None
         if self._first.simple is None or self._is_plain(k):
-            # Held-out rows choose how the first bijection starts.
-            chosen = self._stand(deepcopy(core)).core.bijections
+            # Held-out rows chose how the first bijection starts. A plain candidate is started
+            # again for that, as a fit that is taken up here has not seen it.
+            again = self._stand(deepcopy(core)) if self._is_plain(k) else self._first
+            chosen = again.core.bijections
             if chosen and chosen[0].starts:
                 core.bijections[0].start_from = chosen[0].start_from
         else:

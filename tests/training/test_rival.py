@@ -94,3 +94,18 @@ def test_a_rival_may_be_interrupted_too(clusters):
 def test_a_fit_short_of_time_has_no_rival(clusters):
     flow = RelativeGradientFlow(max_iter=10_000, max_time=0.5, random_state=0)
     assert not has_mixture(flow.fit(clusters[0]))
+
+
+def test_candidates_are_compared_by_the_weights_of_rows(rng):
+    X, weights = rng.normal(size=(400, 5)), np.ones(400)
+    weights[::2] = 100.0
+    flow = RelativeGradientFlow(random_state=0)
+    plan = flow._plan(flow._rows(X, weights))
+    heavy = plan.validation.take_weights() == 100.0
+    assert 0 < heavy.sum() < len(heavy)
+    one = torch.zeros(len(heavy), dtype=torch.float64)
+    other = torch.where(heavy, 1.0, -50.0).double()  # likelier in the weighted mean alone
+    assert other.mean() < 0
+    for values in (one, other, one):
+        plan._keep_better(values)
+    assert torch.equal(plan._best_of_few, other)
