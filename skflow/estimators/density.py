@@ -118,7 +118,7 @@ class RelativeGradientFlow(
         entry for each column. With "normal", a flow of learned activations may start from a
         mixture that held-out rows weigh: with up to three columns, or with fewer than 2,000 rows
         of up to 40 columns. With more rows of up to 32 columns, a second fit starts from the
-        mixture if that is likelier than the end of the first.
+        mixture if that is likelier than the end of a first one that did not.
 
     bijections : callable or None, default=None
         Makes the network: the bijections between standardised rows and latents, in order. It is

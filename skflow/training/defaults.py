@@ -109,10 +109,11 @@ class Settings:
     """Whether a mixture of normal distributions may be what the flow starts from, if it can."""
 
     has_plain_candidate: bool
-    """Whether few rows are also fitted by a flow that does not start from such a mixture."""
+    """Whether few rows are also fitted by a flow that does not start from such a mixture, in any
+    case. They are where splines stand before the mixture."""
 
     has_rival: bool
-    """Whether such a mixture is compared with the flow's end, if the flow can start from it."""
+    """Whether such a mixture is compared with the end of a flow that did not start from it."""
 
 
 def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Settings:
@@ -171,7 +172,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         refits=few,
         starts_simple=starts_simple,
         has_plain_candidate=starts_simple and n_features > _MIXED_COLUMNS,
-        has_rival=mixed and not starts_simple,
+        has_rival=mixed and not few,
     )
 
 

@@ -35,7 +35,7 @@ from skflow.training.passes import Increment, Pass
 from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
 from skflow.training.scores import log_probs, weighted_mean, winsorized
-from skflow.training.simple import rival_start, simple_start
+from skflow.training.simple import Simple, rival_start, simple_start
 from skflow.training.start import start
 
 __all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
@@ -66,8 +66,8 @@ class _Footing(NamedTuple):
     front: Bijection
     """What stands before the flow. It does not train."""
 
-    simple: Bijection | None
-    """The simple density in it, if there is one."""
+    simple: Simple | None
+    """The mixture in it, if there is one."""
 
     rows: Rows
     """All rows behind `front`."""
@@ -133,14 +133,16 @@ class Plan:
         self._noisy = noisy_columns(self._of_training(self._standard))
         noises = self.settings.input_noises if self._noisy.any() else (0.0,)
         can_be_simple = core.can_be_neutral and not continued and not len(constant)
-        simple = can_be_simple and self.settings.starts_simple and self._simple_front()
-        self._has_rival = can_be_simple and self.settings.has_rival
+        simple = self._simple() if can_be_simple and self.settings.starts_simple else None
+        self._has_rival = can_be_simple and self.settings.has_rival and simple is None
         # What starts again is copied before it starts.
         starts_again = self.settings.refits or self._has_rival
         self._unstarted = deepcopy(core) if starts_again else core
-        self._footing = self._stand(core, simple or None)
+        self._footing = self._stand(core, simple)
         # A flow without the mixture follows, which few rows must prefer clearly.
-        self.has_plain_candidate = bool(simple) and self.settings.has_plain_candidate
+        self.has_plain_candidate = simple is not None and (
+            simple.is_bent or self.settings.has_plain_candidate
+        )
         self.input_noises = (*noises, *noises[: self.has_plain_candidate])
         self._first = self._footing
         self._best_of_few: torch.Tensor | None = None
@@ -206,23 +208,29 @@ class Plan:
         """Return a generator that draws the same wherever a fit is taken up again."""
         return torch.Generator(self.generator.device).set_state(self._generator_state)
 
-    def _simple_front(self) -> Bijection | None:
-        """Return a simple density, if it is a good one to start from."""
+    def _simple(self) -> Simple | None:
+        """Return a mixture, if it is a good one to start from."""
         rows = self._standard
-        return simple_start(
+        simple = simple_start(
             self._of_training(rows),
             self._of_validation(rows),
             self.generator,
             n_bins=self.settings.network.n_bins,
         )
+        if simple is None or not simple.is_bent:
+            return simple
+        # A flow's own splines, which train, are better than those before a mixture, unless rows
+        # and columns are few.
+        few = self.settings.refits and not self.settings.has_plain_candidate
+        return simple if few else None
 
     def _stand(
-        self, core: Flow, simple: Bijection | None = None, *, every_row: bool = False
+        self, core: Flow, simple: Simple | None = None, *, every_row: bool = False
     ) -> _Footing:
         """Start a flow behind the standardisation, or behind a simple density."""
         front, rows = self._standardize, self._standard
         if simple is not None:
-            front = composed(self._standardize, simple)
+            front = composed(self._standardize, simple.bijection)
             rows = self._behind(front)
             rows.move()  # what takes long is done once
         sharpness = start(
@@ -284,7 +292,10 @@ class Plan:
         )
         if mixture is None:
             return None
-        before, self._footing = self._footing, self._stand(self._unstarted, mixture)
+        before, self._footing = (
+            self._footing,
+            self._stand(self._unstarted, Simple(mixture, is_bent=False)),
+        )
         rival = self._candidate(self.input_noises[0], stopping)
         assert rival.history.choice_score is not None
         if rival.history.choice_score > first.choice_score:
@@ -308,7 +319,7 @@ class Plan:
                 self._standard.subset(slice(0)),
                 self._twin_generator(),
                 n_bins=self.settings.network.n_bins,
-                compared=False,
+                is_bent=self._first.simple.is_bent,
             )
         self._footing = self._stand(core, simple, every_row=True)
         rows = self._footing.rows

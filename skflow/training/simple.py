@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from skflow.flow import Bijection, ElementwiseSpline
 from skflow.flow.weighted import row_counts
 from skflow.training.rows import Rows
 from skflow.training.scores import winsorized
-from skflow.training.stacking import stacked_start
+from skflow.training.stacking import Start, stacked_start
 
-__all__ = ["rival_start", "simple_start"]
+__all__ = ["Simple", "rival_start", "simple_start"]
 
 # The mixtures are fitted to so many rows at most, and compared by so many. Of fewer than the
 # fewest rows, none is told apart from a normal distribution.
@@ -28,6 +29,16 @@ _STANDARD_ERRORS = 1.0
 _GAIN_OF_ALL_ROWS = 0.05
 
 
+class Simple(NamedTuple):
+    """A mixture of normal distributions."""
+
+    bijection: Bijection
+    """It makes rows standard normal, as far as they follow the mixture, and does not train."""
+
+    is_bent: bool
+    """Whether splines that make each column normal stand before the mixture."""
+
+
 @torch.no_grad()
 def simple_start(
     rows: Rows,
@@ -35,13 +46,13 @@ def simple_start(
     generator: torch.Generator,
     *,
     n_bins: int,
-    compared: bool = True,
-) -> Bijection | None:
-    """Fit mixtures of normal distributions to standardised rows, if these are better so.
+    is_bent: bool | None = None,
+) -> Simple | None:
+    """Fit mixtures of normal distributions to standardised rows.
 
     They are compared with mixtures behind splines that make each column normal, as a flow's own
     first splines do. Where those are better, what the columns are like matters more than which
-    parts the rows have, and the flow should start from its own splines.
+    parts the rows have.
 
     Parameters
     ----------
@@ -54,41 +65,42 @@ def simple_start(
         Where the randomness comes from.
     n_bins : int
         The bins of the splines.
-    compared : bool, default=True
-        Whether to compare.
+    is_bent : bool or None, default=None
+        Whether splines stand before the mixture; by default, what is better.
 
     Returns
     -------
-    bijection : Bijection or None
-        It makes rows standard normal, as far as they follow the mixture, and does not train.
+    simple : Simple or None
+        The better one; None of too few rows.
     """
     if _effective_number(rows) < _FEWEST_ROWS:
         return None
     x, held_out, counts, groups = _samples(rows, validation, generator)
     if len(held_out) < _FEWEST_ROWS and groups is not None and bool((groups == groups[0]).all()):
         return None  # neither folds nor held-out rows tell
-    some = slice(_COMPARED_ROWS if len(x) > 2 * _COMPARED_ROWS else None)
-    some_counts = None if counts is None else counts[some]
-    some_groups = None if groups is None else groups[some]
-    if not compared:
-        return stacked_start(x, held_out, generator, counts, groups=groups).bijection
 
     def splines(z: Tensor, its_counts: Tensor | None) -> Bijection:
         spline = ElementwiseSpline(z.shape[1], n_bins=n_bins, init="quantiles", dtype=z.dtype)
         spline.to(z.device).initialize(z, generator, its_counts)
         return spline
 
+    def stacked(n: int | None, *, bent: bool) -> Start:
+        its_counts, its_groups = (None if one is None else one[:n] for one in (counts, groups))
+        before = splines if bent else None
+        return stacked_start(x[:n], held_out, generator, its_counts, before, groups=its_groups)
+
+    if is_bent is not None:
+        return Simple(stacked(None, bent=is_bent).bijection, is_bent)
+    n = _COMPARED_ROWS if len(x) > 2 * _COMPARED_ROWS else None
     # The same folds, and the same randomness in the fits.
     state = generator.get_state()
-    plain = stacked_start(x[some], held_out, generator, some_counts, groups=some_groups)
+    plain = stacked(n, bent=False)
     generator.set_state(state)
-    bent = stacked_start(x[some], held_out, generator, some_counts, splines, groups=some_groups)
+    bent = stacked(n, bent=True)
     gain = winsorized(bent.log_probs) - winsorized(plain.log_probs)
     if float(gain.mean()) > _STANDARD_ERRORS * float(gain.std()) / math.sqrt(len(gain)):
-        return None
-    if some.stop is not None:
-        plain = stacked_start(x, held_out, generator, counts, groups=groups)
-    return plain.bijection
+        return Simple(bent.bijection, is_bent=True)
+    return Simple((plain if n is None else stacked(None, bent=False)).bijection, is_bent=False)
 
 
 @torch.no_grad()
