@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing
 from skflow.estimators import (
+    ConditionalFlow,
     DensityEnsemble,
     FlowOutlierDetector,
     LogarithmicPool,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConditionalFlow",
     "DensityEnsemble",
     "FlowOutlierDetector",
     "LeakyTanh",

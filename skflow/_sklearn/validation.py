@@ -15,7 +15,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import _fit_context
-from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    indexable,
+)
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -47,6 +53,7 @@ __all__ = [
     "columns",
     "fit_context",
     "framed",
+    "holds_numbers",
     "in_kind_of",
     "indexable",
     "latents",
@@ -64,6 +71,7 @@ __all__ = [
     "rows",
     "rows_back",
     "take_rows",
+    "target_rows",
     "torch_generator",
     "two_samples",
     "unchanged_on_error",
@@ -176,7 +184,7 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
     wrong = [
         f"{name!r} ({dtype})"
         for j, (name, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True))
-        if not (_are_numbers(X, j) if str(dtype) == "object" else _is_numeric(dtype))
+        if not holds_numbers(X, j)
     ]
     if wrong:
         raise ValueError(
@@ -185,6 +193,12 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
             "for example with sklearn.preprocessing.OneHotEncoder, and turn dates into numbers, "
             "such as days since a date."
         )
+
+
+def holds_numbers(X: Any, column: int) -> bool:
+    """Say whether a column of a frame, known by its position, holds numbers."""
+    dtype = list(X.dtypes)[column]
+    return _are_numbers(X, column) if str(dtype) == "object" else _is_numeric(dtype)
 
 
 def _is_numeric(dtype: Any) -> bool:
@@ -440,6 +454,26 @@ def as_numpy(X: Any) -> NDArray[Any]:
 def numpy_dtype(X: Any) -> np.dtype[Any]:
     """Return NumPy's name for the dtype of an array of any namespace."""
     return as_numpy(X[:0, :]).dtype
+
+
+def target_rows(y: Any, X: Any) -> NDArray[np.float64]:
+    """Check targets of the rows of `X`, of which there is one for each, or one row.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        In float64.
+    """
+    if y is None:
+        raise ValueError("fit requires y to be passed, but the target y is None.")
+    checked: NDArray[np.float64] = check_array(
+        plain_array(y) if getattr(y, "ndim", 1) == 2 else as_numpy(untracked(y)),
+        dtype=np.float64,
+        ensure_2d=False,
+        input_name="y",
+    )
+    check_consistent_length(X, checked)
+    return checked
 
 
 def torch_generator(random_state: Any, device: torch.device) -> torch.Generator:

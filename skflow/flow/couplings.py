@@ -138,7 +138,7 @@ class Conditioner(nn.Module):
 
 
 class Coupling(Compilable):
-    r"""A bijection :math:`(a, b) \mapsto (a, g(b; \theta(a)))` of two halves of the columns.
+    r"""A bijection :math:`(a, b) \mapsto (a, g(b; \theta(a)))` of two parts of the columns.
 
     The conditioner :math:`\theta` is a small network of any kind: neither direction
     differentiates it. Dense layers on either side mix the columns, so that the halves need not
@@ -156,18 +156,31 @@ class Coupling(Compilable):
         The width of the two hidden layers of the conditioner.
     dtype : torch.dtype
         The precision of the parameters.
+    n_given : int or None, default=None
+        How many columns :math:`a` has, which come first; by default half of them.
     """
 
     n_features: int
 
     def __init__(
-        self, n_features: int, n_outputs: int, n_hidden: int, *, dtype: torch.dtype
+        self,
+        n_features: int,
+        n_outputs: int,
+        n_hidden: int,
+        *,
+        dtype: torch.dtype,
+        n_given: int | None = None,
     ) -> None:
         super().__init__()
         if n_features < 2:
             raise ValueError(f"n_features must be 2 or more for a coupling, got {n_features}.")
         self.n_features = n_features
-        self.n_given = n_features // 2
+        self.n_given = n_features // 2 if n_given is None else n_given
+        if not 1 <= self.n_given < n_features:
+            raise ValueError(
+                f"n_given must be from 1 to {n_features - 1} for n_features={n_features}, got "
+                f"{n_given}."
+            )
         self.conditioner = Conditioner(
             self.n_given, (n_features - self.n_given) * n_outputs, n_hidden, dtype=dtype
         )
@@ -298,6 +311,9 @@ class AffineCoupling(Coupling):
         The width of the two hidden layers of the conditioner.
     dtype : torch.dtype, default=torch.float32
         The precision of the parameters.
+    n_given : int or None, default=None
+        How many columns, the first ones, stay as they are and are what the others depend on. By
+        default half of them.
 
     Examples
     --------
@@ -311,9 +327,14 @@ class AffineCoupling(Coupling):
     noun = "affine couplings"
 
     def __init__(
-        self, n_features: int, *, n_hidden: int = 64, dtype: torch.dtype = torch.float32
+        self,
+        n_features: int,
+        *,
+        n_hidden: int = 64,
+        dtype: torch.dtype = torch.float32,
+        n_given: int | None = None,
     ) -> None:
-        super().__init__(n_features, 2, n_hidden, dtype=dtype)
+        super().__init__(n_features, 2, n_hidden, dtype=dtype, n_given=n_given)
 
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         y, log_scale, _ = _affine(b, theta)
@@ -380,6 +401,9 @@ class SplineCoupling(Coupling):
         The number K of bins of a spline, a power of two.
     dtype : torch.dtype, default=torch.float32
         The precision of the parameters.
+    n_given : int or None, default=None
+        How many columns, the first ones, stay as they are and are what the others depend on. By
+        default half of them.
 
     Notes
     -----
@@ -405,10 +429,11 @@ class SplineCoupling(Coupling):
         n_hidden: int = 64,
         n_bins: int = 8,
         dtype: torch.dtype = torch.float32,
+        n_given: int | None = None,
     ) -> None:
         if n_bins < 2 or n_bins & (n_bins - 1):
             raise ValueError(f"n_bins must be a power of two and at least 2, got {n_bins!r}.")
-        super().__init__(n_features, 3 * n_bins + 1, n_hidden, dtype=dtype)
+        super().__init__(n_features, 3 * n_bins + 1, n_hidden, dtype=dtype, n_given=n_given)
         self.n_bins = n_bins
 
     def couple(self, b: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102

@@ -14,6 +14,7 @@ from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
+from skflow.flow.bound import Bound
 from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.pickling import StablePickle
@@ -114,6 +115,21 @@ class Flow(StablePickle, nn.Module):
             Where rows come in.
         """
         return Flow([first, *self.bijections], self.base, n_features=self.n_features)
+
+    def given(self, context: Tensor) -> Bound:
+        """Bind the context of a conditional flow, whose base is a :class:`GivenBase`.
+
+        Parameters
+        ----------
+        context : Tensor of shape (N, C)
+            The first columns of rows, which the flow leaves as they are.
+
+        Returns
+        -------
+        bound : Bound
+            The densities of the other columns. It has this flow, not a copy.
+        """
+        return Bound(self, context)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

@@ -1,0 +1,632 @@
+"""The estimator of conditional densities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.validation import (
+    Interval,
+    StrOptions,
+    as_tensor,
+    check_columns,
+    check_n_samples,
+    fit_context,
+    resolve_device,
+    row_weights,
+    take_rows,
+    target_rows,
+    torch_generator,
+    unchanged_on_error,
+)
+from skflow.estimators.context import Context
+from skflow.estimators.progress import shown_progress
+from skflow.estimators.state import become, own_autograd_mode, snapshot
+from skflow.flow import Flow
+from skflow.flow.bound import Bound
+from skflow.training.architecture import DTYPES
+from skflow.training.conditional import ConditionalPlan
+from skflow.training.fits import EpochReport, Fit, run
+from skflow.training.history import History
+from skflow.training.outcome import Outcome
+from skflow.training.rows import Rows
+from skflow.training.standardization import standardization
+
+__all__ = ["ConditionalFlow"]
+
+_MOST_LAYERS = 1000
+_MOST_RATE = 1000.0
+
+# So many rows are mapped at a time.
+_BLOCK_ROWS = 16_384
+
+# Moments of one target are integrals over its latent, at so many equally spaced points within so
+# many standard deviations. With several targets, they are means over so many draws.
+_N_NODES, _MOST_LATENT = 129, 8.0
+_N_DRAWS = 1000
+
+
+class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator):
+    r"""Regression that returns the whole distribution of one or several targets.
+
+    The density :math:`p(y \mid x)` is that of an invertible network from targets to normal
+    latents, whose splines the features set. It is exact, trains by maximum likelihood, and gives
+    quantiles, intervals and samples as directly as densities.
+
+    A fit starts from the likeliest of a linear regression with normal errors, of a mixture of
+    normal distributions that does not depend on the features, and of such a mixture for the errors
+    of the regression. Weights are kept only if they are likelier for held-out rows. The features
+    are joined by the out-of-bag predictions of a forest, which few rows tell more than a network.
+
+    Read more in the :ref:`User Guide <conditional>`.
+
+    Parameters
+    ----------
+    n_layers : int or "auto", default="auto"
+        How many splines a target goes through, one after the other. "auto" is 2.
+
+    n_trees : int or "auto", default="auto"
+        The number of extremely randomised trees whose predictions are features, too. 0 is none:
+        the network then sees what `X` holds, and nothing else. "auto" is 200 for up to 10,000 rows
+        of up to 64 columns, and down to 50 beyond.
+
+    learning_rate : float or "auto", default="auto"
+        In relation to the default of the dense layers, which is 0.2: that of all other parameters
+        is in proportion.
+
+    batch_size : int or "auto", default="auto"
+        The number of rows in a step. "auto" is 256 for 5,000 rows or more, and as few as 32 for
+        fewer.
+
+    max_iter : int or "auto", default="auto"
+        The number of epochs over which the learning rate falls to zero. "auto" is 100, or as many
+        as 5,000 steps take if these are fewer.
+
+    max_time : float or None, default=None
+        The seconds that training may take.
+
+    early_stopping : bool, default=True
+        Whether to hold rows out, and to keep the weights with the highest likelihood on them. With
+        fewer than 2,000 rows, all rows are fitted in the end, up to the best epoch.
+
+    validation_fraction : float, default=0.1
+        The share of rows to hold out. Only used with `early_stopping`.
+
+    n_iter_no_change : int, default=30
+        The number of epochs without a higher validation score after which `fit` lands. Only used
+        with `early_stopping`.
+
+    device : str, default="auto"
+        "cpu", "cuda" or "cuda:<index>". "auto" is CUDA if it is there.
+
+    dtype : {"float32", "float64"}, default="float32"
+        The precision of training and of the weights. What is returned is computed in float64.
+
+    verbose : bool or int, default=False
+        Whether to show how the fit goes.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the rows that are held out, the trees, the initial weights and the batches.
+
+    Attributes
+    ----------
+    flow_ : skflow.flow.Flow
+        The fitted flow, of rows that consist of a context and the targets behind it:
+        ``flow_.given(context)`` has the densities of the targets.
+
+    n_features_in_ : int
+        The number of columns seen in :meth:`fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Their names, if `X` had any that are all strings.
+
+    n_targets_ : int
+        The number of targets.
+
+    n_iter_ : int
+        The number of epochs.
+
+    fit_time_ : float
+        The seconds that the fit took.
+
+    loss_curve_ : list of float
+        Mean negative log-likelihood of the batches of each epoch, in nats.
+
+    validation_scores_ : list of float
+        Mean log-likelihood of the held-out rows after each epoch, in nats.
+
+    best_validation_score_ : float or None
+        The highest of them, or that of the start. None without `early_stopping`.
+
+    See Also
+    --------
+    RelativeGradientFlow : The density of all columns of a table.
+
+    Notes
+    -----
+    :meth:`score` is a mean log-likelihood and not the R² of other regressors: a search maximises
+    the likelihood of held-out rows.
+
+    A training step on N rows costs O(N · H · (C + H + B · K)), with C columns of context, K
+    targets, H hidden units and B bins.
+
+    References
+    ----------
+    .. [1] C. Winkler, D. Worrall, E. Hoogeboom and M. Welling, "Learning likelihoods with
+       conditional normalizing flows", 2019.
+    .. [2] C. Durkan, A. Bekasov, I. Murray and G. Papamakarios, "Neural spline flows", NeurIPS
+       2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skflow import ConditionalFlow
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, size=(300, 1))
+    >>> y = np.sin(3 * X[:, 0]) + 0.1 * (1 + X[:, 0] ** 2) * rng.normal(size=300)
+    >>> flow = ConditionalFlow(max_iter=20, random_state=0).fit(X, y)
+    >>> flow.score_samples(X, y).shape
+    (300,)
+    >>> flow.predict_interval(X[:2], coverage=0.9).shape
+    (2, 2)
+    >>> flow.sample(X[:2], 5, random_state=0).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        n_layers: int | Literal["auto"] = "auto",
+        *,
+        n_trees: int | Literal["auto"] = "auto",
+        learning_rate: float | Literal["auto"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        max_iter: int | Literal["auto"] = "auto",
+        max_time: float | None = None,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 30,
+        device: str = "auto",
+        dtype: Literal["float32", "float64"] = "float32",
+        verbose: bool | int = False,
+        random_state: Any = None,
+    ) -> None:
+        self.n_layers = n_layers
+        self.n_trees = n_trees
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.dtype = dtype
+        self.verbose = verbose
+        self.random_state = random_state
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
+        "n_trees": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "dtype": [StrOptions(set(DTYPES))],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    _context: Context
+    _has_one_target: bool
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the conditional density by maximum likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers, some of which may be missing (NaN). A frame may also hold strings and
+            categories.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Continuous targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many rows each row counts for. By default, each counts for one.
+
+        Returns
+        -------
+        self : ConditionalFlow
+            The fitted estimator. If `fit` fails, it stays as it was.
+
+        Raises
+        ------
+        DivergenceError
+            If training cannot go on, however low the learning rate, or if it ends with a density
+            that is not finite.
+
+        Warns
+        -----
+        RuntimeWarning
+            If steps were not finite: they are skipped, and each halves the learning rate.
+        """
+        started = time.perf_counter()
+        task = FitTask(self, X, y, sample_weight)
+        with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
+            fitted = snapshot(self)
+            plan = fitted._plan(X, y, sample_weight)
+            outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
+            fit = plan.fit(started)
+            task.begin(plan.settings.training.max_iter)
+
+            def report(epoch: EpochReport) -> bool:
+                show(epoch)
+                return epoch.fit == 1 and task.end_epoch(
+                    is_last=epoch.progress >= 1,
+                    fitted=lambda: fitted._if_ended(plan, fit, started),
+                )
+
+            history = run(fit, report)
+            outcome.check(fit.flow, history, stacklevel=3)
+            fitted._expose(plan, fit, fit.flow, history, started)
+            become(self, fitted)
+            task.end()
+        return self
+
+    def score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Return the log-density of targets given their features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, in the units of `y`.
+        """
+        return self._map(X, self._targets(X, y), Bound.log_prob)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean log-density of targets given their features, and not R².
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Of the rows, in the mean.
+
+        Returns
+        -------
+        score : float
+            In nats per row, in the units of `y`. Higher is better.
+        """
+        log_density = self.score_samples(X, y)
+        if sample_weight is None:
+            return float(log_density.mean())
+        return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
+
+    def to_latents(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Map targets to latents, which are standard normal whatever the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            The latents.
+        """
+        return self._like_targets(self._map(X, self._targets(X, y), Bound.forward))
+
+    def from_latents(self, X: ArrayLike, Z: ArrayLike) -> NDArray[np.float64]:
+        """Map latents back to targets; the inverse of :meth:`to_latents`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        Z : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The latents.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+
+        Raises
+        ------
+        InversionError
+            If targets could not be found to working precision.
+        """
+        return self._like_targets(self._map(X, self._targets(X, Z), Bound.inverse))
+
+    def sample(
+        self, X: ArrayLike, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        """Draw targets given features, in one pass.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features)
+            The features.
+        n_samples : int, default=1
+            How many targets to draw for each row of `X`.
+        random_state : int, RandomState instance or None, default=None
+            Pass an int for the same targets each time.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples_X, n_samples) or (n_samples_X, n_targets, n_samples)
+            The latter for targets of two dimensions, as
+            :meth:`sklearn.gaussian_process.GaussianProcessRegressor.sample_y` has it.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_samples, self.n_targets_)
+        context = self._context.transform(X)
+        generator = torch_generator(random_state, torch.device("cpu"))
+        shape = (len(context), n_samples, self.n_targets_)
+        z = torch.randn(shape, generator=generator, dtype=torch.float64)
+        y = self._inverses(context, z)
+        return y[:, :, 0] if self._has_one_target else y.transpose(0, 2, 1)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the means of the targets given their features.
+
+        With several targets, they are means over 1,000 draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the units of `y`.
+        """
+        return self._moments(X)[0]
+
+    def predict_std(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the standard deviations of the targets given their features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        std : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the units of `y`.
+        """
+        return self._moments(X)[1]
+
+    def cdf(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        r"""Return the probability of a smaller target, :math:`P(Y \le y \mid x)`.
+
+        It is exact for one target. For several, it is that of each target by itself, and the share
+        of 1,000 draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Uniform on [0, 1] if the targets follow the density.
+        """
+        targets = self._targets(X, y)
+        if self.n_targets_ == 1:
+            z = self._map(X, targets, Bound.forward)
+            return self._like_targets(torch.special.ndtr(torch.from_numpy(z)).numpy())
+        return (self._draws(X) <= targets.numpy()[:, None]).mean(1)
+
+    def predict_quantiles(self, X: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
+        """Return quantiles of the targets given their features.
+
+        They are exact for one target, by inversion of its monotone map. For several, they are
+        those of each target by itself, of 1,000 draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        q : float or array-like of shape (n_quantiles,)
+            Probabilities between 0 and 1, both excluded.
+
+        Returns
+        -------
+        quantiles : ndarray
+            Of shape (n_samples,) or (n_samples, n_quantiles) for one target, and of shape
+            (n_samples, n_targets) or (n_samples, n_targets, n_quantiles) for targets of two
+            dimensions.
+
+        Raises
+        ------
+        ValueError
+            If a probability is not between 0 and 1.
+        """
+        check_is_fitted(self)
+        levels = np.atleast_1d(np.asarray(q, np.float64))
+        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"q must be between 0 and 1, both excluded, got {q!r}.")
+        if self.n_targets_ == 1:
+            context = self._context.transform(X)
+            z = torch.special.ndtri(torch.from_numpy(levels)).expand(len(context), -1)
+            quantiles = self._inverses(context, z[..., None]).transpose(0, 2, 1)
+        else:
+            quantiles = np.moveaxis(np.quantile(self._draws(X), levels, axis=1), 0, -1)
+        quantiles = quantiles[:, 0] if self._has_one_target else quantiles
+        return quantiles[..., 0] if np.ndim(q) == 0 else quantiles
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Return central intervals that the targets lie in with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The features.
+        coverage : float, default=0.9
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_targets, 2)
+            The lower and the upper end of each.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage must be between 0 and 1, both excluded, got {coverage!r}.")
+        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        tags.regressor_tags.poor_score = True  # it is no R²
+        return tags
+
+    def _plan(self, X: Any, y: Any, sample_weight: Any) -> ConditionalPlan:
+        """Return what a fit to the rows does."""
+        check_columns(self, X, fitting=True)
+        targets = target_rows(y, X)
+        self._has_one_target = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
+        weights = None if sample_weight is None else row_weights(sample_weight, targets)
+        if weights is not None and not (weights > 0).all():
+            kept = np.flatnonzero(weights > 0)
+            X, targets, weights = take_rows(X, kept), targets[kept], weights[kept]
+        if len(targets) < 2:
+            raise ValueError(
+                f"Found array with {len(targets)} sample(s) (shape={np.shape(X)}) while a minimum "
+                f"of 2 is required by {type(self).__name__}."
+            )
+        self.n_targets_ = targets.shape[1]
+        generator = torch_generator(self.random_state, resolve_device(self.device))
+        of_rows = None if weights is None else torch.from_numpy(weights)
+        data = as_tensor(targets)
+        front = standardization(Rows(data, weights=of_rows), robust=True)
+        self._context = Context(self.n_trees, int(generator.initial_seed() % 2**31))
+        context = self._context.fit(X, front(data), weights)
+        rows = Rows(torch.cat([context, data], 1), weights=of_rows)
+        return ConditionalPlan(self.get_params(deep=False), rows, front, generator=generator)
+
+    def _expose(
+        self, plan: ConditionalPlan, fit: Fit, core: Flow, history: History, started: float
+    ) -> None:
+        """Set the attributes of a fit that left a flow and this record."""
+        self.flow_ = core.behind(plan.front)
+        self.loss_curve_ = history.losses
+        self.validation_scores_ = history.validation_scores
+        self.best_validation_score_ = history.best_score
+        self.n_iter_ = max(1, len(history.losses))
+        self.fit_time_ = time.perf_counter() - started
+
+    def _if_ended(self, plan: ConditionalPlan, fit: Fit, started: float) -> dict[str, Any]:
+        """Return the attributes that this would have if `fit` ended with an epoch."""
+        core = deepcopy(fit.flow)
+        twin = snapshot(self)
+        twin._expose(plan, fit, core, fit.finish(core), started)
+        return twin.__dict__
+
+    def _targets(self, X: Any, y: Any) -> torch.Tensor:
+        """Check targets, and return them as rows."""
+        check_is_fitted(self)
+        targets = target_rows(y, X)
+        targets = targets.reshape(len(targets), -1)
+        if targets.shape[1] != self.n_targets_:
+            raise ValueError(
+                f"y has {targets.shape[1]} target(s), but {type(self).__name__} was fitted to "
+                f"{self.n_targets_}."
+            )
+        return as_tensor(targets)
+
+    def _like_targets(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return rows[:, 0] if self._has_one_target else rows
+
+    def _map(
+        self,
+        X: Any,
+        rows: torch.Tensor,
+        function: Callable[[Bound, torch.Tensor], torch.Tensor],
+    ) -> NDArray[np.float64]:
+        """Apply `function` to rows of targets or latents, given their features."""
+        return self._map_given(self._context.transform(X), rows, function)
+
+    def _map_given(
+        self,
+        context: torch.Tensor,
+        rows: torch.Tensor,
+        function: Callable[[Bound, torch.Tensor], torch.Tensor],
+    ) -> NDArray[np.float64]:
+        device = resolve_device(self.device)
+        flow = self.flow_.to(device)
+        mapped = []
+        with own_autograd_mode(), flow.unchanged():
+            for some, part in zip(
+                context.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True
+            ):
+                mapped.append(function(flow.given(some.to(device)), part.to(device)).cpu())
+        return torch.cat(mapped).numpy()
+
+    def _inverses(self, context: torch.Tensor, z: torch.Tensor) -> NDArray[np.float64]:
+        """Map latents of shape (N, M, K) to targets: M for each row of the context."""
+        n_rows, n_each, n_targets = z.shape
+        y = np.empty(z.shape)
+        n_block = max(1, _BLOCK_ROWS // n_each)
+        for start in range(0, n_rows, n_block):
+            part = slice(start, start + n_block)
+            some = context[part].repeat_interleave(n_each, 0)
+            latents = z[part].reshape(-1, n_targets)
+            y[part] = self._map_given(some, latents, Bound.inverse).reshape(y[part].shape)
+        return y
+
+    def _draws(self, X: Any) -> NDArray[np.float64]:
+        """Return the same draws for the same features, of shape (N, draws, K)."""
+        drawn = self.sample(X, _N_DRAWS, random_state=0)
+        return drawn[..., None] if self._has_one_target else drawn.transpose(0, 2, 1)
+
+    def _moments(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return means and standard deviations of the targets."""
+        check_is_fitted(self)
+        if self.n_targets_ == 1:
+            context = self._context.transform(X)
+            nodes = torch.linspace(-_MOST_LATENT, _MOST_LATENT, _N_NODES, dtype=torch.float64)
+            weights = torch.softmax(-0.5 * nodes.square(), 0).numpy()
+            values = self._inverses(context, nodes[:, None].expand(len(context), -1, 1))
+        else:
+            values = self._draws(X)
+            weights = np.full(values.shape[1], 1 / values.shape[1])
+        mean = np.einsum("nmk,m->nk", values, weights)
+        variance = np.einsum("nmk,m->nk", (values - mean[:, None]) ** 2, weights)
+        return self._like_targets(mean), self._like_targets(np.sqrt(variance))

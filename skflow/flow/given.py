@@ -1,0 +1,215 @@
+r"""Flows on rows :math:`(c, y)` that keep `c`: conditional densities :math:`p(y \mid c)`.
+
+The first columns of such a row are its context. Every bijection leaves the context as it is, so
+that the log-determinant of a flow is that of :math:`y \mapsto z` given the context, and the base
+distribution counts the other columns alone. What a flow then says of a row is
+:math:`\log p(y \mid c)`, and everything that trains flows trains this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skflow.flow.base import BaseDistribution
+from skflow.flow.bijection import Bijection, Pullback
+
+__all__ = ["Given", "GivenBase", "GivenLinear"]
+
+
+class Given(Bijection):
+    r"""A bijection of the last columns, :math:`(c, y) \mapsto (c, f(y))`.
+
+    Parameters
+    ----------
+    bijection : Bijection
+        The map :math:`f`. A dense layer in it trains by the relative gradient.
+    n_context : int
+        The number of columns of the context `c`, which come first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skflow.flow import Given, Standardize
+    >>> halve = Standardize(torch.zeros(1), torch.full((1,), 2.0))
+    >>> Given(halve, 2)(torch.tensor([[8.0, 8.0, 8.0]]))
+    tensor([[8., 8., 4.]])
+    """
+
+    def __init__(self, bijection: Bijection, n_context: int) -> None:
+        super().__init__()
+        self.bijection = bijection
+        self.n_context = n_context
+        inner = bijection.n_features
+        self.n_features = None if inner is None else n_context + inner
+
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether the bijection can."""
+        return self.bijection.can_be_neutral
+
+    def start_neutral(self) -> None:  # noqa: D102
+        self.bijection.start_neutral()
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y, log_det = self.bijection.forward_and_log_det(x[:, self.n_context :])
+        return self._behind(x, y), log_det
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        x, log_det = self.bijection.inverse_and_log_det(y[:, self.n_context :])
+        return self._behind(y, x), log_det
+
+    def forward_and_pullback(  # noqa: D102
+        self, x: Tensor, *, input_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Pullback]:
+        n = self.n_context
+        y, log_det, inner = self.bijection.forward_and_pullback(
+            x[:, n:].contiguous(), input_gradient=input_gradient
+        )
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            by_y = inner(grad_y[:, n:].contiguous(), grad_log_det)
+            return None if by_y is None else torch.cat([grad_y[:, :n], by_y], 1)
+
+        return self._behind(x, y), log_det, pullback
+
+    @torch.no_grad()
+    def initialize(  # noqa: D102
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
+        self.bijection.initialize(x[:, self.n_context :].contiguous(), generator, weights)
+
+    def _behind(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([x[:, : self.n_context].to(y.dtype), y], 1)
+
+
+class GivenLinear(Bijection):
+    r"""A linear regression on the context, :math:`(c, y) \mapsto (c, W (y - B c - a))`.
+
+    Normal errors of the same covariance everywhere, :math:`(W^\top W)^{-1}`, become standard
+    normal. It does not train.
+
+    Parameters
+    ----------
+    coefficients : Tensor of shape (K, C)
+        The matrix `B`.
+    intercepts : Tensor of shape (K,)
+        The vector `a`.
+    whitening : Tensor of shape (K, K)
+        The matrix `W`, lower triangular with a positive diagonal. For one target, the map is
+        increasing.
+
+    Notes
+    -----
+    Cost: O(N·K·(C + K)).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skflow.flow import GivenLinear
+    >>> line = GivenLinear(torch.tensor([[2.0]]), torch.zeros(1), torch.tensor([[10.0]]))
+    >>> line.forward_and_log_det(torch.tensor([[3.0, 6.1]]).double())
+    (tensor([[3.0000, 1.0000]], dtype=torch.float64), tensor([2.3026], dtype=torch.float64))
+    """
+
+    coefficients: Tensor
+    intercepts: Tensor
+    whitening: Tensor
+
+    def __init__(self, coefficients: Tensor, intercepts: Tensor, whitening: Tensor) -> None:
+        super().__init__()
+        self.n_context = coefficients.shape[1]
+        self.n_features = sum(coefficients.shape)
+        self.register_buffer("coefficients", coefficients.double())
+        self.register_buffer("intercepts", intercepts.double())
+        self.register_buffer("whitening", whitening.double())
+
+    def arguments(self) -> dict[str, Any]:  # noqa: D102
+        raise TypeError(f"A {type(self).__name__} is made of arrays, which are no plain data.")
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        c, y = self._parts(x)
+        residuals = y.double() - self._means(c)
+        z = (residuals @ self.whitening.T).to(x.dtype)
+        return torch.cat([c, z], 1), self._log_det(x)
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        c, z = self._parts(y)
+        residuals = torch.linalg.solve_triangular(self.whitening, z.double().T, upper=False).T
+        return torch.cat([c, (residuals + self._means(c)).to(y.dtype)], 1), -self._log_det(y)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, : self.n_context], x[:, self.n_context :]
+
+    def _means(self, c: Tensor) -> Tensor:
+        return c.double() @ self.coefficients.T + self.intercepts
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return self.whitening.diagonal().log().sum().to(x.dtype).expand(len(x))
+
+
+class GivenBase(BaseDistribution):
+    """A base distribution of the last columns, whatever the context before them is.
+
+    Parameters
+    ----------
+    base : BaseDistribution
+        The distribution of the latents.
+    n_context : int
+        The number of columns of the context.
+    """
+
+    def __init__(self, base: BaseDistribution, n_context: int) -> None:
+        super().__init__()
+        self.base = base
+        self.n_context = n_context
+        self.has_unit_sharpness = base.has_unit_sharpness  # type: ignore[misc]
+
+    def allocate(self, n_features: int) -> None:  # noqa: D102
+        self.base.allocate(n_features - self.n_context)
+
+    def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
+        return self.base.log_prob(z[:, self.n_context :])
+
+    def log_prob_and_pullback(  # noqa: D102
+        self, z: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        log_prob, inner = self.base.log_prob_and_pullback(z[:, self.n_context :].contiguous())
+
+        def pullback(grad: Tensor) -> Tensor:
+            by_z = torch.zeros_like(z)
+            by_z[:, self.n_context :] = inner(grad)
+            return by_z
+
+        return log_prob, pullback
+
+    def sample(
+        self,
+        shape: tuple[int, int],
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float64,
+    ) -> Tensor:
+        """Refuse: a context has no distribution.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Not used.
+        generator : torch.Generator
+            Not used.
+        dtype : torch.dtype, default=torch.float64
+            Not used.
+
+        Raises
+        ------
+        TypeError
+            Always. :meth:`Flow.given` binds the context.
+        """
+        raise TypeError(
+            "A conditional flow cannot draw rows by itself, as their context has no distribution. "
+            "Bind the context first: flow.given(context).sample()."
+        )

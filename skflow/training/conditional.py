@@ -1,0 +1,260 @@
+"""What a fit of a conditional flow does: its starts, its network, and how it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skflow.flow import (
+    Bijection,
+    Flow,
+    Given,
+    GivenBase,
+    LatentTails,
+    LinearStack,
+    Normal,
+    SplineCoupling,
+)
+from skflow.flow.composition import composed
+from skflow.flow.weighted import row_counts
+from skflow.training.architecture import DTYPES
+from skflow.training.batches import Batches
+from skflow.training.conditional_defaults import ConditionalSettings, conditional_settings
+from skflow.training.few_rows import FitOfFewRows
+from skflow.training.fits import Fit, Refit, Stopping, TrainingFit
+from skflow.training.groups import held_out_first
+from skflow.training.history import History
+from skflow.training.plan import training_of
+from skflow.training.regression import ridge_regression
+from skflow.training.rows import Rows
+from skflow.training.scores import winsorized
+from skflow.training.stacking import stacked_start
+from skflow.training.start import start
+
+__all__ = ["ConditionalPlan", "conditional_bijections"]
+
+# By how many nats a validation score must rise to count as higher, and by how many standard
+# errors weights of few rows must surpass their start.
+_LEAST_RISE = 1e-4
+_STANDARD_ERRORS = 1.0
+
+# From so many rows, a start is learned, and by so many compared.
+_START_ROWS = 20_000
+_MIXTURE_ROWS = 3_000
+
+# Mixtures of more targets have too many parameters.
+_MIXED_TARGETS = 8
+
+
+def conditional_bijections(
+    settings: ConditionalSettings, n_context: int, n_targets: int, dtype: torch.dtype
+) -> list[Bijection]:
+    """Return the network between targets that a start has made normal and latents.
+
+    Each layer maps every target by a spline that the context says. With several targets, a dense
+    layer turns them before, and a second spline maps half of them as the context and the other
+    half say. All of these start as the identity, but for the turns.
+
+    Parameters
+    ----------
+    settings : ConditionalSettings
+        The sizes.
+    n_context : int
+        The number of columns of the context.
+    n_targets : int
+        The number of targets.
+    dtype : torch.dtype
+        The precision of the parameters.
+
+    Returns
+    -------
+    bijections : list of Bijection
+        In order. They keep the context.
+    """
+    n_features = n_context + n_targets
+
+    def coupling(n_given: int) -> Bijection:
+        return SplineCoupling(
+            n_features,
+            n_hidden=settings.n_hidden,
+            n_bins=settings.n_bins,
+            dtype=dtype,
+            n_given=n_given,
+        )
+
+    bijections: list[Bijection] = []
+    for _ in range(settings.n_layers):
+        if n_targets > 1:
+            dense = LinearStack(1, n_targets, init="orthogonal", dtype=dtype)
+            bijections += [Given(dense, n_context), coupling(n_context + n_targets // 2)]
+        bijections.append(coupling(n_context))
+    return [*bijections, Given(LatentTails(n_targets), n_context)]
+
+
+class ConditionalPlan:
+    """A fit of a conditional flow to rows of a context with targets behind it.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Those of :class:`~skflow.ConditionalFlow`, as ``get_params`` returns them.
+    rows : Rows
+        All rows: a standardised context, and the targets in their units.
+    target_front : Bijection
+        What brings the targets to one scale.
+    generator : torch.Generator
+        Where the randomness comes from. It is on the device of the fit.
+
+    Attributes
+    ----------
+    settings : ConditionalSettings
+        What is "auto".
+    front : Bijection
+        What stands before the network. It does not train.
+    core : Flow
+        The network, at its start until it trains.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        rows: Rows,
+        target_front: Bijection,
+        *,
+        generator: torch.Generator,
+    ) -> None:
+        self.parameters = parameters
+        self.generator = generator
+        self._n_targets = target_front.n_features or 1
+        self._n_context = rows.n_features - self._n_targets
+        self.settings = conditional_settings(parameters, len(rows), self._n_context)
+        rows = rows.shuffled(self.settings.training.batch_size, generator)
+        self._shuffled, self._n_held_out = held_out_first(
+            rows, self.settings.n_validation, generator
+        )
+        self._target_front = Given(target_front, self._n_context)
+        self._starts = self._best_starts()
+        self._stand(every_row=False)
+
+    @property
+    def training(self) -> Rows:
+        """The rows that the flow learns from."""
+        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0, None))
+
+    @property
+    def validation(self) -> Rows:
+        """The rows that are held out."""
+        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0))
+
+    def fit(self, started: float) -> Fit:
+        """Begin the fit.
+
+        Parameters
+        ----------
+        started : float
+            When the clock of `max_time` was started, by :func:`time.perf_counter`.
+        """
+        max_time = self.parameters["max_time"]
+        refits = self.settings.refits
+        if max_time is not None and refits:
+            max_time = 0.6 * max_time
+        stopping = Stopping(
+            max_iter=self.settings.training.max_iter,
+            max_time=max_time,
+            started=started,
+            n_iter_no_change=self.parameters["n_iter_no_change"],
+            tol=_LEAST_RISE,
+        )
+        first = TrainingFit(
+            self._training(),
+            stopping,
+            validation=self.validation if self._n_held_out else None,
+            standard_errors=_STANDARD_ERRORS if refits else 0.0,
+        )
+        return FitOfFewRows([lambda: first], self._refit) if refits else first
+
+    def _refit(self, k: int, history: History) -> Refit:
+        """Begin to fit every row, as the rows that were held out say."""
+        self._stand(every_row=True)
+        return Refit(self._training(), history.path)
+
+    def _stand(self, *, every_row: bool) -> None:
+        """Start a network behind what the targets start from."""
+        self._holds_out = not every_row
+        dtype = DTYPES[self.parameters["dtype"]]
+        if every_row and self._n_held_out:
+            self._starts = self._learned(self._kinds, self._standard(every_row=True))
+        self.front = composed(self._target_front, *self._starts)
+        self._rows = self._shuffled.behind(
+            self.front, torch.empty(0, dtype=torch.int64), self.generator, dtype
+        )
+        self._rows.move()
+        bijections = conditional_bijections(self.settings, self._n_context, self._n_targets, dtype)
+        base = GivenBase(Normal(), self._n_context)
+        core = Flow(bijections, base, n_features=self._n_context + self._n_targets)
+        self.core = core.to(self.generator.device)
+        none = self._rows.subset(slice(0))
+        start(self.core, self.training, none, self.generator, neutral=True)
+
+    def _training(self) -> Any:
+        rows = self.training
+        settings = self.settings.training
+        batches = Batches(rows, settings.batch_size, self.generator, weight_unit=rows.mean_weight)
+        parameters = {"optimizer": "relative", "matmul_precision": "highest"}
+        return training_of({**self.parameters, **parameters}, self.core, batches, settings, 1.0)
+
+    def _standard(self, *, every_row: bool) -> tuple[Tensor, Tensor | None]:
+        """Return rows to learn a start from, with the targets on one scale, and their counts."""
+        first = 0 if every_row else self._n_held_out
+        some = torch.arange(first, min(len(self._shuffled), first + _START_ROWS))
+        weights = self._shuffled.take_weights(some)
+        x = self._target_front.forward(self._shuffled.take(some).double())
+        return x, None if weights is None else row_counts(weights).to(x.device)
+
+    def _learned(
+        self, kinds: tuple[str, ...], standard: tuple[Tensor, Tensor | None]
+    ) -> list[Bijection]:
+        """Return what makes targets standard normal, step by step."""
+        x, counts = standard
+        parts: list[Bijection] = []
+        for kind in kinds:
+            if kind == "linear":
+                c, y = x[:, : self._n_context], x[:, self._n_context :]
+                parts.append(ridge_regression(c, y, counts))
+            else:
+                y = x[:_MIXTURE_ROWS, self._n_context :].contiguous()
+                some = None if counts is None else counts[:_MIXTURE_ROWS]
+                n = len(y) // 10
+                own = None if some is None else some[n:]
+                mixture = stacked_start(y[n:], y[:n], self._twin(), own).bijection
+                parts.append(Given(mixture, self._n_context))
+            x = parts[-1].forward(x)
+        return parts
+
+    def _best_starts(self) -> list[Bijection]:
+        """Choose what the targets start from, by the rows that are held out."""
+        self._kinds: tuple[str, ...] = ("linear",)
+        standard = self._standard(every_row=False)
+        if not self._n_held_out or len(standard[0]) < 20 or self._n_targets > _MIXED_TARGETS:
+            return self._learned(self._kinds, standard)
+        held_out = self._shuffled.subset(slice(min(self._n_held_out, _START_ROWS)))
+        x = self._target_front.forward(held_out.take(torch.arange(len(held_out))).double())
+        weights = held_out.take_weights()
+        best, highest = None, -torch.inf
+        for kinds in (("linear",), ("mixture",), ("linear", "mixture")):
+            starts = self._learned(kinds, standard)
+            z, log_det = composed(*starts).forward_and_log_det(x)
+            values = log_det - 0.5 * z[:, self._n_context :].square().sum(1)
+            values = winsorized(values.cpu())
+            score = values.mean() if weights is None else (values @ weights) / weights.sum()
+            if float(score) > highest:
+                best, highest, self._kinds = starts, float(score), kinds
+        assert best is not None
+        return best
+
+    def _twin(self) -> torch.Generator:
+        """Return a generator that draws the same each time."""
+        return torch.Generator(self.generator.device).manual_seed(0)
