@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -12,18 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.validation import (
+    HasMethods,
     Interval,
     StrOptions,
     as_tensor,
     check_columns,
     check_n_samples,
     fit_context,
+    params_of_rows,
     resolve_device,
     row_weights,
     take_rows,
@@ -31,7 +33,10 @@ from skflow._sklearn.validation import (
     torch_generator,
     unchanged_on_error,
 )
+from skflow.estimators.conformal import central_distances
 from skflow.estimators.context import Context
+from skflow.estimators.folds import random_folds, splits_of
+from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.flow import Flow
@@ -56,6 +61,9 @@ _BLOCK_ROWS = 16_384
 # many standard deviations. With several targets, they are means over so many draws.
 _N_NODES, _MOST_LATENT = 129, 8.0
 _N_DRAWS = 1000
+
+# Quantiles that are further from the median, as probabilities, are infinite.
+_MOST_DISTANCE = 0.5 - 1e-12
 
 
 class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator):
@@ -108,6 +116,14 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         The number of epochs without a higher validation score after which `fit` lands. Only used
         with `early_stopping`.
 
+    cv : int, cross-validation splitter, iterable or None, default=None
+        What calibrates intervals: rows that flows of their own have not seen. An int is a number
+        of folds at random, in which equal rows come together, and the intervals are those of a
+        flow that is fitted to all rows. With a single split, such as
+        ``ShuffleSplit(n_splits=1, test_size=0.2)``, the flow is fitted to the first part of it,
+        and intervals have their coverage whatever the distribution of the data is. By default,
+        intervals are those of the density itself.
+
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is CUDA if it is there.
 
@@ -137,6 +153,10 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
 
     n_iter_ : int
         The number of epochs.
+
+    calibration_scores_ : ndarray of shape (n_calibration, `n_targets_`)
+        How far from one half the :meth:`cdf` of each row is, by the flow that has not seen it.
+        Only there with `cv`.
 
     fit_time_ : float
         The seconds that the fit took.
@@ -168,6 +188,8 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
        conditional normalizing flows", 2019.
     .. [2] C. Durkan, A. Bekasov, I. Murray and G. Papamakarios, "Neural spline flows", NeurIPS
        2019.
+    .. [3] V. Chernozhukov, K. Wüthrich and Y. Zhu, "Distributional conformal prediction", PNAS
+       2021.
 
     Examples
     --------
@@ -197,6 +219,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 30,
+        cv: Any = None,
         device: str = "auto",
         dtype: Literal["float32", "float64"] = "float32",
         verbose: bool | int = False,
@@ -211,6 +234,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.cv = cv
         self.device = device
         self.dtype = dtype
         self.verbose = verbose
@@ -226,6 +250,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "cv": [None, Interval(Integral, 2, None, closed="left"), HasMethods(["split"]), Iterable],
         "device": [str],
         "dtype": [StrOptions(set(DTYPES))],
         "verbose": ["verbose"],
@@ -269,7 +294,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            plan = fitted._plan(X, y, sample_weight)
+            plan = fitted._plan(*fitted._calibrated(X, y, sample_weight))
             outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
             fit = plan.fit(started)
             task.begin(plan.settings.training.max_iter)
@@ -480,17 +505,17 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         levels = np.atleast_1d(np.asarray(q, np.float64))
         if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"q must be between 0 and 1, both excluded, got {q!r}.")
-        if self.n_targets_ == 1:
-            context = self._context.transform(X)
-            z = torch.special.ndtri(torch.from_numpy(levels)).expand(len(context), -1)
-            quantiles = self._inverses(context, z[..., None]).transpose(0, 2, 1)
-        else:
-            quantiles = np.moveaxis(np.quantile(self._draws(X), levels, axis=1), 0, -1)
+        quantiles = self._quantiles(X, levels)
         quantiles = quantiles[:, 0] if self._has_one_target else quantiles
         return quantiles[..., 0] if np.ndim(q) == 0 else quantiles
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
-        """Return central intervals that the targets lie in with a given probability.
+        r"""Return central intervals that the targets lie in with a given probability.
+
+        They lie between quantiles of the same distance from the median. With `cv`, that is the
+        distance which covers the share of the calibration rows [3]_: of new rows like them,
+        intervals of a flow that was fitted to one split cover at least that share. Each target has
+        an interval by itself.
 
         Parameters
         ----------
@@ -502,11 +527,21 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         Returns
         -------
         interval : ndarray of shape (n_samples, 2) or (n_samples, n_targets, 2)
-            The lower and the upper end of each.
+            The lower and the upper end of each. They are infinite where there are too few
+            calibration rows for the coverage.
         """
+        check_is_fitted(self)
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must be between 0 and 1, both excluded, got {coverage!r}.")
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
+        if not hasattr(self, "calibration_scores_"):
+            return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
+        distances = central_distances(self.calibration_scores_, coverage)
+        inside = np.minimum(distances, _MOST_DISTANCE)
+        quantiles = self._quantiles(X, np.concatenate([0.5 - inside, 0.5 + inside]))
+        k = np.arange(self.n_targets_)
+        ends = np.stack([quantiles[:, k, k], quantiles[:, k, self.n_targets_ + k]], -1)
+        ends[:, distances > _MOST_DISTANCE] = [-np.inf, np.inf]
+        return ends[:, 0] if self._has_one_target else ends
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -515,6 +550,29 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         tags.target_tags.single_output = True
         tags.regressor_tags.poor_score = True  # it is no R²
         return tags
+
+    def _calibrated(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        """Score rows that are held out, and return those to fit."""
+        self.__dict__.pop("calibration_scores_", None)
+        if self.cv is None:
+            return X, y, sample_weight
+        check_columns(self, X, fitting=True)
+        target_rows(y, X)
+        random_state = check_random_state(self.random_state)
+        splits = splits_of(self.cv, X, y, {}, random_state, cut=random_folds)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        scores = []
+        for train, test in splits:
+            twin = seeded_clone(self, random_state).set_params(cv=None, verbose=False)
+            twin = fit_to_rows(twin, X, y, weights, train)
+            p = twin.cdf(take_rows(X, test), take_rows(y, test))
+            scores.append(np.abs(p - 0.5).reshape(len(test), -1))
+        self.calibration_scores_ = np.concatenate(scores)
+        if len(splits) > 1:
+            return X, y, sample_weight
+        train = splits[0][0]
+        weights = params_of_rows(X, weights, train)
+        return take_rows(X, train), take_rows(y, train), weights.get("sample_weight")
 
     def _plan(self, X: Any, y: Any, sample_weight: Any) -> ConditionalPlan:
         """Return what a fit to the rows does."""
@@ -610,6 +668,14 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
             latents = z[part].reshape(-1, n_targets)
             y[part] = self._map_given(some, latents, Bound.inverse).reshape(y[part].shape)
         return y
+
+    def _quantiles(self, X: Any, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return quantiles, of shape (N, K, levels)."""
+        if self.n_targets_ > 1:
+            return np.moveaxis(np.quantile(self._draws(X), levels, axis=1), 0, -1)
+        context = self._context.transform(X)
+        z = torch.special.ndtri(torch.from_numpy(levels)).expand(len(context), -1)
+        return self._inverses(context, z[..., None]).transpose(0, 2, 1)
 
     def _draws(self, X: Any) -> NDArray[np.float64]:
         """Return the same draws for the same features, of shape (N, draws, K)."""

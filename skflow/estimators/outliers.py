@@ -34,6 +34,7 @@ from skflow._sklearn.validation import (
     routed_params,
     unchanged_on_error,
 )
+from skflow.estimators.conformal import n_as_low, n_refused, p_values
 from skflow.estimators.density import RelativeGradientFlow
 from skflow.estimators.folds import held_out_by, paired_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone
@@ -285,7 +286,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             include_boundaries="right",
         )
         # The least likely rows, so many that none has a p-value above `contamination`.
-        rank = int(np.count_nonzero(np.arange(1, n + 1) / (n + 1) <= contamination))
+        rank = n_refused(contamination, n)
         if not rank:
             rank = 1
             warnings.warn(
@@ -426,7 +427,7 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         .. [2] Vladimir Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
            Intelligence 74, 2015.
         """
-        return self._share_as_unlikely(self.score_samples(X))
+        return p_values(self.score_samples(X), self.calibration_scores_)
 
     def p_values_of_fitted_rows(self) -> NDArray[np.float64]:
         r"""Return how rare it is to be as unlikely as each row that was passed to `fit`.
@@ -442,8 +443,9 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         check_is_fitted(self)
         calibrates = self._calibrates
         p = np.empty(len(calibrates))
-        p[~calibrates] = self._share_as_unlikely(self._fitted_scores[~calibrates])
-        p[calibrates] = self._n_as_unlikely(self.calibration_scores_) / calibrates.sum()
+        calibration = self.calibration_scores_
+        p[~calibrates] = p_values(self._fitted_scores[~calibrates], calibration)
+        p[calibrates] = n_as_low(calibration, calibration) / len(calibration)
         return p
 
     def explain(self, X: Any, fitted_rows: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -593,12 +595,6 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
                 f"from 0 to {n_fitted - 1}, which were passed to fit, got {fitted_rows!r}."
             )
         return positions
-
-    def _n_as_unlikely(self, scores: NDArray[np.float64]) -> NDArray[np.intp]:
-        return np.searchsorted(np.sort(self.calibration_scores_), scores, side="right")
-
-    def _share_as_unlikely(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (1 + self._n_as_unlikely(scores)) / (1 + len(self.calibration_scores_))
 
 
 def _let_speak(estimator: Any, verbose: bool | int) -> None:
