@@ -36,7 +36,9 @@ def targets(y: Any, X: Any = None, name: str = "y") -> NDArray[np.float64]:
         What errors call the targets.
     """
     checked: NDArray[np.float64] = as_numpy(
-        check_array(plain_array(y), dtype=np.float64, ensure_2d=False, input_name=name)
+        check_array(
+            plain_array(y), dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name
+        )
     )
     if checked.ndim not in (1, 2):
         raise ValueError(

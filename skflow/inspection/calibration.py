@@ -7,10 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array
 
 from skflow._sklearn.predictive import ask, check_levels, effective_size, like_targets, targets
-from skflow._sklearn.validation import plain_array, row_weights
+from skflow._sklearn.validation import as_numpy, row_weights
 from skflow.inspection.figures import check_axes, pyplot
 from skflow.inspection.sampling_error import CONFIDENCE, band
 
@@ -209,13 +208,10 @@ class QuantileCalibrationDisplay:
         if y.ndim != 1:
             raise ValueError(f"y_true must be of shape (n_samples,), got {y.shape}.")
         checked = check_levels(levels)
-        predicted = check_array(
-            plain_array(quantiles),
-            dtype=np.float64,
-            ensure_all_finite="allow-nan",
-            input_name="quantiles",
-        )
-        predicted = like_targets(predicted, y, "quantiles", len(checked))
+        predicted = like_targets(as_numpy(quantiles), y, "quantiles", len(checked))
+        predicted = predicted.astype(np.float64)  # infinite ones are as good as others
+        if np.isnan(predicted).any():
+            raise ValueError("quantiles must have no NaN.")
         weights = row_weights(sample_weight, y)
         order = np.argsort(checked)
         display = cls(

@@ -77,15 +77,17 @@ class IntervalCoverage:
                 f"intervals must hold one array for each of {len(levels)} levels, "
                 f"got {len(intervals)}."
             )
-        coverage, width = [], []
+        used = weights > 0  # an infinite width times no weight is NaN
+        coverage: list[Any] = []
+        width: list[Any] = []
         for each in intervals:
             bounds = like_targets(as_numpy(each), y, "intervals", 2).astype(np.float64)
             if np.isnan(bounds).any():
                 raise ValueError("intervals must have no NaN.")
             lower, upper = bounds[..., 0], bounds[..., 1]
-            inside = (lower <= y) & (y <= upper)
-            coverage.append(np.average(inside, axis=0, weights=weights))
-            width.append(np.average(np.maximum(upper - lower, 0), axis=0, weights=weights))
+            of_rows = (lower <= y) & (y <= upper), np.maximum(upper - lower, 0)
+            for means, values in zip((coverage, width), of_rows, strict=True):
+                means.append(np.average(values[used], axis=0, weights=weights[used]))
         standard_error = np.sqrt(levels * (1 - levels) / effective_size(weights))
         return cls(levels, np.array(coverage), standard_error, np.array(width))
 
