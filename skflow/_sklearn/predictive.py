@@ -22,6 +22,9 @@ __all__ = [
     "targets",
 ]
 
+# Of a distribution function in float32.
+_ROUNDING = 1e-6
+
 
 def targets(y: Any, X: Any = None, name: str = "y") -> NDArray[np.float64]:
     """Return targets as an array of float64, checked.
@@ -113,7 +116,7 @@ def like_targets(values: Any, y: NDArray[np.float64], name: str, *more: int) -> 
 
 
 def probabilities(values: Any, name: str) -> NDArray[np.float64]:
-    """Return numbers from 0 to 1 as an array of float64, checked.
+    """Return numbers from 0 to 1 as an array of float64, checked; what is so but for rounding, too.
 
     Parameters
     ----------
@@ -123,12 +126,12 @@ def probabilities(values: Any, name: str) -> NDArray[np.float64]:
         What errors call them.
     """
     checked = np.asarray(as_numpy(untracked(values)), dtype=np.float64)
-    if not np.all((checked >= 0) & (checked <= 1)):
+    if not np.all((checked >= -_ROUNDING) & (checked <= 1 + _ROUNDING)):
         raise ValueError(
             f"{name} must be between 0 and 1, got values from {checked.min():.6g} to "
             f"{checked.max():.6g}."
         )
-    return checked
+    return checked.clip(0, 1)
 
 
 def check_levels(levels: Any, name: str = "levels") -> NDArray[np.float64]:

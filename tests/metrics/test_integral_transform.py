@@ -119,6 +119,8 @@ def test_errors(normal_regression, data):
     Broken.value = 1.5
     with pytest.raises(ValueError, match=r"cdf must be between 0 and 1, got values from 1\.5"):
         probability_integral_transform(Broken(), X, y)
+    Broken.value = np.float32(1 + 1e-7)  # but for rounding
+    assert (probability_integral_transform(Broken(), X, y).values == 1).all()
     with pytest.raises(ValueError, match="y has 499 rows, but X has 500"):
         probability_integral_transform(normal_regression(), X, y[1:])
     with pytest.raises(ValueError, match="Input y contains NaN"):
