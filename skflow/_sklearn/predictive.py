@@ -116,7 +116,7 @@ def like_targets(values: Any, y: NDArray[np.float64], name: str, *more: int) -> 
 
 
 def probabilities(values: Any, name: str) -> NDArray[np.float64]:
-    """Return numbers from 0 to 1 as an array of float64, checked; what is so but for rounding, too.
+    """Return numbers from 0 to 1, or out of it by rounding, as an array of float64, checked.
 
     Parameters
     ----------
