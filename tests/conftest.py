@@ -5,6 +5,8 @@ import pytest
 import sklearn
 import torch
 from hypothesis import settings
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array
 
 from skflow.flow import LinearStack
@@ -63,3 +65,59 @@ def no_cuda_without_a_gpu(monkeypatch):
     """scikit-learn's checks ask whether PyTorch was built for CUDA, not whether there is a GPU."""
     if not torch.cuda.is_available():
         monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+
+
+class NormalRegression(RegressorMixin, BaseEstimator):
+    """Normal distributions given x, whose spread changes along the first column.
+
+    They are right if `spread` is 1, and too wide or too narrow by that factor otherwise.
+    """
+
+    def __init__(self, spread=1.0, n_targets=None):
+        self.spread = spread
+        self.n_targets = n_targets
+
+    def fit(self, X, y, sample_weight=None):
+        self.n_features_in_ = np.shape(X)[1]
+        return self
+
+    def _parameters(self, X):
+        x = np.asarray(X, dtype=np.float64)[:, 0]
+        mean, scale = np.sin(x), self.spread * np.exp(0.5 * x)
+        if self.n_targets is None:
+            return mean, scale
+        factor = np.arange(1, 1 + self.n_targets)
+        return mean[:, None] * factor, scale[:, None] * factor
+
+    def draw(self, X, rng):
+        mean, scale = self._parameters(X)
+        return mean + scale / self.spread * rng.standard_normal(np.shape(mean))
+
+    def score_samples(self, X, y):
+        log_density = norm.logpdf(y, *self._parameters(X))
+        return log_density if self.n_targets is None else log_density.sum(axis=1)
+
+    def sample(self, X, n_samples=1, random_state=None):
+        mean, scale = (each[..., None] for each in self._parameters(X))
+        rng = np.random.default_rng(random_state)
+        return mean + scale * rng.standard_normal((*mean.shape[:-1], n_samples))
+
+    def cdf(self, X, y):
+        return norm.cdf(y, *self._parameters(X))
+
+    def predict(self, X):
+        return self._parameters(X)[0]
+
+    def predict_quantiles(self, X, q):
+        if np.ndim(q) == 0:
+            return norm.ppf(q, *self._parameters(X))
+        return norm.ppf(q, *(each[..., None] for each in self._parameters(X)))
+
+    def predict_interval(self, X, coverage=0.9):
+        return np.stack(norm.interval(coverage, *self._parameters(X)), axis=-1)
+
+
+@pytest.fixture
+def normal_regression():
+    """Make a regressor whose distributions are known."""
+    return NormalRegression

@@ -52,6 +52,7 @@ __all__ = [
     "column_label",
     "columns",
     "fit_context",
+    "float_columns",
     "framed",
     "holds_numbers",
     "in_kind_of",
@@ -579,6 +580,17 @@ def columns(X: Any) -> Iterator[NDArray[Any]]:
         X = as_numpy(X)
         refuse_but_two_dimensions(X)
         yield from X.T
+
+
+def float_columns(X: Any) -> Iterator[NDArray[np.float64] | None]:
+    """Give each column of a frame as float64, with NaN where one is missing.
+
+    Of a column whose type is none of numbers, such as one of categories, give None.
+    """
+    for j in range(X.shape[1]):
+        values = _safe_indexing(X, j, axis=1)
+        is_numeric = _is_numeric(getattr(values, "dtype", np.asarray(values).dtype))
+        yield np.asarray(values, dtype=np.float64) if is_numeric else None
 
 
 def in_kind_of(like: Any, X: NDArray[Any]) -> Any:

@@ -12,11 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
 from skflow.inspection.features import (
+    centres,
     check_same_columns,
     chosen_columns,
     feature_names,
     like_frame,
-    limits,
     numbers,
 )
 from skflow.inspection.figures import check_axes, pyplot
@@ -187,7 +187,7 @@ class DensityDisplay:
         pair = chosen_columns(features, names)
         if len(pair) != 2:
             raise ValueError(f"features must be two columns, got {features!r}.")
-        x0, x1 = (_centres(rows[:, column], grid_resolution) for column in pair)
+        x0, x1 = (centres(rows[:, column], grid_resolution) for column in pair)
         xx0, xx1 = np.meshgrid(x0, x1)
         bandwidth = None
         if rows.shape[1] == 2:
@@ -257,9 +257,3 @@ class DensityDisplay:
         ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _centres(values: NDArray[Any], n_cells: int) -> NDArray[np.float64]:
-    """Return the centres of equal cells over the range of the values."""
-    low, high = limits(values)
-    return low + (high - low) * (np.arange(n_cells) + 0.5) / n_cells

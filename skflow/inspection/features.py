@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 from skflow._sklearn.validation import _get_feature_names, plain_array
 
 __all__ = [
+    "centres",
     "check_same_columns",
     "chosen_columns",
     "feature_names",
@@ -71,7 +72,7 @@ def like_frame(X: Any, rows: NDArray[Any]) -> Any:
     return make(dict(zip(names, rows.T, strict=True)))
 
 
-def chosen_columns(features: Any, names: list[str]) -> list[int]:
+def chosen_columns(features: Any, names: list[str], parameter: str = "features") -> list[int]:
     """Return the positions of the columns that `features` has by position or by name.
 
     Parameters
@@ -80,6 +81,8 @@ def chosen_columns(features: Any, names: list[str]) -> list[int]:
         The columns that are asked for.
     names : list of str
         The names of all columns.
+    parameter : str, default="features"
+        What errors call the columns that are asked for.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def chosen_columns(features: Any, names: list[str]) -> list[int]:
         raise ValueError(
             f"features must be a sequence of positions or names of columns, got {features!r}."
         )
-    columns = [_position(feature, names) for feature in features]
+    columns = [_position(feature, names, parameter) for feature in features]
     if not columns or len(set(columns)) < len(columns):
         raise ValueError(f"features must be different columns, got {features!r}.")
     return columns
@@ -133,12 +136,28 @@ def limits(values: NDArray[Any], margin: float = 0.1) -> tuple[float, float]:
     return low - extra, high + extra
 
 
-def _position(feature: Any, names: list[str]) -> int:
+def centres(values: NDArray[Any], n_cells: int, margin: float = 0.1) -> NDArray[np.float64]:
+    """Return the centres of equal cells over the range of some numbers.
+
+    Parameters
+    ----------
+    values : ndarray
+        The values.
+    n_cells : int
+        The number of cells.
+    margin : float
+        The share of their range that is added on both sides.
+    """
+    low, high = limits(values, margin)
+    return low + (high - low) * (np.arange(n_cells) + 0.5) / n_cells
+
+
+def _position(feature: Any, names: list[str], parameter: str) -> int:
     if isinstance(feature, str) and feature in names:
         return names.index(feature)
     if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
         return int(feature)
     raise ValueError(
-        f"features has {feature!r}, but X has the columns 0 to {len(names) - 1}, named "
+        f"{parameter} has {feature!r}, but X has the columns 0 to {len(names) - 1}, named "
         f"{names[0]!r} to {names[-1]!r}."
     )

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bins", "check_axes", "legend_above", "legend_inside", "panels", "pyplot"]
+__all__ = [
+    "bins",
+    "check_axes",
+    "legend_above",
+    "legend_inside",
+    "p_value_label",
+    "panels",
+    "pyplot",
+]
 
 
 _FEWEST_BINS, _MOST_BINS = 15, 40
@@ -154,3 +162,14 @@ def legend_inside(ax: Any) -> None:
     """
     ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
     ax.legend(loc="upper center", fontsize="small", frameon=False)
+
+
+def p_value_label(pvalue: float) -> str:
+    """Return how a title shows a p-value.
+
+    Parameters
+    ----------
+    pvalue : float
+        The p-value.
+    """
+    return "p < 0.001" if pvalue < 0.001 else f"p = {pvalue:.3f}"

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
-from skflow.inspection.figures import bins, legend_above, legend_inside, panels, pyplot
+from skflow.inspection.figures import (
+    bins,
+    legend_above,
+    legend_inside,
+    p_value_label,
+    panels,
+    pyplot,
+)
 from skflow.inspection.marginals import kolmogorov_smirnov, marginals
 
 __all__ = ["LatentDisplay"]
@@ -211,7 +218,7 @@ class LatentDisplay:
             axis.hist(latents, **style)
             axis.plot(grid, density, **line)
             axis.set_title(
-                f"latent {i}\nKS {self.statistic[i]:.3f}, {_p_value(self.pvalue[i])}",
+                f"latent {i}\nKS {self.statistic[i]:.3f}, {p_value_label(self.pvalue[i])}",
                 fontsize="medium",
             )
             axis.set(yticks=[], xlim=(grid[0], grid[-1]))
@@ -232,7 +239,3 @@ def _grid(latents: NDArray[Any], base: Any) -> NDArray[np.float64]:
     base_low, base_high = base.interval(_CONFIDENCE)
     low, high = np.quantile(latents, [tail, 1 - tail])
     return np.linspace(min(low, base_low), max(high, base_high), _N_GRID)
-
-
-def _p_value(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -3,13 +3,24 @@
 from skflow.metrics.classifier import classifier_two_sample_test
 from skflow.metrics.coverage import HighestDensityCoverage, highest_density_coverage
 from skflow.metrics.energy import energy_distance, energy_two_sample_test
+from skflow.metrics.integral_transform import (
+    ProbabilityIntegralTransform,
+    probability_integral_transform,
+)
+from skflow.metrics.intervals import IntervalCoverage, interval_coverage
+from skflow.metrics.ranked_probability import crps
 from skflow.metrics.results import TwoSampleTestResult
 
 __all__ = [
     "HighestDensityCoverage",
+    "IntervalCoverage",
+    "ProbabilityIntegralTransform",
     "TwoSampleTestResult",
     "classifier_two_sample_test",
+    "crps",
     "energy_distance",
     "energy_two_sample_test",
     "highest_density_coverage",
+    "interval_coverage",
+    "probability_integral_transform",
 ]

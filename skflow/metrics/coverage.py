@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.utils import check_scalar
 
+from skflow._sklearn.predictive import check_levels
 from skflow._sklearn.validation import untracked
 from skflow.preprocessing.samples import sample_in_original_units
 
@@ -143,7 +144,7 @@ def highest_density_coverage(
         raise TypeError(
             f"estimator must have a method score_samples, got {estimator!r}, which has none."
         )
-    levels = _check_levels(levels)
+    levels = check_levels(levels)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     of_rows = _log_density(estimator, X)
     samples = sample_in_original_units(estimator, n_samples, random_state)
@@ -160,15 +161,6 @@ def highest_density_coverage(
         statistic=float(statistic),
         pvalue=float(pvalue),
     )
-
-
-def _check_levels(levels: Any) -> NDArray[np.float64]:
-    checked = np.asarray(untracked(levels), dtype=np.float64)
-    if checked.ndim != 1 or not len(checked) or not np.all((checked > 0) & (checked < 1)):
-        raise ValueError(
-            f"levels must be a list of one or more numbers between 0 and 1, got {levels!r}."
-        )
-    return checked
 
 
 def _log_density(estimator: Any, rows: Any) -> NDArray[np.float64]:

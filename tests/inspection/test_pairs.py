@@ -1,3 +1,5 @@
+from inspect import signature
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skflow import RelativeGradientFlow
+from skflow import RelativeGradientFlow, inspection
 from skflow.inspection import PairDisplay
 
 
@@ -119,14 +121,13 @@ def test_bad_input(flow, iris):
         PairDisplay.from_estimator(StandardScaler(), iris)
 
 
-@pytest.mark.parametrize(
-    "name", ["DensityDisplay", "LatentDisplay", "PairDisplay", "TrainingCurveDisplay"]
-)
+@pytest.mark.parametrize("name", inspection.__all__)
 def test_without_matplotlib_an_error_names_the_extra(name, flow, iris, monkeypatch):
-    import skflow.inspection
-
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
-    display = getattr(skflow.inspection, name)
-    arguments = (flow,) if name == "TrainingCurveDisplay" else (flow, iris)
+    draw = getattr(inspection, name).from_estimator
+    given = {"estimator": flow, "X": iris, "y": iris.iloc[:, 0]}
+    arguments = {
+        name: value for name, value in given.items() if name in signature(draw).parameters
+    }
     with pytest.raises(ImportError, match=f"{name}.from_estimator needs matplotlib.*'plot'"):
-        display.from_estimator(*arguments)
+        draw(**arguments)
