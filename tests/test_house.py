@@ -16,6 +16,7 @@ MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION, MOST_ARGUMENTS = 400, 50, 8
 
 # What takes as many arguments as scikit-learn's estimators and displays do.
 CONSTRUCTORS = {
+    ("conditional.py", "__init__"),
     ("density.py", "__init__"),
     ("density.py", "from_estimator"),
     ("conditional.py", "from_estimator"),

@@ -39,8 +39,7 @@ from skflow.estimators.folds import random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.state import become, own_autograd_mode, snapshot
-from skflow.flow import Flow
-from skflow.flow.bound import Bound
+from skflow.flow import Bound, Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.conditional import ConditionalPlan
 from skflow.training.fits import EpochReport, Fit, run

@@ -6,14 +6,13 @@ from skflow.flow.base import BaseDistribution, HyperbolicSecant, Logistic, Norma
 from skflow.flow.bijection import Bijection
 from skflow.flow.block_diagonal import BlockDiagonal
 from skflow.flow.blueprint import Blueprint
-from skflow.flow.bound import Bound
 from skflow.flow.components import Components, fit_components
 from skflow.flow.composition import Composition
 from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
-from skflow.flow.given import Given, GivenBase, GivenLinear
+from skflow.flow.given import Bound, Given, GivenBase, GivenLinear
 from skflow.flow.latent_tails import LatentTails
 from skflow.flow.linear import LinearStack
 from skflow.flow.logarithm import SoftLogarithm

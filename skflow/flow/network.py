@@ -14,9 +14,9 @@ from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
-from skflow.flow.bound import Bound
 from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
+from skflow.flow.given import Bound
 from skflow.flow.pickling import StablePickle
 from skflow.flow.relative import RelativeLayer, unchanged
 from skflow.flow.runs import Run, in_runs
