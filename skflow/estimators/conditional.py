@@ -57,9 +57,10 @@ _MOST_RATE = 1000.0
 _BLOCK_ROWS = 16_384
 
 # Moments of one target are integrals over its latent, at so many equally spaced points within so
-# many standard deviations. With several targets, they are means over so many draws.
+# many standard deviations. With several targets, they are means over so many Sobol points, which
+# fill the space of the latents more evenly than random draws.
 _N_NODES, _MOST_LATENT = 129, 8.0
-_N_DRAWS = 1000
+_N_POINTS = 512
 
 # Quantiles that are further from the median, as probabilities, are infinite.
 _MOST_DISTANCE = 0.5 - 1e-12
@@ -422,7 +423,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the means of the targets given their features.
 
-        With several targets, they are means over 1,000 draws.
+        With several targets, they are means over 512 points that are spread as the density is.
 
         Parameters
         ----------
@@ -455,7 +456,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         r"""Return the probability of a smaller target, :math:`P(Y \le y \mid x)`.
 
         It is exact for one target. For several, it is that of each target by itself, and the share
-        of 1,000 draws.
+        of 512 points that are spread as the density is.
 
         Parameters
         ----------
@@ -473,13 +474,13 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         if self.n_targets_ == 1:
             z = self._map(X, targets, Bound.forward)
             return self._like_targets(torch.special.ndtr(torch.from_numpy(z)).numpy())
-        return (self._draws(X) <= targets.numpy()[:, None]).mean(1)
+        return (self._points(X) <= targets.numpy()[:, None]).mean(1)
 
     def predict_quantiles(self, X: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
         """Return quantiles of the targets given their features.
 
         They are exact for one target, by inversion of its monotone map. For several, they are
-        those of each target by itself, of 1,000 draws.
+        those of each target by itself, of 512 points that are spread as the density is.
 
         Parameters
         ----------
@@ -583,6 +584,8 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         if weights is not None and not (weights > 0).all():
             kept = np.flatnonzero(weights > 0)
             X, targets, weights = take_rows(X, kept), targets[kept], weights[kept]
+        if weights is not None and (weights == 1).all():
+            weights = None
         if len(targets) < 2:
             raise ValueError(
                 f"Found array with {len(targets)} sample(s) (shape={np.shape(X)}) while a minimum "
@@ -671,15 +674,17 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
     def _quantiles(self, X: Any, levels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return quantiles, of shape (N, K, levels)."""
         if self.n_targets_ > 1:
-            return np.moveaxis(np.quantile(self._draws(X), levels, axis=1), 0, -1)
+            return np.moveaxis(np.quantile(self._points(X), levels, axis=1), 0, -1)
         context = self._context.transform(X)
         z = torch.special.ndtri(torch.from_numpy(levels)).expand(len(context), -1)
         return self._inverses(context, z[..., None]).transpose(0, 2, 1)
 
-    def _draws(self, X: Any) -> NDArray[np.float64]:
-        """Return the same draws for the same features, of shape (N, draws, K)."""
-        drawn = self.sample(X, _N_DRAWS, random_state=0)
-        return drawn[..., None] if self._has_one_target else drawn.transpose(0, 2, 1)
+    def _points(self, X: Any) -> NDArray[np.float64]:
+        """Return targets that are spread as the density is, of shape (N, points, K)."""
+        engine = torch.quasirandom.SobolEngine(self.n_targets_, scramble=True, seed=0)
+        z = torch.special.ndtri(engine.draw(_N_POINTS, dtype=torch.float64))
+        context = self._context.transform(X)
+        return self._inverses(context, z.expand(len(context), -1, -1))
 
     def _moments(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return means and standard deviations of the targets."""
@@ -690,7 +695,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
             weights = torch.softmax(-0.5 * nodes.square(), 0).numpy()
             values = self._inverses(context, nodes[:, None].expand(len(context), -1, 1))
         else:
-            values = self._draws(X)
+            values = self._points(X)
             weights = np.full(values.shape[1], 1 / values.shape[1])
         mean = np.einsum("nmk,m->nk", values, weights)
         variance = np.einsum("nmk,m->nk", (values - mean[:, None]) ** 2, weights)

@@ -11,7 +11,7 @@ from skflow.flow.weighted import mean
 __all__ = ["ridge_regression"]
 
 # The penalties that are compared, as shares of the largest eigenvalue of the context's covariance.
-_PENALTIES = torch.logspace(-10, 0, 21, dtype=torch.float64)
+_PENALTIES = torch.logspace(-7, 0, 15, dtype=torch.float64)
 
 # A target that the context determines keeps so much of a standard deviation.
 _LEAST_DEVIATION = 1e-4
@@ -56,7 +56,7 @@ def ridge_regression(
         shrunk = 1 / (eigenvalues + penalty)
         coefficients = shrunk[:, None] * covariances
         leverages = shares * (1 + (along.square() * shrunk).sum(1))
-        residuals = (y - along @ coefficients) / (1 - leverages).clamp_min(1e-3)[:, None]
+        residuals = (y - along @ coefficients) / (1 - leverages).clamp_min(1e-10)[:, None]
         # Errors of several targets count by the volume that they leave.
         covariance = (residuals * shares[:, None]).T @ residuals
         covariance.diagonal().add_(_LEAST_DEVIATION**2)
