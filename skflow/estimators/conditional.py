@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -39,12 +40,14 @@ from skflow.estimators.folds import random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.state import become, own_autograd_mode, snapshot
-from skflow.flow import Bound, Flow
+from skflow.flow import Bijection, Bound, Flow
 from skflow.training.architecture import DTYPES
-from skflow.training.conditional import ConditionalPlan
+from skflow.training.conditional import ConditionalPlan, training_parameters
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
-from skflow.training.outcome import Outcome
+from skflow.training.outcome import Outcome, check_weights, warn_of_skipped_steps
+from skflow.training.passes import Increment
+from skflow.training.plan import plan_pass
 from skflow.training.rows import Rows
 from skflow.training.standardization import standardization
 
@@ -64,6 +67,19 @@ _N_POINTS = 512
 
 # Quantiles that are further from the median, as probabilities, are infinite.
 _MOST_DISTANCE = 0.5 - 1e-12
+
+
+class _Checked(NamedTuple):
+    """Rows at the door of a fit."""
+
+    X: Any
+    """The features, of any kind."""
+
+    targets: torch.Tensor
+    """Of shape (N, K), in float64."""
+
+    weights: torch.Tensor | None
+    """Of shape (N,), all positive; None if all are 1."""
 
 
 class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator):
@@ -150,6 +166,9 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
 
     n_targets_ : int
         The number of targets.
+
+    n_samples_seen_ : int
+        The number of rows in :meth:`fit`, and in all calls of :meth:`partial_fit` since.
 
     n_iter_ : int
         The number of epochs.
@@ -259,6 +278,9 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
 
     _context: Context
     _has_one_target: bool
+    _increment: Increment
+    loss_curve_: list[float]
+    n_samples_seen_: int
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -294,7 +316,8 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            plan = fitted._plan(*fitted._calibrated(X, y, sample_weight))
+            rows = fitted._checked(*fitted._calibrated(X, y, sample_weight))
+            plan = fitted._plan(rows)
             outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
             fit = plan.fit(started)
             task.begin(plan.settings.training.max_iter)
@@ -311,6 +334,50 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
             fitted._expose(plan, fit, fit.flow, history, started)
             become(self, fitted)
             task.end()
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one pass over rows, from where the flow is.
+
+        Unless :meth:`fit` was called before, the first call does what a fit starts with: from its
+        rows follow all scales, what is "auto" and the start. So pass it as many rows as there are.
+        There is no forest then, which cannot learn from further rows. After a fit with a forest,
+        pass rows that this fit has not seen: of those that it has seen, the forest knows too much.
+        No rows are held out, and learning rates stay, as in
+        :meth:`RelativeGradientFlow.partial_fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            In the first call, two rows at least.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self : ConditionalFlow
+            The estimator. If `partial_fit` fails, it stays as it was.
+
+        Raises
+        ------
+        DivergenceError
+            If training cannot go on, however low the learning rate.
+
+        Warns
+        -----
+        RuntimeWarning
+            If steps were not finite: they are skipped, and each halves the learning rate.
+        """
+        started = time.perf_counter()
+        with unchanged_on_error(self), own_autograd_mode():
+            fitted = snapshot(self)
+            fitted._partial_fit(X, y, sample_weight, started)
+            become(self, fitted)
         return self
 
     def score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
@@ -474,7 +541,8 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         if self.n_targets_ == 1:
             z = self._map(X, targets, Bound.forward)
             return self._like_targets(torch.special.ndtr(torch.from_numpy(z)).numpy())
-        return (self._points(X) <= targets.numpy()[:, None]).mean(1)
+        n_below = (self._points(X) <= targets.numpy()[:, None]).sum(1)
+        return (n_below + 0.5) / (_N_POINTS + 1)
 
     def predict_quantiles(self, X: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
         """Return quantiles of the targets given their features.
@@ -574,11 +642,12 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         weights = params_of_rows(X, weights, train)
         return take_rows(X, train), take_rows(y, train), weights.get("sample_weight")
 
-    def _plan(self, X: Any, y: Any, sample_weight: Any) -> ConditionalPlan:
-        """Return what a fit to the rows does."""
-        check_columns(self, X, fitting=True)
+    def _checked(self, X: Any, y: Any, sample_weight: Any, *, least: int = 2) -> _Checked:
+        """Return the rows that have some weight; `least` is more than 1 where the fit begins."""
+        check_columns(self, X, fitting=least > 1)
         targets = target_rows(y, X)
-        self._has_one_target = targets.ndim == 1
+        if least > 1:
+            self._has_one_target = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
         weights = None if sample_weight is None else row_weights(sample_weight, targets)
         if weights is not None and not (weights > 0).all():
@@ -586,26 +655,63 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
             X, targets, weights = take_rows(X, kept), targets[kept], weights[kept]
         if weights is not None and (weights == 1).all():
             weights = None
-        if len(targets) < 2:
+        if len(targets) < least:
             raise ValueError(
                 f"Found array with {len(targets)} sample(s) (shape={np.shape(X)}) while a minimum "
-                f"of 2 is required by {type(self).__name__}."
+                f"of {least} is required by {type(self).__name__}."
             )
-        self.n_targets_ = targets.shape[1]
+        return _Checked(X, as_tensor(targets), None if weights is None else as_tensor(weights))
+
+    def _plan(self, rows: _Checked, *, is_first_of_several: bool = False) -> ConditionalPlan:
+        """Return what a fit to the rows does."""
+        self.n_targets_ = rows.targets.shape[1]
         generator = torch_generator(self.random_state, resolve_device(self.device))
-        of_rows = None if weights is None else torch.from_numpy(weights)
-        data = as_tensor(targets)
-        front = standardization(Rows(data, weights=of_rows), robust=True)
-        self._context = Context(self.n_trees, int(generator.initial_seed() % 2**31))
-        context = self._context.fit(X, front(data), weights)
-        rows = Rows(torch.cat([context, data], 1), weights=of_rows)
-        return ConditionalPlan(self.get_params(deep=False), rows, front, generator=generator)
+        front = standardization(Rows(rows.targets, weights=rows.weights), robust=True)
+        n_trees = 0 if is_first_of_several else self.n_trees
+        self._context = Context(n_trees, int(generator.initial_seed() % 2**31))
+        context = self._context.fit(rows.X, front(rows.targets), rows.weights)
+        parameters = self.get_params(deep=False)
+        if is_first_of_several:
+            parameters["early_stopping"] = False
+        data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
+        return ConditionalPlan(parameters, data, front, generator=generator)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, started: float) -> None:
+        """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""
+        first = not hasattr(self, "flow_")
+        checked = self._checked(X, y, sample_weight, least=2 if first else 1)
+        if first:
+            plan = self._plan(checked, is_first_of_several=True)
+            front, core, rows, generator = plan.front, plan.core, plan.training, plan.generator
+            self._increment, n_seen = plan.increment(0.0), len(rows)
+        else:
+            self._check_n_targets(checked.targets)
+            generator = torch_generator(self._increment.seed, resolve_device(self.device))
+            front, core = deepcopy(self.flow_).to(generator.device).split()
+            data = torch.cat([self._context.transform(checked.X), checked.targets], 1)
+            rows = Rows(data, weights=checked.weights).behind(
+                front, self._increment.constant, generator, DTYPES[self.dtype]
+            )
+            n_seen = self.n_samples_seen_ + len(rows)
+        parameters = training_parameters(self.get_params(deep=False))
+        one_pass = plan_pass(parameters, rows, core, self._increment, n_seen, generator)
+        history = run(one_pass)
+        check_weights(core, history.rate)
+        warn_of_skipped_steps(history, stacklevel=4)
+        before = [] if first else self.loss_curve_
+        self._expose_flow(front, core, replace(history, losses=before + history.losses), started)
+        self._increment, self.n_samples_seen_ = one_pass.increment, n_seen
 
     def _expose(
         self, plan: ConditionalPlan, fit: Fit, core: Flow, history: History, started: float
     ) -> None:
         """Set the attributes of a fit that left a flow and this record."""
-        self.flow_ = core.behind(plan.front)
+        self._expose_flow(plan.front, core, history, started)
+        self._increment = plan.increment(history.n_steps)
+        self.n_samples_seen_ = plan.n_rows
+
+    def _expose_flow(self, front: Bijection, core: Flow, history: History, started: float) -> None:
+        self.flow_ = core.behind(front)
         self.loss_curve_ = history.losses
         self.validation_scores_ = history.validation_scores
         self.best_validation_score_ = history.best_score
@@ -623,13 +729,16 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         """Check targets, and return them as rows."""
         check_is_fitted(self)
         targets = target_rows(y, X)
-        targets = targets.reshape(len(targets), -1)
+        rows = as_tensor(targets.reshape(len(targets), -1))
+        self._check_n_targets(rows)
+        return rows
+
+    def _check_n_targets(self, targets: torch.Tensor) -> None:
         if targets.shape[1] != self.n_targets_:
             raise ValueError(
                 f"y has {targets.shape[1]} target(s), but {type(self).__name__} was fitted to "
                 f"{self.n_targets_}."
             )
-        return as_tensor(targets)
 
     def _like_targets(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return rows[:, 0] if self._has_one_target else rows

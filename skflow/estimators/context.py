@@ -5,9 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
 from skflow._sklearn.features import FeatureEncoder
@@ -49,7 +47,7 @@ class Context:
         self,
         X: Any,
         targets: torch.Tensor,
-        weights: NDArray[np.float64] | None = None,
+        weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Learn from rows, and return their context.
 
@@ -59,7 +57,7 @@ class Context:
             The features.
         targets : Tensor of shape (n_samples, n_targets)
             On one scale.
-        weights : ndarray of shape (n_samples,) or None, default=None
+        weights : Tensor of shape (n_samples,) or None, default=None
             Of the rows, all positive.
 
         Returns
@@ -68,7 +66,7 @@ class Context:
             In float64.
         """
         features = as_tensor(self._encoder.fit_transform(X))
-        rows = Rows(features, weights=None if weights is None else torch.from_numpy(weights))
+        rows = Rows(features, weights=weights)
         self._standardize = standardization(rows, robust=True)
         columns = self._standardize(features)
         n_trees = self.n_trees
@@ -86,11 +84,11 @@ class Context:
             n_jobs=torch.get_num_threads(),
             random_state=self.seed,
         )
-        y = as_numpy(targets)
+        y, shares = as_numpy(targets), None if weights is None else as_numpy(weights)
         with warnings.catch_warnings():
             # A row that all of few trees have seen: 0 is the mean of the targets.
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
-            self._forest.fit(columns.numpy(), y[:, 0] if y.shape[1] == 1 else y, weights)
+            self._forest.fit(columns.numpy(), y[:, 0] if y.shape[1] == 1 else y, shares)
         predictions = self._forest.oob_prediction_.reshape(len(y), -1)
         del self._forest.oob_prediction_
         return torch.cat([columns, torch.from_numpy(predictions)], 1)

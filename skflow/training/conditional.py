@@ -27,6 +27,7 @@ from skflow.training.few_rows import FitOfFewRows
 from skflow.training.fits import Fit, Refit, Stopping, TrainingFit
 from skflow.training.groups import held_out_first
 from skflow.training.history import History
+from skflow.training.passes import Increment
 from skflow.training.plan import training_of
 from skflow.training.regression import ridge_regression
 from skflow.training.rows import Rows
@@ -34,7 +35,7 @@ from skflow.training.scores import winsorized
 from skflow.training.stacking import stacked_start
 from skflow.training.start import start
 
-__all__ = ["ConditionalPlan", "conditional_bijections"]
+__all__ = ["ConditionalPlan", "conditional_bijections", "training_parameters"]
 
 # By how many nats a validation score must rise to count as higher, and by how many standard
 # errors weights of few rows must surpass their start.
@@ -94,6 +95,18 @@ def conditional_bijections(
     return [*bijections, Given(LatentTails(n_targets), n_context)]
 
 
+def training_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a conditional estimator, with what it does not let choose.
+
+    Parameters
+    ----------
+    parameters : mapping
+        As ``get_params`` returns them.
+    """
+    chosen = {"optimizer": "relative", "matmul_precision": "highest", "input_noise": 0.0}
+    return {**parameters, **chosen}
+
+
 class ConditionalPlan:
     """A fit of a conditional flow to rows of a context with targets behind it.
 
@@ -149,6 +162,23 @@ class ConditionalPlan:
         """The rows that are held out."""
         return self._rows.subset(slice(self._n_held_out if self._holds_out else 0))
 
+    @property
+    def n_rows(self) -> int:
+        """The number of all rows."""
+        return len(self._shuffled)
+
+    def increment(self, n_steps: float) -> Increment:
+        """Return what passes over further rows go on with.
+
+        Parameters
+        ----------
+        n_steps : float
+            How many steps were taken.
+        """
+        none = torch.empty(0, dtype=torch.int64)
+        unit = self.training.mean_weight
+        return Increment(len(self.training), none, unit, 1.0, n_steps=n_steps)
+
     def fit(self, started: float) -> Fit:
         """Begin the fit.
 
@@ -203,8 +233,8 @@ class ConditionalPlan:
         rows = self.training
         settings = self.settings.training
         batches = Batches(rows, settings.batch_size, self.generator, weight_unit=rows.mean_weight)
-        parameters = {"optimizer": "relative", "matmul_precision": "highest"}
-        return training_of({**self.parameters, **parameters}, self.core, batches, settings, 1.0)
+        parameters = training_parameters(self.parameters)
+        return training_of(parameters, self.core, batches, settings, 1.0)
 
     def _standard(self, *, every_row: bool) -> tuple[Tensor, Tensor | None]:
         """Return rows to learn a start from, with the targets on one scale, and their counts."""
