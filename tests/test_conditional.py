@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skflow import ConditionalFlow, RelativeGradientFlow
+from skflow.exceptions import ColumnWarning
 
 
 def waves(n, seed):
@@ -303,3 +304,15 @@ def test_a_pass_goes_on_from_a_fit(one):
     flow = pickle.loads(pickle.dumps(one)).partial_fit(X, y, np.ones(len(X)))
     assert flow.score(*test) > one.score(*test) - 0.1
     assert flow.n_samples_seen_ == 2800
+
+
+def test_targets_without_a_density_are_named(rng):
+    X = rng.normal(size=(200, 2))
+    whole = rng.integers(0, 3, size=200)
+    with pytest.warns(ColumnWarning, match=r"Columns of y .*Whole numbers that repeat: column 0"):
+        ConditionalFlow(max_iter=1, random_state=0).fit(X, whole)
+    with pytest.warns(ColumnWarning, match=r"Columns of y .*Constant, .*: column 1"):
+        flow = ConditionalFlow(max_iter=20, n_trees=0, random_state=0).fit(
+            X, np.c_[X[:, 0], whole * 0]
+        )
+    assert flow.predict_std(X[:5])[:, 1] == pytest.approx(np.ones(5), abs=0.7)

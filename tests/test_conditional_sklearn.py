@@ -17,6 +17,8 @@ def expected_failed_checks(estimator):
     }
 
 
+# Some checks fit whole numbers.
+@pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
 @pytest.mark.filterwarnings("ignore:The fit ended at .* below its start:RuntimeWarning")
 @parametrize_with_checks(
     [

@@ -39,7 +39,9 @@ _MOST_NAMED = 10
 Label = Callable[[int], str]
 
 
-def constant_and_named(rows: Rows, label: Label, *, stacklevel: int) -> Tensor:
+def constant_and_named(
+    rows: Rows, label: Label, *, stacklevel: int, parameter: str = "X"
+) -> Tensor:
     """Find the constant columns, and name all columns to look at in one warning.
 
     Parameters
@@ -50,6 +52,8 @@ def constant_and_named(rows: Rows, label: Label, *, stacklevel: int) -> Tensor:
         Names a column, by its index.
     stacklevel : int
         How many calls lie between this one and the user's, for the warning.
+    parameter : str, default="X"
+        What the user passed the rows as.
 
     Returns
     -------
@@ -64,13 +68,16 @@ def constant_and_named(rows: Rows, label: Label, *, stacklevel: int) -> Tensor:
     counts = None if weights is None else row_counts(weights[which]).to(x.device)
     faults = degenerate_columns(rows, x, constant, label)
     if faults:
-        faults = "Columns of X have no density, so that log-likelihoods mean little. " + faults
+        faults = (
+            f"Columns of {parameter} have no density, so that log-likelihoods mean little. "
+            + faults
+        )
     far, furthest = extreme_columns(x, ends, n_rows, counts)
     if len(far):
         named = _names(far, label, [f"{float(value):.4g}" for value in furthest])
         faults = (
-            f"{faults} Columns of X have a few extreme values, which make nine tenths of their "
-            f"variance: {named}. Remove or correct those that are errors, or codes of what is "
+            f"{faults} Columns of {parameter} have a few extreme values, which make nine tenths of "
+            f"their variance: {named}. Remove or correct those that are errors, or codes of what is "
             "missing."
         ).lstrip()
     if faults:

@@ -34,6 +34,7 @@ from skflow._sklearn.validation import (
     torch_generator,
     unchanged_on_error,
 )
+from skflow.estimators.columns import constant_and_named
 from skflow.estimators.conformal import central_distances
 from skflow.estimators.context import Context
 from skflow.estimators.folds import random_folds, splits_of
@@ -311,6 +312,9 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate.
+        ColumnWarning
+            If targets have no density, as they are constant or repeat a value, or if a few extreme
+            values make nine tenths of the variance of one.
         """
         started = time.perf_counter()
         task = FitTask(self, X, y, sample_weight)
@@ -667,6 +671,12 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         self.n_targets_ = rows.targets.shape[1]
         generator = torch_generator(self.random_state, resolve_device(self.device))
         front = standardization(Rows(rows.targets, weights=rows.weights), robust=True)
+        constant = constant_and_named(
+            Rows(rows.targets, weights=rows.weights),
+            lambda j: f"column {j}",
+            stacklevel=5,
+            parameter="y",
+        )
         n_trees = 0 if is_first_of_several else self.n_trees
         self._context = Context(n_trees, int(generator.initial_seed() % 2**31))
         context = self._context.fit(rows.X, front(rows.targets), rows.weights)
@@ -674,7 +684,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         if is_first_of_several:
             parameters["early_stopping"] = False
         data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
-        return ConditionalPlan(parameters, data, front, generator=generator)
+        return ConditionalPlan(parameters, data, front, constant=constant, generator=generator)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, started: float) -> None:
         """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""

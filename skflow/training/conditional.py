@@ -118,6 +118,8 @@ class ConditionalPlan:
         All rows: a standardised context, and the targets in their units.
     target_front : Bijection
         What brings the targets to one scale.
+    constant : Tensor of shape (C,)
+        The targets that are constant, which are modelled as normal with unit variance.
     generator : torch.Generator
         Where the randomness comes from. It is on the device of the fit.
 
@@ -137,6 +139,7 @@ class ConditionalPlan:
         rows: Rows,
         target_front: Bijection,
         *,
+        constant: torch.Tensor,
         generator: torch.Generator,
     ) -> None:
         self.parameters = parameters
@@ -149,6 +152,8 @@ class ConditionalPlan:
             rows, self.settings.n_validation, generator
         )
         self._target_front = Given(target_front, self._n_context)
+        self._constant = self._n_context + constant
+        self._scaled = self._behind(self._target_front, torch.float64)
         self._starts = self._best_starts()
         self._stand(every_row=False)
 
@@ -175,9 +180,8 @@ class ConditionalPlan:
         n_steps : float
             How many steps were taken.
         """
-        none = torch.empty(0, dtype=torch.int64)
         unit = self.training.mean_weight
-        return Increment(len(self.training), none, unit, 1.0, n_steps=n_steps)
+        return Increment(len(self.training), self._constant, unit, 1.0, n_steps=n_steps)
 
     def fit(self, started: float) -> Fit:
         """Begin the fit.
@@ -218,9 +222,7 @@ class ConditionalPlan:
         if every_row and self._n_held_out:
             self._starts = self._learned(self._kinds, self._standard(every_row=True))
         self.front = composed(self._target_front, *self._starts)
-        self._rows = self._shuffled.behind(
-            self.front, torch.empty(0, dtype=torch.int64), self.generator, dtype
-        )
+        self._rows = self._behind(self.front, dtype)
         self._rows.move()
         bijections = conditional_bijections(self.settings, self._n_context, self._n_targets, dtype)
         base = GivenBase(Normal(), self._n_context)
@@ -228,6 +230,9 @@ class ConditionalPlan:
         self.core = core.to(self.generator.device)
         none = self._rows.subset(slice(0))
         start(self.core, self.training, none, self.generator, neutral=True)
+
+    def _behind(self, front: Bijection, dtype: torch.dtype) -> Rows:
+        return self._shuffled.behind(front, self._constant, self.generator, dtype)
 
     def _training(self) -> Any:
         rows = self.training
@@ -241,7 +246,7 @@ class ConditionalPlan:
         first = 0 if every_row else self._n_held_out
         some = torch.arange(first, min(len(self._shuffled), first + _START_ROWS))
         weights = self._shuffled.take_weights(some)
-        x = self._target_front.forward(self._shuffled.take(some).double())
+        x = self._scaled.take(some)
         return x, None if weights is None else row_counts(weights).to(x.device)
 
     def _learned(
@@ -270,8 +275,8 @@ class ConditionalPlan:
         standard = self._standard(every_row=False)
         if not self._n_held_out or len(standard[0]) < 20 or self._n_targets > _MIXED_TARGETS:
             return self._learned(self._kinds, standard)
-        held_out = self._shuffled.subset(slice(min(self._n_held_out, _START_ROWS)))
-        x = self._target_front.forward(held_out.take(torch.arange(len(held_out))).double())
+        held_out = self._scaled.subset(slice(min(self._n_held_out, _START_ROWS)))
+        x = held_out.take(torch.arange(len(held_out)))
         weights = held_out.take_weights()
         best, highest = None, -torch.inf
         for kinds in (("linear",), ("mixture",), ("linear", "mixture")):
