@@ -76,9 +76,9 @@ def constant_and_named(
     if len(far):
         named = _names(far, label, [f"{float(value):.4g}" for value in furthest])
         faults = (
-            f"{faults} Columns of {parameter} have a few extreme values, which make nine tenths of "
-            f"their variance: {named}. Remove or correct those that are errors, or codes of what is "
-            "missing."
+            f"{faults} Columns of {parameter} have a few extreme values, which make nine tenths "
+            f"of their variance: {named}. Remove or correct those that are errors, or codes of "
+            "what is missing."
         ).lstrip()
     if faults:
         warnings.warn(faults, ColumnWarning, stacklevel=stacklevel + 1)
