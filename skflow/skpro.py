@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, softmax
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 try:
+    import pandas as pd
     from skpro.distributions.base import BaseDistribution
     from skpro.regression.base import BaseProbaRegressor
 except ImportError as error:
-    raise ImportError(
-        "skflow.skpro needs skpro: python -m pip install 'skflow[skpro]'."
-    ) from error
+    raise ImportError("skflow.skpro needs skpro: pip install 'skflow[skpro]'.") from error
 
 from skflow.estimators import ConditionalFlow
 
@@ -34,8 +32,11 @@ _LEAST_LEVEL = 1e-9
 class ConditionalFlowRegressor(BaseProbaRegressor):
     """A :class:`~skflow.ConditionalFlow` as a probabilistic regressor of skpro.
 
-    It has the methods, the frames and the place in pipelines and searches that other regressors
-    of skpro have. It needs skpro, which ``pip install "skflow[skpro]"`` brings.
+    It has the methods and the frames of skpro's regressors, and their place in its pipelines and
+    searches. It needs skpro, which ``pip install "skflow[skpro]"`` brings.
+
+    ``predict_interval`` returns the flow's intervals. If its `cv` calibrates them, they are not
+    those of the distribution's quantiles.
 
     Read more in the :ref:`User Guide <skpro>`.
 
@@ -81,30 +82,26 @@ class ConditionalFlowRegressor(BaseProbaRegressor):
         super().__init__()
 
     def _fit(self, X: pd.DataFrame, y: pd.DataFrame, C: Any = None) -> Self:
-        self.flow_ = clone(ConditionalFlow() if self.flow is None else self.flow).fit(X, y)
+        self.flow_ = clone(ConditionalFlow() if self.flow is None else self.flow)
+        self.flow_.fit(_named_by_strings(X), y)
         return self
 
-    def _predict(self, X: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(self.flow_.predict(X), X.index, self._get_columns())
-
-    def _predict_var(self, X: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(self.flow_.predict_std(X) ** 2, X.index, self._get_columns())
+    # Means and variances are those of the distribution: skpro asks it.
+    def _predict_proba(self, X: pd.DataFrame) -> ConditionalFlowDistribution:
+        flow, columns = FrozenEstimator(self.flow_), self._get_columns()
+        return ConditionalFlowDistribution(flow, _named_by_strings(X), None, X.index, columns)
 
     def _predict_quantiles(self, X: pd.DataFrame, alpha: list[float]) -> pd.DataFrame:
-        quantiles = self.flow_.predict_quantiles(X, alpha)
+        quantiles = self.flow_.predict_quantiles(_named_by_strings(X), alpha)
         columns = self._get_columns("predict_quantiles", alpha=alpha)
         return pd.DataFrame(quantiles.reshape(len(X), -1), X.index, columns)
 
+    # Those of the flow, which may be calibrated.
     def _predict_interval(self, X: pd.DataFrame, coverage: list[float]) -> pd.DataFrame:
-        # Those of the flow, which `cv` calibrates.
-        ends = np.stack([self.flow_.predict_interval(X, each) for each in coverage], axis=2)
+        named = _named_by_strings(X)
+        ends = np.stack([self.flow_.predict_interval(named, each) for each in coverage], axis=2)
         columns = self._get_columns("predict_interval", coverage=coverage)
         return pd.DataFrame(ends.reshape(len(X), -1), X.index, columns)
-
-    def _predict_proba(self, X: pd.DataFrame) -> ConditionalFlowDistribution:
-        return ConditionalFlowDistribution(
-            FrozenEstimator(self.flow_), X, index=X.index, columns=self._get_columns()
-        )
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
@@ -329,12 +326,16 @@ class ConditionalFlowDistribution(BaseDistribution):
         rng = np.random.default_rng(0)
         X, y = pd.DataFrame(rng.normal(size=(40, 2))), rng.normal(size=(40, 3))
         small = ConditionalFlow(max_iter=2, n_trees=0, early_stopping=False, random_state=0)
-        one, several = (
-            FrozenEstimator(clone(small).fit(X, targets)) for targets in (y[:, 0], y)
-        )
-        columns = pd.Index(["a", "b", "c"])
+        one = FrozenEstimator(clone(small).fit(X, y[:, 0]))
+        several = FrozenEstimator(clone(small).fit(X, y))
         return [
-            {"flow": one, "X": X[:5], "index": pd.Index([3, 1, 0, 4, 8]), "columns": ["a"]},
+            {"flow": one, "X": X[:5], "index": pd.Index([3, 1, 0, 4, 8])},
             {"flow": one, "X": X[:1], "targets": 0},
-            {"flow": several, "X": X[:5], "columns": columns},
+            {"flow": several, "X": X[:5], "columns": pd.Index(["a", "b", "c"])},
+            {"flow": several, "X": X[:5], "targets": [2, 0]},
         ]
+
+
+def _named_by_strings(X: pd.DataFrame) -> pd.DataFrame:
+    """Name columns as scikit-learn has them; skpro also takes numbers, and both at once."""
+    return X.rename(columns=str)
