@@ -24,7 +24,7 @@ __all__ = ["ConditionalFlowDistribution", "ConditionalFlowRegressor"]
 # Energies and norms of one target are sums over its quantiles, at so many equally spaced latents
 # within so many standard deviations. With several targets, they are means over so many quantiles,
 # as many as there are points behind them.
-_N_NODES, _MOST_LATENT = 513, 8.0
+_N_NODES, _MOST_LATENT = 257, 8.0
 _N_POINTS = 512
 _LEAST_LEVEL = 1e-9
 
