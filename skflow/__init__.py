@@ -17,6 +17,7 @@ from skflow.training.architecture import default_bijections
 
 if TYPE_CHECKING:
     from skflow import callbacks
+    from skflow import skpro as skpro
 
 __version__ = "0.1.0"
 
@@ -40,9 +41,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Imported when it is asked for: it takes scikit-learn 1.9.
-    if name == "callbacks":
-        return import_module("skflow.callbacks")
+    # Imported when they are asked for: they take scikit-learn 1.9, and skpro. The latter is not in
+    # __all__, as few have it.
+    if name in {"callbacks", "skpro"}:
+        return import_module(f"skflow.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -174,3 +174,10 @@ def test_callbacks_name_the_release_that_they_need(monkeypatch):
     match = r"skflow\.callbacks needs scikit-learn 1\.9 or later, .* this is scikit-learn \d"
     with pytest.raises(ImportError, match=match):
         importlib.import_module("skflow.callbacks")
+
+
+def test_the_adapter_to_skpro_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skpro.distributions.base", None)
+    monkeypatch.delitem(sys.modules, "skflow.skpro", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'skflow\[skpro\]'"):
+        importlib.import_module("skflow.skpro")
