@@ -316,3 +316,12 @@ def test_targets_without_a_density_are_named(rng):
             X, np.c_[X[:, 0], whole * 0]
         )
     assert flow.predict_std(X[:5])[:, 1] == pytest.approx(np.ones(5), abs=0.7)
+
+
+def test_latents_of_rows_that_were_held_out_have_unit_variance():
+    # So many parameters for so few rows that the network is too sure of others.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 20))
+    y = X[:, 0] + rng.normal(size=4000)
+    flow = ConditionalFlow(n_trees=0, max_iter=30, random_state=0).fit(X[:2000], y[:2000])
+    assert flow.to_latents(X[2000:], y[2000:]).std() == pytest.approx(1, abs=0.12)

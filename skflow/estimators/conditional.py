@@ -716,7 +716,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         self, plan: ConditionalPlan, fit: Fit, core: Flow, history: History, started: float
     ) -> None:
         """Set the attributes of a fit that left a flow and this record."""
-        self._expose_flow(plan.front, core, history, started)
+        self._expose_flow(plan.front, plan.calibrated(core), history, started)
         self._increment = plan.increment(history.n_steps)
         self.n_samples_seen_ = plan.n_rows
 

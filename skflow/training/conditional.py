@@ -17,6 +17,7 @@ from skflow.flow import (
     LinearStack,
     Normal,
     SplineCoupling,
+    Standardize,
 )
 from skflow.flow.composition import composed
 from skflow.flow.weighted import row_counts
@@ -45,6 +46,11 @@ _STANDARD_ERRORS = 1.0
 # From so many rows, a start is learned, and by so many compared.
 _START_ROWS = 20_000
 _MIXTURE_ROWS = 3_000
+
+# Latents of held-out rows are scaled as if there were so many more of unit variance, and none
+# counts for more than five standard deviations.
+_ROWS_OF_UNIT_VARIANCE = 50
+_LARGEST_SQUARE = 25.0
 
 # Mixtures of more targets have too many parameters.
 _MIXED_TARGETS = 8
@@ -155,6 +161,7 @@ class ConditionalPlan:
         self._constant = self._n_context + constant
         self._scaled = self._behind(self._target_front, torch.float64)
         self._starts = self._best_starts()
+        self._deviations: Tensor | None = None
         self._stand(every_row=False)
 
     @property
@@ -210,8 +217,46 @@ class ConditionalPlan:
         )
         return FitOfFewRows([lambda: first], self._refit) if refits else first
 
+    @torch.no_grad()
+    def calibrated(self, flow: Flow) -> Flow:
+        """Return a trained flow whose latents have unit variance for rows that were held out.
+
+        Networks that know their rows by heart are too sure of others. As few rows do not tell by
+        how much, some rows of unit variance are counted with them.
+
+        Parameters
+        ----------
+        flow : Flow
+            With its best weights.
+        """
+        if self._holds_out and self._n_held_out:
+            self._deviations = self._latent_deviations(flow)
+        if self._deviations is None:
+            return flow
+        last = Standardize(torch.zeros_like(self._deviations), self._deviations)
+        bijections = [*flow.bijections, Given(last, self._n_context)]
+        return Flow(bijections, flow.base, n_features=flow.n_features).to(self.generator.device)
+
+    def _latent_deviations(self, flow: Flow) -> Tensor:
+        validation = self.validation
+        squares = torch.cat(
+            [flow(x)[:, self._n_context :].square().cpu() for x, _ in validation.blocks()]
+        )
+        squares = squares.double().clamp_max(_LARGEST_SQUARE)
+        weights = validation.take_weights()
+        counts = (
+            torch.ones(len(squares), dtype=torch.float64)
+            if weights is None
+            else row_counts(weights)
+        )
+        variances = (counts @ squares + _ROWS_OF_UNIT_VARIANCE) / (
+            counts.sum() + _ROWS_OF_UNIT_VARIANCE
+        )
+        return variances.sqrt()
+
     def _refit(self, k: int, history: History) -> Refit:
         """Begin to fit every row, as the rows that were held out say."""
+        self._deviations = self._latent_deviations(self.core)
         self._stand(every_row=True)
         return Refit(self._training(), history.path)
 
