@@ -206,6 +206,13 @@ def test_arrays_series_and_names_that_are_numbers(tables):
     assert list(mixed) == [0, "v"]
 
 
+def test_features_that_are_missing_or_categories(tables):
+    X, y = tables
+    X = X.assign(u=X["u"].mask(X["v"] > 1), kind=pd.Categorical(np.where(X["v"] > 0, "p", "q")))
+    regressor = ConditionalFlowRegressor(small_flow()).fit(X, y)
+    np.testing.assert_array_equal(regressor.predict(X), regressor.flow_.predict(X))
+
+
 def test_a_flow_that_was_fitted_elsewhere(tables):
     X, y = tables
     flow = small_flow().fit(X, y["a"])
