@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.integrate import trapezoid
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.preprocessing import StandardScaler
@@ -42,7 +43,8 @@ def checks_of_skpro():
 
 
 @pytest.mark.parametrize(("part", "name"), checks_of_skpro())
-def test_checks_of_skpro(part, name):
+def test_checks_of_skpro(part, name, global_random_seed):
+    np.random.seed(global_random_seed)  # noqa: NPY002 (skpro's checks draw from it)
     results = check_estimator(part, tests_to_run=name, raise_exceptions=True, verbose=False)
     assert set(results.values()) <= {"PASSED"}
 
@@ -107,16 +109,16 @@ def test_energies_and_norms_are_integrals(regressor, tables):
     grid = np.linspace(-6, 6, 6001)
     p, points = along(regressor, X, grid)
     cdf, pdf = p.cdf(points)["a"].to_numpy(), p.pdf(points)["a"].to_numpy()
-    assert np.trapezoid(pdf, grid) == pytest.approx(1, abs=1e-3)
+    assert trapezoid(pdf, grid) == pytest.approx(1, abs=1e-3)
     first = p.iloc[[0]]
-    energy = np.trapezoid(2 * cdf * (1 - cdf), grid)
+    energy = trapezoid(2 * cdf * (1 - cdf), grid)
     assert first.energy().iloc[0, 0] == pytest.approx(energy, rel=2e-3)
     for x in (-1.0, 0.2, 3.0):
-        energy = np.trapezoid(pdf * abs(grid - x), grid)
+        energy = trapezoid(pdf * abs(grid - x), grid)
         assert first.energy(pd.DataFrame({"a": [x]})).iloc[0, 0] == pytest.approx(energy, rel=2e-3)
         assert p.iloc[0, 0].energy(x) == pytest.approx(energy, rel=2e-3)
     for a in (0.5, 2, 3):
-        norm = np.trapezoid(pdf**a, grid)
+        norm = trapezoid(pdf**a, grid)
         assert first.pdfnorm(a).loc[0, "a"] == pytest.approx(norm, rel=1e-2)
         assert p.iloc[0, 0].pdfnorm(a) == pytest.approx(norm, rel=1e-2)
 
@@ -124,7 +126,7 @@ def test_energies_and_norms_are_integrals(regressor, tables):
 def test_samples_follow_the_distribution(joint, tables):
     X, _ = tables
     p = joint.predict_proba(X[:N_ROWS])
-    np.random.seed(0)  # noqa: NPY002 (skpro's generator)
+    np.random.seed(0)  # noqa: NPY002 (what samples are drawn from)
     samples = p.sample(4000)
     np.random.seed(0)  # noqa: NPY002
     pd.testing.assert_frame_equal(samples, p.sample(4000))
@@ -202,6 +204,13 @@ def test_arrays_series_and_names_that_are_numbers(tables):
     by_series = ConditionalFlowRegressor(small_flow()).fit(mixed, y["a"])
     np.testing.assert_array_equal(by_series.predict(mixed), by_frames)
     assert list(mixed) == [0, "v"]
+
+
+def test_features_that_are_missing_or_categories(tables):
+    X, y = tables
+    X = X.assign(u=X["u"].mask(X["v"] > 1), kind=pd.Categorical(np.where(X["v"] > 0, "p", "q")))
+    regressor = ConditionalFlowRegressor(small_flow()).fit(X, y)
+    np.testing.assert_array_equal(regressor.predict(X), regressor.flow_.predict(X))
 
 
 def test_a_flow_that_was_fitted_elsewhere(tables):
