@@ -34,7 +34,7 @@ def true_log_density(x, y):
 
 
 rng = np.random.default_rng(0)
-x = rng.uniform(-2, 2, size=4000)
+x = rng.uniform(-2, 2, size=6000)
 branch = rng.choice(2, size=len(x), p=shares)
 y = branches(x)[np.arange(len(x)), branch] + spread(x) * rng.normal(size=len(x))
 X_train, X_test, y_train, y_test = train_test_split(x[:, None], y, test_size=1000, random_state=0)
@@ -88,7 +88,7 @@ print(f"{'(the truth)':20}{true_log_density(X_test[:, 0], y_test).mean():>8.2f}"
 
 # %%
 # Four densities, cut out of the picture above, beside the true ones. Where the noise is wide, the
-# flow has ripples that the truth does not have: 3,000 rows say little about a single x.
+# flow has ripples that the truth does not have: 5,000 rows say little about a single x.
 
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
 grid = np.linspace(-3, 3, 600)

@@ -28,9 +28,9 @@ def joints(angles):
 
 
 rng = np.random.default_rng(0)
-angles = rng.normal(scale=[0.5, 0.7, 0.7], size=(5000, 3))
-hands = joints(angles)[:, -1] + 0.1 * rng.normal(size=(5000, 2))
-X_train, X_test, y_train, y_test = train_test_split(hands, angles, test_size=0.4, random_state=0)
+angles = rng.normal(scale=[0.5, 0.7, 0.7], size=(4000, 3))
+hands = joints(angles)[:, -1] + 0.1 * rng.normal(size=(4000, 2))
+X_train, X_test, y_train, y_test = train_test_split(hands, angles, test_size=0.25, random_state=0)
 
 # %%
 # One flow of three targets, and a flow for each of them. The targets are smooth in two features,
