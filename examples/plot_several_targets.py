@@ -1,7 +1,7 @@
 """
-========================================
+=========================================
 Several targets that depend on each other
-========================================
+=========================================
 
 How may the joints of an arm be bent, if all that is known is where its hand is? There are many
 answers, and what the first joint does decides what the others can do. A regression for each joint
