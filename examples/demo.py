@@ -16,16 +16,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import BayesianRidge, LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
-from skflow import RelativeGradientFlow
+from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.datasets import Checkerboard, Pinwheel, gaussian_ring, half_moons, rings, two_spirals
 from skflow.exceptions import ColumnWarning
+from skflow.inspection import ConditionalDensityDisplay
 
 PLANE = {
     "half moons": half_moons(),
@@ -171,6 +173,44 @@ def classify(flow):
         say(f"{name:12}{classifier.score(step.transform(test), y_test):>18.3f}")
 
 
+def branching(n_rows, seed):
+    """Return rows of a target whose noise changes along a feature, and which splits in two."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-2, 2, n_rows)
+    branch = np.where(rng.uniform(size=n_rows) < 0.6, 1, -1)
+    noise = (0.1 + 0.2 * np.maximum(-x, 0)) * rng.normal(size=n_rows)
+    return x[:, None], np.sin(2 * x) + branch * np.maximum(x, 0) + noise
+
+
+def regress():
+    title("A regression that returns a distribution")
+    say("a target whose noise changes, and which splits in two, 5,000 rows ...\n")
+    train, test = branching(5000, seed=0), branching(1000, seed=1)
+    flow = ConditionalFlow(n_trees=0, random_state=0).fit(*train)
+    mean, std = BayesianRidge().fit(*train).predict(test[0], return_std=True)
+    say(f"{'density of the target':24}{'held-out nats':>14}")
+    say(f"{'ConditionalFlow':24}{flow.score(*test):>14.2f}")
+    say(f"{'linear, normal errors':24}{norm.logpdf(test[1], mean, std).mean():>14.2f}")
+    return flow
+
+
+def draw_strip(flow, path):
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    X, y = branching(2000, seed=1)
+    axes[0].scatter(X[:, 0], y, s=1.5, color=LIGHT, alpha=0.7, linewidths=0)
+    ConditionalDensityDisplay.from_estimator(
+        flow, X, y, ax=axes[1], n_points=0, cmap="magma", line_kw={"color": LIGHT, "linewidth": 1}
+    )
+    axes[1].get_legend().remove()
+    for ax, heading in zip(axes, ("data", "density, quantiles 0.05, 0.5, 0.95"), strict=True):
+        ax.set(xlim=axes[1].get_xlim(), ylabel=None, xticks=[], yticks=[], facecolor=DARK)
+        ax.set_xlabel("feature", color=INK, fontsize=12)
+        ax.set_title(heading, color=INK, fontsize=12)
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel("target", color=INK, fontsize=12)
+    figure.savefig(path, dpi=110)
+
+
 def draw_plane(flows, path):
     figure, axes = plt.subplots(3, len(PLANE), figsize=(12, 6.2), layout="constrained")
     for column, (name, density) in zip(axes.T, PLANE.items(), strict=True):
@@ -255,13 +295,14 @@ def draw_training(flows, scores, path):
     figure.savefig(path, dpi=110)
 
 
-def draw(flows, scores, folder):
+def draw(flows, scores, regression, folder):
     title("Pictures")
     folder.mkdir(parents=True, exist_ok=True)
     draw_plane(flows, folder / "demo_plane.png")
     draw_digits(flows["digits"], folder / "digits.png")
     draw_training(flows, scores, folder / "training.png")
-    for name in ("demo_plane", "digits", "training"):
+    draw_strip(regression, folder / "conditional.png")
+    for name in ("demo_plane", "digits", "training", "conditional"):
         say(f"{(folder / name).resolve()}.png")
 
 
@@ -275,7 +316,8 @@ def main():
     flows, scores = compare()
     search()
     classify(flows["digits"])
-    draw(flows, scores, arguments.output)
+    regression = regress()
+    draw(flows, scores, regression, arguments.output)
     say(f"\ndone in {time.perf_counter() - started:.0f} s")
 
 

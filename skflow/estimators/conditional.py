@@ -585,7 +585,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         r"""Return central intervals that the targets lie in with a given probability.
 
         They lie between quantiles of the same distance from the median. With `cv`, that is the
-        distance which covers the share of the calibration rows [3]_: of new rows like them,
+        distance which covers the share of the calibration rows: of new rows like them,
         intervals of a flow that was fitted to one split cover at least that share. Each target has
         an interval by itself.
 

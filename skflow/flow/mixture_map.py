@@ -41,6 +41,9 @@ _QUANTILE_STEPS = 4
 
 _MOST_STEPS = 100
 
+# So near to the score that is sought, Newton's method is left alone.
+_NEAR = 1e-6
+
 
 class NormalMixtureMap(Bijection):
     r"""The bijection that makes a mixture of normal distributions standard normal.
@@ -226,9 +229,11 @@ def _solve(joint: Tensor, scale: Tensor, centre: Tensor, u: Tensor) -> Tensor:
     # Where every component lies below its quantile, so does the mixture.
     quantiles = centre + u / scale
     lower, upper = torch.aminmax(quantiles, dim=0)
-    shares = joint.log_softmax(0)
+    shares, centre = joint.log_softmax(0), centre.expand_as(quantiles)
     x = (shares.exp() * quantiles).sum(0).clamp(lower, upper)
     eps = torch.finfo(x.dtype).eps
+    found, rest = torch.empty_like(u), torch.arange(len(u), device=u.device)
+    width = before = upper - lower
     for _ in range(_MOST_STEPS):
         standard = scale * (x - centre)
         score = _normal_score(joint, standard)
@@ -239,14 +244,23 @@ def _solve(joint: Tensor, scale: Tensor, centre: Tensor, u: Tensor) -> Tensor:
         # No solver can promise more than either of these.
         settled = residual.abs() <= 4 * eps * (1 + u.abs())
         settled |= upper - lower <= 4 * eps * torch.maximum(lower.abs(), upper.abs())
+        found[rest] = x
         if bool(settled.all()):
-            return x
+            return found
         step = x - residual * torch.exp(-0.5 * score.square() - log_density)
         inside = (step > lower) & (step < upper)  # False for NaN
-        x = torch.where(settled, x, torch.where(inside, step, 0.5 * (lower + upper)))
-    if not bool((settled | (residual.abs() <= 1e-10 * (1 + u.abs())) | ~u.isfinite()).all()):
+        # Newton's method may go to and fro. Then the bracket has not halved in two steps.
+        inside &= (upper - lower <= 0.5 * before) | (residual.abs() < _NEAR)
+        before, width = width, upper - lower
+        x = torch.where(inside, step, 0.5 * (lower + upper))
+        left = ~settled
+        rest, x, u, lower, upper, before, width, residual = (
+            part[left] for part in (rest, x, u, lower, upper, before, width, residual)
+        )
+        joint, shares, centre = (part[:, left] for part in (joint, shares, centre))
+    if not bool(((residual.abs() <= 1e-10 * (1 + u.abs())) | ~u.isfinite()).all()):
         raise InversionError(
             f"The inverse of a mixture's map was not found in {_MOST_STEPS} steps. Check that the "
             "values to invert are finite and not absurdly large."
         )
-    return x
+    return found
