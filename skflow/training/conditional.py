@@ -52,8 +52,9 @@ _MIXTURE_ROWS = 3_000
 _ROWS_OF_UNIT_VARIANCE = 50
 _LARGEST_SQUARE = 25.0
 
-# Mixtures of more targets have too many parameters.
-_MIXED_TARGETS = 8
+# Mixtures of more targets have too many parameters. Those of many components have ripples that
+# the features cannot smooth out, and take long to invert.
+_MIXED_TARGETS, _MOST_COMPONENTS = 8, 16
 
 
 def conditional_bijections(
@@ -309,7 +310,9 @@ class ConditionalPlan:
                 some = None if counts is None else counts[:_MIXTURE_ROWS]
                 n = len(y) // 10
                 own = None if some is None else some[n:]
-                mixture = stacked_start(y[n:], y[:n], self._twin(), own).bijection
+                mixture = stacked_start(
+                    y[n:], y[:n], self._twin(), own, n_fits=1, most_components=_MOST_COMPONENTS
+                ).bijection
                 parts.append(Given(mixture, self._n_context))
             x = parts[-1].forward(x)
         return parts

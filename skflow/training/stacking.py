@@ -66,7 +66,8 @@ def stacked_start(
     before: Before | None = None,
     *,
     groups: Tensor | None = None,
-    n_fits: int = _N_FITS,
+    n_fits: int | None = None,
+    most_components: int = _MOST_COMPONENTS,
 ) -> Start:
     """Fit mixtures of several numbers of components, and weigh them on held-out rows.
 
@@ -86,8 +87,11 @@ def stacked_start(
     groups : Tensor of shape (N,) or None, default=None
         The group of each row of `x`, all of which come into the same fold. With one group alone,
         the held-out rows choose.
-    n_fits : int, default=2
-        How often each number of components is fitted, if `held_out` chooses the weights.
+    n_fits : int or None, default=None
+        How often each number of components is fitted. None is 2 if `held_out` chooses the weights,
+        and else 6.
+    most_components : int, default=256
+        The largest number of components.
 
     Returns
     -------
@@ -98,17 +102,20 @@ def stacked_start(
     whitened = _Whitened(x, counts, first)
     of_one = groups is not None and bool((groups == groups[0]).all())
     if len(x) >= _FOLDED_ROWS or of_one:
-        fits, log_probs = _fits_and_scores(whitened, held_out, generator, n_fits)
+        fits, log_probs = _fits_and_scores(
+            whitened, held_out, generator, n_fits or _N_FITS, most_components
+        )
         weights = stacking_weights(log_probs)
         log_prob = (log_probs + weights.log()).logsumexp(1)
     else:
         cut = folds(len(x), _N_FOLDS, generator, groups)
-        sizes, log_probs = _scores_of_sizes(x, cut, generator, counts, before)
+        sizes, log_probs = _scores_of_sizes(x, cut, generator, counts, before, most_components)
         of_sizes = stacking_weights(log_probs, counts)
         log_prob = (log_probs + of_sizes.log()).logsumexp(1)
         kept = [k for k, weight in enumerate(of_sizes) if weight >= _LEAST_WEIGHT]
-        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(_N_FITS_OF_FEW)]
-        weights = of_sizes[kept].repeat_interleave(_N_FITS_OF_FEW) / _N_FITS_OF_FEW
+        n_each = n_fits or _N_FITS_OF_FEW
+        fits = [whitened.fit(sizes[k], generator) for k in kept for _ in range(n_each)]
+        weights = of_sizes[kept].repeat_interleave(n_each) / n_each
     mixture = NormalMixtureMap.of(whitened.joined(fits, weights))
     return Start(log_prob, mixture if first is None else composed(first, mixture))
 
@@ -155,9 +162,9 @@ def stacking_weights(
     return weights
 
 
-def _sizes(n_rows: float, n_features: int) -> Iterator[int]:
+def _sizes(n_rows: float, n_features: int, most_components: int) -> Iterator[int]:
     """Yield the numbers of components to try."""
-    most = min(_MOST_COMPONENTS, n_rows / (n_features + 1))
+    most = min(most_components, n_rows / (n_features + 1))
     size = 1
     while size <= max(1, most):
         yield size
@@ -216,13 +223,13 @@ class _Whitened:
 
 
 def _fits_and_scores(
-    rows: _Whitened, held_out: Tensor, generator: torch.Generator, n_fits: int
+    rows: _Whitened, held_out: Tensor, generator: torch.Generator, n_fits: int, most: int
 ) -> tuple[list[Components], Tensor]:
     """Return fits to all rows, and the log-densities of held-out rows, of shape (M, fits)."""
     fits: list[Components] = []
     scores: list[Tensor] = []
     search = _Search()
-    for size in _sizes(len(rows.z), rows.z.shape[1]):
+    for size in _sizes(len(rows.z), rows.z.shape[1], most):
         some = [rows.fit(size, generator) for _ in range(n_fits)]
         fits += some
         scores += [rows.log_prob(fit, held_out) for fit in some]
@@ -237,6 +244,7 @@ def _scores_of_sizes(
     generator: torch.Generator,
     counts: Tensor | None,
     before: Before | None,
+    most: int,
 ) -> tuple[list[int], Tensor]:
     """Return numbers of components, and the rows' log-densities by fits to other rows."""
     parts = []
@@ -249,7 +257,7 @@ def _scores_of_sizes(
     sizes: list[int] = []
     scores: list[Tensor] = []
     search = _Search()
-    for size in _sizes(len(parts[-1][1].z), x.shape[1]):
+    for size in _sizes(len(parts[-1][1].z), x.shape[1], most):
         log_probs = x.new_empty(len(x))
         for fold, rows in parts:
             log_probs[fold] = rows.log_prob(rows.fit(size, generator), x[fold])
