@@ -86,3 +86,17 @@ def test_more_rows_and_whole_weights_are_the_same(generator):
     repeated = fit_components(z.repeat_interleave(counts, dim=0), 1, generator)
     for mine, theirs in zip(weighted, repeated, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_inverses_of_many_components_of_all_scales_are_found():
+    # Newton's method may go to and fro between the many flat parts of such a map.
+    generator = torch.Generator().manual_seed(0)
+    mixture = NormalMixtureMap(500, 1)
+    with torch.no_grad():
+        mixture.means.copy_(torch.randn(500, 1, generator=generator))
+        scales = torch.exp(2 + torch.randn(500, generator=generator))
+        mixture.precision_factors.copy_(scales[:, None, None])
+    u = torch.linspace(-6, 6, 2001, dtype=torch.float64)[:, None]
+    x = mixture.inverse(u)
+    torch.testing.assert_close(mixture(x), u, atol=1e-10, rtol=0)
+    assert bool((x.diff(dim=0) > 0).all())
