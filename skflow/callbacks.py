@@ -24,7 +24,8 @@ class LogLikelihoodMonitor(ScoringMonitor):
 
     :class:`!sklearn.callback.ScoringMonitor` does so for estimators that are fitted to targets:
     where there is no `y`, it computes nothing. This is one for
-    :class:`~skflow.RelativeGradientFlow`, to be passed to its ``set_callbacks``.
+    :class:`~skflow.RelativeGradientFlow` and :class:`~skflow.ConditionalFlow`, to be passed to
+    their ``set_callbacks``.
 
     Read more in the :ref:`User Guide <watching>`.
 
@@ -33,6 +34,8 @@ class LogLikelihoodMonitor(ScoringMonitor):
     X_val : array-like of shape (n_samples, n_features) or None, default=None
         Further rows to score after each epoch, which `fit` does not see. In a Pipeline they have
         to be as the steps before the flow leave them.
+    y_val : array-like of shape (n_samples,) or (n_samples, n_targets) or None, default=None
+        Their targets, of a conditional flow.
 
     See Also
     --------
@@ -76,9 +79,10 @@ class LogLikelihoodMonitor(ScoringMonitor):
     True
     """
 
-    def __init__(self, X_val: ArrayLike | None = None) -> None:
+    def __init__(self, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None) -> None:
         super().__init__(scoring=_log_likelihoods)
         self.X_val = X_val
+        self.y_val = y_val
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
@@ -97,15 +101,21 @@ class LogLikelihoodMonitor(ScoringMonitor):
         if context.task_name == "epoch":
             # It would score nothing without a target, which our scorer has no use for.
             super().on_fit_task_end(
-                estimator, context, X=(self.X_val,), y=(), fitted_estimator=fitted_estimator
+                estimator,
+                context,
+                X=(self.X_val, self.y_val),
+                y=(),
+                fitted_estimator=fitted_estimator,
             )
 
 
-def _log_likelihoods(estimator: Any, X: tuple[ArrayLike | None], y: Any) -> dict[str, float]:
+def _log_likelihoods(
+    estimator: Any, X: tuple[ArrayLike | None, ArrayLike | None], y: Any
+) -> dict[str, float]:
     scores = {"train_score": -estimator.loss_curve_[-1]}
     if estimator.validation_scores_:
         scores["validation_score"] = estimator.validation_scores_[-1]
-    (X_val,) = X
+    X_val, y_val = X
     if X_val is not None:
-        scores["X_val_score"] = estimator.score(X_val)
+        scores["X_val_score"] = estimator.score(*((X_val,) if y_val is None else (X_val, y_val)))
     return scores

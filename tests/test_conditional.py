@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import kstest, norm
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression
@@ -325,3 +327,36 @@ def test_latents_of_rows_that_were_held_out_have_unit_variance():
     y = X[:, 0] + rng.normal(size=4000)
     flow = ConditionalFlow(n_trees=0, max_iter=30, random_state=0).fit(X[:2000], y[:2000])
     assert flow.to_latents(X[2000:], y[2000:]).std() == pytest.approx(1, abs=0.12)
+
+
+@pytest.mark.parametrize("configuration", [{}, {"array_api_dispatch": True}])
+def test_arrays_of_other_libraries_are_taken(configuration):
+    X, y = waves(100, 0)
+    flow = ConditionalFlow(max_iter=2, n_trees=10, random_state=0)
+    expected = clone(flow).fit(X, y).predict(X)
+    with config_context(**configuration):
+        flow.fit(torch.from_numpy(X), torch.from_numpy(y))
+        found = flow.predict(torch.from_numpy(X))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_it_fits_where_transformers_are_to_return_frames():
+    X, y = waves(100, 0)
+    flow = ConditionalFlow(max_iter=2, n_trees=10, random_state=0)
+    expected = clone(flow).fit(X, y).predict(X)
+    with config_context(transform_output="pandas"):
+        np.testing.assert_array_equal(flow.fit(X, y).predict(X), expected)
+
+
+def test_callbacks_see_the_epochs():
+    pytest.importorskip("sklearn.callback", reason="callbacks came with scikit-learn 1.9")
+    from skflow.callbacks import LogLikelihoodMonitor
+
+    X, y = waves(2100, 0)
+    test = waves(200, 1)
+    monitor = LogLikelihoodMonitor(*test)
+    flow = ConditionalFlow(max_iter=3, n_trees=0, random_state=0).set_callbacks(monitor).fit(X, y)
+    log = monitor.get_logs().data
+    assert [row["validation_score"] for row in log] == flow.validation_scores_
+    assert log[-1]["X_val_score"] == pytest.approx(flow.score(*test))

@@ -6,23 +6,24 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import validate_data
 
-from skflow._sklearn.validation import check_columns, holds_numbers, plain_array
+from skflow._sklearn.validation import as_numpy, check_columns, holds_numbers, plain_array
 
 __all__ = ["FeatureEncoder"]
 
 
-class FeatureEncoder(TransformerMixin, BaseEstimator):
+class FeatureEncoder(BaseEstimator):
     """Impute what is missing, mark it, and encode the categories of frames.
 
     Columns of numbers that miss entries have them replaced by the median, and a further column
     says where. Columns of a frame that hold strings or categories become a column for each
-    category; a category that was not there in `fit` has zeros in all of them.
+    category; a category that was not there in `fit` has zeros in all of them. Arrays of any
+    library become NumPy's, and no configuration makes frames of what is returned.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -79,7 +80,7 @@ def _is_frame(X: Any) -> bool:
 def _numbers(encoder: FeatureEncoder, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:
     checked: NDArray[np.float64] = validate_data(
         encoder,
-        plain_array(X),
+        as_numpy(plain_array(X)),
         reset=fitting,
         dtype=np.float64,
         ensure_all_finite="allow-nan",

@@ -199,6 +199,9 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
     :meth:`score` is a mean log-likelihood and not the R² of other regressors: a search maximises
     the likelihood of held-out rows.
 
+    Arrays of other libraries, and frames, are taken as features and as targets. What is returned
+    are arrays of NumPy.
+
     A training step on N rows costs O(N · H · (C + H + B · K)), with C columns of context, K
     targets, H hidden units and B bins.
 

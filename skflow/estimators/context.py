@@ -65,7 +65,7 @@ class Context:
         context : Tensor of shape (n_samples, n_context)
             In float64.
         """
-        features = as_tensor(self._encoder.fit_transform(X))
+        features = as_tensor(self._encoder.fit(X).transform(X))
         rows = Rows(features, weights=weights)
         self._standardize = standardization(rows, robust=True)
         columns = self._standardize(features)
