@@ -78,9 +78,10 @@ def _is_frame(X: Any) -> bool:
 
 
 def _numbers(encoder: FeatureEncoder, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:
+    X = plain_array(X)
     checked: NDArray[np.float64] = validate_data(
         encoder,
-        as_numpy(plain_array(X)),
+        as_numpy(X) if hasattr(X, "__dlpack__") else X,
         reset=fitting,
         dtype=np.float64,
         ensure_all_finite="allow-nan",
