@@ -66,8 +66,19 @@ def means(rows, measure, targets):
     return {name: dict(of_data) for name, of_data in values.items()}
 
 
+def splits_of(values):
+    """Return the splits of each set that any estimator has."""
+    splits = defaultdict(set)
+    for of_data in values.values():
+        for data, of_split in of_data.items():
+            splits[data] |= of_split.keys()
+    return splits
+
+
 def lowest(values):
     """Return how often each estimator is lowest: in the mean of a set, and on a split.
+
+    In the mean, of those that have all splits of the set.
 
     Parameters
     ----------
@@ -78,10 +89,11 @@ def lowest(values):
     -------
     of_sets, of_splits : Counter
     """
-    by_set, by_split = defaultdict(dict), defaultdict(dict)
+    by_set, by_split, splits = defaultdict(dict), defaultdict(dict), splits_of(values)
     for name, of_data in values.items():
         for data, of_split in of_data.items():
-            by_set[data][name] = np.mean(list(of_split.values()))
+            if of_split.keys() == splits[data]:
+                by_set[data][name] = np.mean(list(of_split.values()))
             for split, value in of_split.items():
                 by_split[data, split][name] = value
     return tuple(
@@ -90,15 +102,15 @@ def lowest(values):
     )
 
 
-def cell(values):
-    """Return the mean and its standard error, with four digits that count."""
+def cell(values, n_splits):
+    """Return the mean and its standard error, and how many splits it is of, if not of all."""
     if not values:
         return ""
     values = np.array(list(values))
     text = f"{values.mean():.4g}"
     if len(values) > 1 and np.isfinite(values).all():
         text += f" ± {values.std(ddof=1) / np.sqrt(len(values)):.2g}"
-    return text
+    return text if len(values) == n_splits else f"{text} [{len(values)}]"
 
 
 def print_line(name, cells):
@@ -110,16 +122,16 @@ def print_sets(rows):
     if not rows:
         return
     sets = list(dict.fromkeys(row["data"] for row in rows))
-    splits = {row["split"] for row in rows}
     failed = Counter(row["estimator"] for row in taken(rows).values() if row["status"] == "failed")
     for measure, targets, title in SECTIONS:
         values = means(rows, measure, targets)
         if not values:
             continue
-        print(f"\n{title}: {targets} targets, mean ± standard error of {len(splits)} splits")
+        most = max(map(len, splits_of(values).values()))
+        print(f"\n{title}: {targets} targets, mean ± standard error of {most} splits or [as many]")
         print_line("", sets)
         for name, of_data in values.items():
-            print_line(name, [cell(of_data.get(data, {}).values()) for data in sets])
+            print_line(name, [cell(of_data.get(data, {}).values(), most) for data in sets])
         if (measure, targets) == ("nll", RECORDED):
             for name, of_data in PUBLISHED.items():
                 print_line(name, [f"{of_data[d]:.2f}" if d in of_data else "" for d in sets])

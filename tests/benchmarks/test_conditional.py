@@ -115,6 +115,17 @@ def test_peers_have_seconds_of_their_own_until_ours_is_measured(
     assert found["zuko MAF"] == {"wine": {"0": float(second["nll"])}}
 
 
+def test_means_are_compared_where_all_splits_are_there(script):
+    from _conditional.summary import cell, lowest
+
+    whole, part = {"0": 2.0, "1": 4.0}, {"0": 1.0}
+    of_sets, of_splits = lowest({"whole": {"wine": whole}, "part": {"wine": part}})
+    assert of_sets == {"whole": 1}
+    assert of_splits == {"part": 1, "whole": 1}
+    assert cell(whole.values(), 2) == "3 ± 1"
+    assert cell(part.values(), 2) == "1 [1]"
+
+
 def test_fits_that_fail_have_rows(script, monkeypatch, tmp_path, data_dir, capsys):
     from _conditional.task import Contender, Fitted, Prediction
 
