@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -40,22 +40,21 @@ from skflow.estimators.context import Context
 from skflow.estimators.folds import random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.estimators.progress import shown_progress
+from skflow.estimators.score import mean_log_density
 from skflow.estimators.state import become, own_autograd_mode, snapshot
+from skflow.estimators.training import TRAINING_CONSTRAINTS, TrainingMixin
 from skflow.flow import Bijection, Bound, Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.conditional import ConditionalPlan, training_parameters
-from skflow.training.fits import EpochReport, Fit, run
+from skflow.training.fits import Fit, run
 from skflow.training.history import History
-from skflow.training.outcome import Outcome, check_weights, warn_of_skipped_steps
+from skflow.training.outcome import check_weights, warn_of_skipped_steps
 from skflow.training.passes import Increment
 from skflow.training.plan import plan_pass
 from skflow.training.rows import Rows
 from skflow.training.standardization import standardization
 
 __all__ = ["ConditionalFlow"]
-
-_MOST_LAYERS = 1000
-_MOST_RATE = 1000.0
 
 # So many rows are mapped at a time.
 _BLOCK_ROWS = 16_384
@@ -83,7 +82,9 @@ class _Checked(NamedTuple):
     """Of shape (N,), all positive; None if all are 1."""
 
 
-class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator):
+class ConditionalFlow(
+    TrainingMixin, CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator
+):
     r"""Regression that returns the whole distribution of one or several targets.
 
     The density :math:`p(y \mid x)` is that of an invertible network from targets to normal
@@ -264,20 +265,9 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
+        **TRAINING_CONSTRAINTS,
         "n_trees": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_time": [None, Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "cv": [None, Interval(Integral, 2, None, closed="left"), HasMethods(["split"]), Iterable],
-        "device": [str],
-        "dtype": [StrOptions(set(DTYPES))],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     _context: Context
@@ -325,20 +315,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
             fitted = snapshot(self)
             rows = fitted._checked(*fitted._calibrated(X, y, sample_weight))
             plan = fitted._plan(rows)
-            outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
-            fit = plan.fit(started)
-            task.begin(plan.settings.training.max_iter)
-
-            def report(epoch: EpochReport) -> bool:
-                show(epoch)
-                return epoch.fit == 1 and task.end_epoch(
-                    is_last=epoch.progress >= 1,
-                    fitted=lambda: fitted._if_ended(plan, fit, started),
-                )
-
-            history = run(fit, report)
-            outcome.check(fit.flow, history, stacklevel=3)
-            fitted._expose(plan, fit, fit.flow, history, started)
+            fitted._train(plan, task, show, started)
             become(self, fitted)
             task.end()
         return self
@@ -421,10 +398,7 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         score : float
             In nats per row, in the units of `y`. Higher is better.
         """
-        log_density = self.score_samples(X, y)
-        if sample_weight is None:
-            return float(log_density.mean())
-        return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
+        return mean_log_density(self.score_samples(X, y), sample_weight)
 
     def to_latents(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Map targets to latents, which are standard normal whatever the features.
@@ -730,13 +704,6 @@ class ConditionalFlow(CallbackSupportMixin, DocumentationLinkMixin, RegressorMix
         self.best_validation_score_ = history.best_score
         self.n_iter_ = max(1, len(history.losses))
         self.fit_time_ = time.perf_counter() - started
-
-    def _if_ended(self, plan: ConditionalPlan, fit: Fit, started: float) -> dict[str, Any]:
-        """Return the attributes that this would have if `fit` ended with an epoch."""
-        core = deepcopy(fit.flow)
-        twin = snapshot(self)
-        twin._expose(plan, fit, core, fit.finish(core), started)
-        return twin.__dict__
 
     def _targets(self, X: Any, y: Any) -> torch.Tensor:
         """Check targets, and return them as rows."""

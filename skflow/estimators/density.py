@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -43,6 +43,7 @@ from skflow.estimators.progress import shown_progress
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
+from skflow.estimators.training import TRAINING_CONSTRAINTS, TrainingMixin
 from skflow.flow import (
     Activation,
     BaseDistribution,
@@ -53,9 +54,9 @@ from skflow.flow import (
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
-from skflow.training.fits import EpochReport, Fit, run
+from skflow.training.fits import Fit, run
 from skflow.training.history import History
-from skflow.training.outcome import Outcome, check_weights, warn_of_skipped_steps
+from skflow.training.outcome import check_weights, warn_of_skipped_steps
 from skflow.training.passes import Increment
 from skflow.training.plan import OPTIMIZERS, Plan, plan_pass
 from skflow.training.precision import MatmulPrecision
@@ -65,12 +66,9 @@ from skflow.training.start import start
 
 __all__ = ["RelativeGradientFlow"]
 
-# More layers, and higher rates, are mistakes.
-_MOST_LAYERS = 1000
-_MOST_RATE = 1000.0
-
 
 class RelativeGradientFlow(
+    TrainingMixin,
     SummaryMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -360,26 +358,15 @@ class RelativeGradientFlow(
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
+        **TRAINING_CONSTRAINTS,
         "activation": [StrOptions({"auto", *ACTIVATIONS}), Activation],
         "coupling": [StrOptions({"auto", *COUPLINGS}), None],
         "base_distribution": [StrOptions(set(BASES)), HasMethods(["log_prob", "sample"])],
         "bijections": [callable, None],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "input_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_time": [None, Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "device": [str],
-        "dtype": [StrOptions(set(DTYPES))],
         "matmul_precision": [StrOptions({"highest", "high", "medium"})],
         "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     # With metadata routing, as scikit-learn's splitters ask for them: without being told to.
@@ -444,20 +431,7 @@ class RelativeGradientFlow(
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
             plan = fitted._plan(fitted._rows(X, sample_weight, groups))
-            outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
-            fit = plan.fit(started)
-            task.begin(plan.settings.training.max_iter)
-
-            def report(epoch: EpochReport) -> bool:
-                show(epoch)
-                return epoch.fit == 1 and task.end_epoch(
-                    is_last=epoch.progress >= 1,
-                    fitted=lambda: fitted._if_ended(plan, fit, started),
-                )
-
-            history = run(fit, report)
-            outcome.check(fit.flow, history, stacklevel=3)
-            fitted._expose(plan, fit, fit.flow, history, started)
+            fitted._train(plan, task, show, started)
             become(self, fitted)
             task.end()
         return self
@@ -810,13 +784,6 @@ class RelativeGradientFlow(
             self.log_det_ = float(core.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
         self.fit_time_ = time.perf_counter() - started
-
-    def _if_ended(self, plan: Plan, fit: Fit, started: float) -> dict[str, Any]:
-        """Return the attributes that this would have if `fit` ended with an epoch."""
-        core = deepcopy(fit.flow)
-        twin = snapshot(self)
-        twin._expose(plan, fit, core, fit.finish(core), started)
-        return twin.__dict__
 
     def _map_blocks(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 
 from skflow._sklearn.validation import as_numpy, row_weights
 
-__all__ = ["ScoredDensityMixin"]
+__all__ = ["ScoredDensityMixin", "mean_log_density"]
 
 
 class ScoredDensityMixin(DensityMixin):
@@ -33,7 +33,19 @@ class ScoredDensityMixin(DensityMixin):
         score : float
             In nats per row, in the units of `X`. Higher is better.
         """
-        log_density = as_numpy(self.score_samples(X))
-        if sample_weight is None:
-            return float(np.mean(log_density, dtype=np.float64))
-        return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
+        return mean_log_density(as_numpy(self.score_samples(X)), sample_weight)
+
+
+def mean_log_density(log_density: NDArray[Any], sample_weight: ArrayLike | None = None) -> float:
+    """Return the mean of log-densities, by the weights of rows if they have any.
+
+    Parameters
+    ----------
+    log_density : array of shape (n_samples,)
+        Of each row.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        The weights.
+    """
+    if sample_weight is None:
+        return float(np.mean(log_density, dtype=np.float64))
+    return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))

@@ -1,0 +1,96 @@
+"""What estimators whose fits go epoch by epoch have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, Protocol
+
+from skflow._sklearn.fit_task import FitTask
+from skflow._sklearn.validation import Interval, StrOptions
+from skflow.estimators.state import snapshot
+from skflow.flow import Flow
+from skflow.training.architecture import DTYPES
+from skflow.training.fits import EpochReport, Fit, run
+from skflow.training.history import History
+from skflow.training.outcome import Outcome
+from skflow.training.rows import Rows
+
+__all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
+
+# More layers, and higher rates, are mistakes.
+_MOST_LAYERS = 1000
+_MOST_RATE = 1000.0
+
+TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
+    "n_layers": [StrOptions({"auto"}), Interval(Integral, 1, _MOST_LAYERS, closed="both")],
+    "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, _MOST_RATE, closed="right")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "max_time": [None, Interval(Real, 0, None, closed="neither")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "device": [str],
+    "dtype": [StrOptions(set(DTYPES))],
+    "verbose": ["verbose"],
+    "random_state": ["random_state"],
+}
+
+
+class _Settings(Protocol):
+    @property
+    def training(self) -> Any: ...
+
+
+class _Plan(Protocol):
+    """What a fit does."""
+
+    @property
+    def settings(self) -> _Settings: ...
+
+    @property
+    def core(self) -> Flow: ...
+
+    @property
+    def training(self) -> Rows: ...
+
+    def fit(self, started: float) -> Fit: ...
+
+
+class TrainingMixin:
+    """Take a fit to its end, with what callbacks and a display see of it.
+
+    A subclass states ``_expose(plan, fit, core, history, started)``, which sets the attributes of
+    a fit that left a flow and a record.
+    """
+
+    early_stopping: bool
+    _expose: Callable[..., None]
+
+    def _train(
+        self, plan: _Plan, task: FitTask, show: Callable[[EpochReport], None], started: float
+    ) -> None:
+        """Do what a plan says, in an estimator that nobody else sees yet, called by ``fit``."""
+        outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
+        fit = plan.fit(started)
+        task.begin(plan.settings.training.max_iter)
+
+        def report(epoch: EpochReport) -> bool:
+            show(epoch)
+            return epoch.fit == 1 and task.end_epoch(
+                is_last=epoch.progress >= 1, fitted=lambda: self._if_ended(plan, fit, started)
+            )
+
+        history = run(fit, report)
+        outcome.check(fit.flow, history, stacklevel=4)
+        self._expose(plan, fit, fit.flow, history, started)
+
+    def _if_ended(self, plan: _Plan, fit: Fit, started: float) -> dict[str, Any]:
+        """Return the attributes that this would have if `fit` ended with an epoch."""
+        core = deepcopy(fit.flow)
+        history: History = fit.finish(core)
+        twin = snapshot(self)
+        twin._expose(plan, fit, core, history, started)
+        return twin.__dict__
