@@ -45,6 +45,7 @@ from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.training import TRAINING_CONSTRAINTS, TrainingMixin
 from skflow.flow import Bijection, Bound, Flow
 from skflow.training.architecture import DTYPES
+from skflow.training.chain import ChainPlan, conditional_plan
 from skflow.training.conditional import ConditionalPlan, training_parameters
 from skflow.training.fits import Fit, run
 from skflow.training.history import History
@@ -55,6 +56,8 @@ from skflow.training.rows import Rows
 from skflow.training.standardization import standardization
 
 __all__ = ["ConditionalFlow"]
+
+_Plan = ConditionalPlan | ChainPlan
 
 # So many rows are mapped at a time.
 _BLOCK_ROWS = 16_384
@@ -643,7 +646,7 @@ class ConditionalFlow(
             )
         return _Checked(X, as_tensor(targets), None if weights is None else as_tensor(weights))
 
-    def _plan(self, rows: _Checked, *, is_first_of_several: bool = False) -> ConditionalPlan:
+    def _plan(self, rows: _Checked, *, is_first_of_several: bool = False) -> _Plan:
         """Return what a fit to the rows does."""
         self.n_targets_ = rows.targets.shape[1]
         generator = torch_generator(self.random_state, resolve_device(self.device))
@@ -661,7 +664,7 @@ class ConditionalFlow(
         if is_first_of_several:
             parameters["early_stopping"] = False
         data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
-        return ConditionalPlan(parameters, data, front, constant=constant, generator=generator)
+        return conditional_plan(parameters, data, front, constant=constant, generator=generator)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, started: float) -> None:
         """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""
@@ -689,9 +692,7 @@ class ConditionalFlow(
         self._expose_flow(front, core, replace(history, losses=before + history.losses), started)
         self._increment, self.n_samples_seen_ = one_pass.increment, n_seen
 
-    def _expose(
-        self, plan: ConditionalPlan, fit: Fit, core: Flow, history: History, started: float
-    ) -> None:
+    def _expose(self, plan: _Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
         """Set the attributes of a fit that left a flow and this record."""
         self._expose_flow(plan.front, plan.calibrated(core), history, started)
         self._increment = plan.increment(history.n_steps)

@@ -12,7 +12,7 @@ from skflow.flow.couplings import AffineCoupling, Coupling, SplineCoupling
 from skflow.flow.distribution import FlowDistribution
 from skflow.flow.elementwise import ElementwiseSpline
 from skflow.flow.export import LogDensity
-from skflow.flow.given import Bound, Given, GivenBase, GivenLinear
+from skflow.flow.given import Bound, Given, GivenBase, GivenLinear, Leading
 from skflow.flow.latent_tails import LatentTails
 from skflow.flow.linear import LinearStack
 from skflow.flow.logarithm import SoftLogarithm
@@ -46,6 +46,7 @@ __all__ = [
     "GivenLinear",
     "HyperbolicSecant",
     "LatentTails",
+    "Leading",
     "LeakyTanh",
     "LinearStack",
     "LogDensity",

@@ -20,7 +20,7 @@ from skflow.flow.bijection import Bijection, Pullback
 if TYPE_CHECKING:
     from skflow.flow.network import Flow
 
-__all__ = ["Bound", "Given", "GivenBase", "GivenLinear"]
+__all__ = ["Bound", "Given", "GivenBase", "GivenLinear", "Leading"]
 
 
 class Given(Bijection):
@@ -87,6 +87,72 @@ class Given(Bijection):
 
     def _behind(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x[:, : self.n_context].to(y.dtype), y], 1)
+
+
+class Leading(Bijection):
+    r"""A bijection of the first columns, :math:`(c, y) \mapsto (f(c), y)`.
+
+    With it, a flow models one target after the other: that of the first target takes the context,
+    and that of each further target takes the targets before it as well.
+
+    Parameters
+    ----------
+    bijection : Bijection
+        The map :math:`f`, which knows its number of columns.
+    n_features : int
+        The number of all columns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skflow.flow import Leading, Standardize
+    >>> halve = Standardize(torch.zeros(1), torch.full((1,), 2.0))
+    >>> Leading(halve, 3)(torch.tensor([[8.0, 8.0, 8.0]]))
+    tensor([[4., 8., 8.]])
+    """
+
+    def __init__(self, bijection: Bijection, n_features: int) -> None:
+        super().__init__()
+        assert bijection.n_features is not None
+        self.bijection = bijection
+        self.n_leading = bijection.n_features
+        self.n_features = n_features
+
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether the bijection can."""
+        return self.bijection.can_be_neutral
+
+    def start_neutral(self) -> None:  # noqa: D102
+        self.bijection.start_neutral()
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        y, log_det = self.bijection.forward_and_log_det(x[:, : self.n_leading])
+        return torch.cat([y, x[:, self.n_leading :]], 1), log_det
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        x, log_det = self.bijection.inverse_and_log_det(y[:, : self.n_leading])
+        return torch.cat([x, y[:, self.n_leading :]], 1), log_det
+
+    def forward_and_pullback(  # noqa: D102
+        self, x: Tensor, *, input_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Pullback]:
+        n = self.n_leading
+        y, log_det, inner = self.bijection.forward_and_pullback(
+            x[:, :n].contiguous(), input_gradient=input_gradient
+        )
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            by_c = inner(grad_y[:, :n].contiguous(), grad_log_det)
+            return None if by_c is None else torch.cat([by_c, grad_y[:, n:]], 1)
+
+        return torch.cat([y, x[:, n:]], 1), log_det, pullback
+
+    @torch.no_grad()
+    def initialize(  # noqa: D102
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
+        self.bijection.initialize(x[:, : self.n_leading].contiguous(), generator, weights)
 
 
 class GivenLinear(Bijection):

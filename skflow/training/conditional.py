@@ -138,6 +138,8 @@ class ConditionalPlan:
         What stands before the network. It does not train.
     core : Flow
         The network, at its start until it trains.
+    starts : list of Bijection
+        What makes targets of one scale normal, as far as it goes. It is a part of `front`.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class ConditionalPlan:
         self._target_front = Given(target_front, self._n_context)
         self._constant = self._n_context + constant
         self._scaled = self._behind(self._target_front, torch.float64)
-        self._starts = self._best_starts()
+        self.starts = self._best_starts()
         self._deviations: Tensor | None = None
         self._stand(every_row=False)
 
@@ -266,8 +268,8 @@ class ConditionalPlan:
         self._holds_out = not every_row
         dtype = DTYPES[self.parameters["dtype"]]
         if every_row and self._n_held_out:
-            self._starts = self._learned(self._kinds, self._standard(every_row=True))
-        self.front = composed(self._target_front, *self._starts)
+            self.starts = self._learned(self._kinds, self._standard(every_row=True))
+        self.front = composed(self._target_front, *self.starts)
         self._rows = self._behind(self.front, dtype)
         self._rows.move()
         bijections = conditional_bijections(self.settings, self._n_context, self._n_targets, dtype)
