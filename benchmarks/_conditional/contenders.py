@@ -13,6 +13,7 @@ __all__ = ["CONTENDERS"]
 
 CONTENDERS = {
     LEADER: Contender(fit_skflow, "skflow"),
+    "skflow, cv=5": Contender(partial(fit_skflow, cv=5), "skflow"),
     "linear Gaussian": Contender(fit_linear, "scikit-learn"),
     "deep ensemble": Contender(fit_ensemble, "torch"),
     **{name: Contender(partial(fit_zuko, name=name), "zuko", timed=True) for name in ZUKO},

@@ -37,11 +37,14 @@ class SkflowPrediction(Prediction):
     def quantiles(self):
         return self.model.predict_quantiles(self.X, LEVELS)
 
+    def interval(self, percent):
+        return tuple(self.model.predict_interval(self.X, percent / 100).T)
 
-def fit_skflow(task):
+
+def fit_skflow(task, cv=None):
     from skflow import ConditionalFlow
 
-    model = ConditionalFlow(random_state=task.seed).fit(task.X, task.y)
+    model = ConditionalFlow(cv=cv, random_state=task.seed).fit(task.X, task.y)
     return Fitted(partial(SkflowPrediction, model))
 
 

@@ -70,7 +70,7 @@ def quality(prediction, y):
         raise ValueError("a quantile is not finite")
     found["crps"] = crps(quantiles, y).mean()
     for percent in COVERAGES:
-        lower, upper = interval(quantiles, percent)
+        lower, upper = prediction.interval(percent) or interval(quantiles, percent)
         found[f"coverage_{percent}"] = np.mean((lower <= y) & (y <= upper))
         if percent == 90:
             found["width_90"] = np.mean(upper - lower)

@@ -36,6 +36,10 @@ class Prediction:
         """Return an array of shape (n_rows, n_levels) with the quantiles at `LEVELS`."""
         raise NotImplementedError
 
+    def interval(self, percent):
+        """Return both ends of a central interval of each row, or None for its quantiles."""
+        return None
+
 
 class Fitted(NamedTuple):
     """A conditional distribution, and what there is to say about its fit."""

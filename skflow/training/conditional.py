@@ -62,9 +62,9 @@ def conditional_bijections(
 ) -> list[Bijection]:
     """Return the network between targets that a start has made normal and latents.
 
-    Each layer maps every target by a spline that the context says. With several targets, a dense
-    layer turns them before, and a second spline maps half of them as the context and the other
-    half say. All of these start as the identity, but for the turns.
+    Each layer maps every target by a spline that the context says. Where several targets share the
+    network, a dense layer turns them before, and a second spline maps half of them as the context
+    and the other half say. All of these start as the identity, but for the turns.
 
     Parameters
     ----------
