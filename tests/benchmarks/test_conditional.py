@@ -13,7 +13,8 @@ import skflow
 class StandInFlow:
     """Stands for our estimator: independent normal distributions, which ignore X."""
 
-    def __init__(self, random_state=None, max_time=None):
+    def __init__(self, cv=None, random_state=None, max_time=None):
+        self.cv = cv
         self.random_state = random_state
 
     def fit(self, X, y):
@@ -29,6 +30,11 @@ class StandInFlow:
 
     def predict_quantiles(self, X, q):
         return np.tile(norm.ppf(q, self.mean, self.scale), (len(X), 1))
+
+    def predict_interval(self, X, coverage):
+        wider = 1 if self.cv is None else 10
+        levels = [(1 - coverage) / 2, (1 + coverage) / 2]
+        return wider * self.predict_quantiles(X, levels)
 
 
 @pytest.fixture
@@ -95,6 +101,14 @@ def test_sets(script, monkeypatch, tmp_path, data_dir, capsys):
     assert run(script, monkeypatch, tmp_path, *arguments) == rows
     assert run(script, monkeypatch, tmp_path, "summary") == rows
     assert capsys.readouterr().out.endswith(printed[printed.index("\nmean test NLL") :])
+
+
+def test_intervals_are_the_estimators_own(script, monkeypatch, tmp_path, data_dir, capsys):
+    arguments = ["sets", "--data-dir", str(data_dir), "--sets", "wine", "--splits", "0"]
+    arguments += ["--targets", "noisy", "--only", "skflow", "skflow, cv=5"]
+    plain, calibrated = run(script, monkeypatch, tmp_path, *arguments)
+    assert float(calibrated["width_90"]) == pytest.approx(10 * float(plain["width_90"]), rel=1e-3)
+    assert calibrated["crps"] == plain["crps"]
 
 
 def test_peers_have_seconds_of_their_own_until_ours_is_measured(
