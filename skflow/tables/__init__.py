@@ -1,0 +1,21 @@
+"""Densities of tables whose columns are of several kinds."""
+
+from skflow.tables.bounded import Bounded
+from skflow.tables.categorical import Categorical
+from skflow.tables.column import Column
+from skflow.tables.continuous import Continuous
+from skflow.tables.count import Count
+from skflow.tables.flow import TableFlow
+from skflow.tables.inflated import Inflated
+from skflow.tables.periodic import Periodic
+
+__all__ = [
+    "Bounded",
+    "Categorical",
+    "Column",
+    "Continuous",
+    "Count",
+    "Inflated",
+    "Periodic",
+    "TableFlow",
+]

@@ -1,0 +1,170 @@
+"""The continuous columns of a table: one flow of all of them, and what fills their holes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+
+from skflow.estimators import RelativeGradientFlow
+from skflow.exceptions import ColumnWarning
+from skflow.tables.column import FitSettings, Floats, LineColumn
+from skflow.tables.mixture import Mixture, fit_mixture
+
+__all__ = ["Block"]
+
+# A row with holes is completed so often for the fit, each time with a part of its weight.
+_N_COMPLETIONS = 5
+
+# Proposals are so much wider than the mixture, as weights must not be unbounded.
+_WIDTH = 1.2
+
+# Rows times samples that are mapped at once.
+_MOST_ROWS = 20_000
+
+
+class Block:
+    """The joint density of continuous columns, some entries of which may be missing.
+
+    The density is that of a :class:`~skflow.RelativeGradientFlow`. Where rows have holes, a
+    mixture of normal distributions that is fitted to them, holes and all, completes them for the
+    fit, and proposes what may stand there for every question afterwards.
+
+    Parameters
+    ----------
+    columns : sequence of LineColumn
+        Their kinds.
+    settings : FitSettings
+        How the flow trains.
+    """
+
+    def __init__(self, columns: Sequence[LineColumn], settings: FitSettings) -> None:
+        self.columns = columns
+        self.settings = settings
+
+    def fit(self, values: Floats, weights: Floats | None) -> Self:
+        """Learn from rows.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            NaN where an entry is missing.
+        weights : ndarray of shape (n_samples,) or None
+            How many rows each row counts for.
+        """
+        kept = ~np.isnan(values).all(1)
+        values, weights = values[kept], None if weights is None else weights[kept]
+        x, _ = self._to_line(values)
+        self._centre, self._scale = np.nanmean(x, 0), np.nanstd(x, 0)
+        self._scale[self._scale == 0] = 1
+        generator = torch.Generator().manual_seed(self.settings.random_state)
+        counts = None if weights is None else torch.from_numpy(weights)
+        self._mixture: Mixture = fit_mixture(self._standard(x), counts, generator)
+        holes = np.isnan(x).any(1)
+        groups = None
+        if holes.any():
+            drawn, _ = self._proposed(x[holes], _N_COMPLETIONS, generator, width=1.0)
+            own = np.ones(len(x)) if weights is None else weights
+            parts = np.repeat(own[holes] / _N_COMPLETIONS, _N_COMPLETIONS)
+            x = np.concatenate([x[~holes], drawn.reshape(-1, x.shape[1])])
+            weights = np.concatenate([own[~holes], parts])
+            rows = np.arange(len(own))
+            groups = np.concatenate([rows[~holes], np.repeat(rows[holes], _N_COMPLETIONS)])
+        flow = RelativeGradientFlow(**self.settings._asdict())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ColumnWarning)
+            self.flow = flow.fit(x, sample_weight=weights, groups=groups)
+        return self
+
+    def log_prob(self, values: Floats) -> Floats:
+        """Return the log-density of rows without holes.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            None of them is missing.
+        """
+        x, log_slope = self._to_line(values)
+        inside = np.isfinite(log_slope)
+        log_prob: Floats = np.full(len(x), -np.inf)
+        if inside.any():
+            log_prob[inside] = self.flow.score_samples(x[inside]) + log_slope[inside]
+        return log_prob
+
+    def sample(self, n_samples: int, random_state: np.random.RandomState) -> Floats:
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many.
+        random_state : RandomState
+            Where the randomness comes from.
+        """
+        return self._from_line(self.flow.sample(n_samples, random_state=random_state))
+
+    def complete(
+        self, values: Floats, n_samples: int, random_state: np.random.RandomState
+    ) -> tuple[Floats, Floats]:
+        """Fill holes, so that weighted rows have the distribution given what is observed.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            Rows of which some entries are observed, and some are missing.
+        n_samples : int
+            How often each row is completed.
+        random_state : RandomState
+            Where the randomness comes from.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_samples, n_columns)
+            The completed rows.
+        log_weights : ndarray of shape (n_rows, n_samples)
+            Of which the mean, not of the logarithms, is the density of what is observed.
+        """
+        x, _ = self._to_line(values)
+        generator = torch.Generator().manual_seed(int(random_state.randint(2**31 - 1)))
+        rows = np.empty((len(x), n_samples, x.shape[1]))
+        log_weights = np.empty((len(x), n_samples))
+        length = max(1, _MOST_ROWS // n_samples)
+        for i in range(0, len(x), length):
+            part = slice(i, i + length)
+            drawn, log_proposal = self._proposed(x[part], n_samples, generator, width=_WIDTH)
+            flat = self._from_line(drawn.reshape(-1, x.shape[1]))
+            missing = np.isnan(x[part])
+            back = np.where(missing[:, None], flat.reshape(drawn.shape), values[part][:, None])
+            _, log_slope = self._to_line(back.reshape(flat.shape))
+            log_prob = self.flow.score_samples(drawn.reshape(flat.shape)) + log_slope
+            # The slopes of what was drawn are in neither density.
+            _, slopes = self._slopes(back.reshape(flat.shape))
+            of_drawn = np.where(np.repeat(missing, n_samples, 0), slopes, 0).sum(1)
+            rows[part] = back
+            log_weights[part] = (log_prob - of_drawn).reshape(log_proposal.shape) - log_proposal
+        return rows, log_weights
+
+    def _proposed(
+        self, x: Floats, n_samples: int, generator: torch.Generator, *, width: float
+    ) -> tuple[Floats, Floats]:
+        given = self._mixture.given(self._standard(x))
+        z, log_prob = given.sample(n_samples, generator, width)
+        log_scale = np.where(np.isnan(x), np.log(self._scale), 0).sum(1)
+        return z.numpy() * self._scale + self._centre, log_prob.numpy() - log_scale[:, None]
+
+    def _standard(self, x: Floats) -> torch.Tensor:
+        return torch.from_numpy((x - self._centre) / self._scale)
+
+    def _slopes(self, values: Floats) -> tuple[Floats, Floats]:
+        pairs = [column.to_line(values[:, j]) for j, column in enumerate(self.columns)]
+        return np.stack([x for x, _ in pairs], 1), np.stack([slope for _, slope in pairs], 1)
+
+    def _to_line(self, values: Floats) -> tuple[Floats, Floats]:
+        x, log_slopes = self._slopes(values)
+        return x, np.where(np.isnan(values), 0, log_slopes).sum(1)
+
+    def _from_line(self, x: Floats) -> Floats:
+        return np.stack([c.from_line(x[:, j]) for j, c in enumerate(self.columns)], 1)

@@ -1,0 +1,83 @@
+"""Which kind a column is, if nobody says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from skflow.tables.categorical import Categorical
+from skflow.tables.column import Column, Floats
+from skflow.tables.continuous import Continuous
+from skflow.tables.count import Count
+from skflow.tables.formats import Format
+from skflow.tables.inflated import Inflated
+
+__all__ = ["KINDS", "kind_of"]
+
+KINDS: dict[str, type[Column]] = {
+    "categorical": Categorical,
+    "count": Count,
+    "continuous": Continuous,
+}
+
+# Numbers are codes if there are so few of them, each in so many rows on average.
+_MOST_CODES, _ROWS_OF_CODE = 20, 10
+
+# A value is a heap if it is in such a share of the rows, in so many of them, and so many times as
+# frequent as values are in the mean.
+_LEAST_SHARE, _FEWEST_ROWS, _LEAST_EXCESS = 0.01, 10, 10
+
+
+def kind_of(values: Floats, form: Format) -> Column:
+    """Return the kind of a column.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples,)
+        The column as numbers, NaN where it is missing.
+    form : Format
+        How it is written.
+    """
+    known = values[~np.isnan(values)]
+    levels, counts = np.unique(known, return_counts=True)
+    is_code = len(levels) <= min(_MOST_CODES, max(1, len(known) // _ROWS_OF_CODE))
+    if form.is_category or is_code or len(levels) <= 2:
+        return Categorical()
+    is_whole = bool((known == np.round(known)).all()) and not form.is_date
+    least = max(_FEWEST_ROWS, _LEAST_SHARE * len(known), _LEAST_EXCESS * counts.mean())
+    if is_whole and len(levels) < len(known):
+        low = int(levels[0])
+        is_heap = counts[0] >= max(least, 0.1 * len(known))
+        if is_heap and low >= 0:
+            return Inflated(at=low, others=Count(low=low + 1))
+        return Count(low=0 if low >= 0 else None)
+    heaps = levels[counts >= least]
+    return Inflated(at=heaps.tolist()) if len(heaps) else Continuous()
+
+
+def declared(columns: Any, names: list[Any]) -> dict[int, Column]:
+    """Return the kinds that were declared, by the numbers of their columns.
+
+    Parameters
+    ----------
+    columns : dict or None
+        By the names of columns.
+    names : list
+        All names.
+    """
+    found: dict[int, Column] = {}
+    for name, kind in ({} if columns is None else columns).items():
+        if name not in names:
+            raise ValueError(f"columns declares {name!r}, but the columns of X are {names}.")
+        if isinstance(kind, str) and kind in KINDS:
+            found[names.index(name)] = KINDS[kind]()
+        elif isinstance(kind, Column):
+            found[names.index(name)] = clone(kind)
+        else:
+            raise ValueError(
+                f"columns[{name!r}] must be one of {sorted(KINDS)} or a kind of skflow.tables, "
+                f"such as Bounded(0, 1), got {kind!r}."
+            )
+    return found

@@ -1,0 +1,127 @@
+"""The steps of a chain: one or several columns given those before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import numpy as np
+
+from skflow.tables.block import Block
+from skflow.tables.column import Column, FitSettings, Floats
+
+__all__ = ["BlockStep", "ColumnStep", "Step"]
+
+
+class Step(Protocol):
+    """One or several columns of a table, whose distribution is that given those before them."""
+
+    own: list[int]
+    """The columns."""
+
+    def fit(self, values: Floats, weights: Floats | None) -> Self:
+        """Learn from rows, which may have holes."""
+
+    def log_prob(self, rows: Floats) -> Floats:
+        """Return the log-probability of the columns of rows without holes."""
+
+    def extend(
+        self, rows: Floats, values: Floats, random_state: np.random.RandomState
+    ) -> tuple[Floats, Floats]:
+        """Draw what is missing, and return particles and by what observed entries weigh them."""
+
+
+class BlockStep:
+    """The continuous columns, which come first.
+
+    Parameters
+    ----------
+    block : Block
+        Their joint density.
+    own : list of int
+        Which they are.
+    """
+
+    def __init__(self, block: Block, own: list[int]) -> None:
+        self.block = block
+        self.own = own
+
+    def fit(self, values: Floats, weights: Floats | None) -> Self:  # noqa: D102
+        self.block.fit(values[:, self.own], weights)
+        return self
+
+    def log_prob(self, rows: Floats) -> Floats:  # noqa: D102
+        return self.block.log_prob(rows[:, self.own])
+
+    def extend(  # noqa: D102
+        self, rows: Floats, values: Floats, random_state: np.random.RandomState
+    ) -> tuple[Floats, Floats]:
+        n_particles = rows.shape[1]
+        own = values[:, self.own]
+        missing = np.isnan(own)
+        log_weights = np.zeros(rows.shape[:2])
+        none, every = ~missing.any(1), missing.all(1)
+        if none.any():
+            log_weights[none] = self.block.log_prob(own[none])[:, None]
+        if every.any():
+            drawn = self.block.sample(every.sum() * n_particles, random_state)
+            rows[np.ix_(every, range(n_particles), self.own)] = drawn.reshape(
+                every.sum(), n_particles, -1
+            )
+        some = ~none & ~every
+        if some.any():
+            drawn, log_weights[some] = self.block.complete(own[some], n_particles, random_state)
+            rows[np.ix_(some, range(n_particles), self.own)] = drawn
+        return rows, log_weights
+
+
+class ColumnStep:
+    """One column given those before it.
+
+    Parameters
+    ----------
+    which : int
+        The column.
+    before : list of int
+        Those before it.
+    columns : sequence of Column
+        The kinds of all columns, prepared.
+    settings : FitSettings
+        How flows train.
+    """
+
+    def __init__(
+        self, which: int, before: list[int], columns: Sequence[Column], settings: FitSettings
+    ) -> None:
+        self.own = [which]
+        self.column = columns[which]
+        self.before = [(j, columns[j]) for j in before]
+        self.settings = settings
+
+    def fit(self, values: Floats, weights: Floats | None) -> Self:  # noqa: D102
+        own = values[:, self.own[0]]
+        known = ~np.isnan(own)
+        kept = None if weights is None else weights[known]
+        self.column.learn(own[known], self._features(values[known]), kept, self.settings)
+        return self
+
+    def log_prob(self, rows: Floats) -> Floats:  # noqa: D102
+        return self.column.log_prob(rows[:, self.own[0]], self._features(rows))
+
+    def extend(  # noqa: D102
+        self, rows: Floats, values: Floats, random_state: np.random.RandomState
+    ) -> tuple[Floats, Floats]:
+        n_rows, n_particles, n_columns = rows.shape
+        missing = np.repeat(np.isnan(values[:, self.own[0]]), n_particles)
+        flat = rows.reshape(-1, n_columns)
+        log_weights = np.zeros(len(flat))
+        if missing.any():
+            features = self._features(flat[missing])
+            flat[missing, self.own[0]] = self.column.sample(features, random_state)
+        if not missing.all():
+            log_weights[~missing] = self.log_prob(flat[~missing])
+        return flat.reshape(rows.shape), log_weights.reshape(n_rows, n_particles)
+
+    def _features(self, rows: Floats) -> Floats:
+        shown = [column.as_features(rows[:, j]) for j, column in self.before]
+        return np.hstack([np.empty((len(rows), 0)), *shown])
