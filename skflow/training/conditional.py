@@ -25,23 +25,18 @@ from skflow.training.architecture import DTYPES
 from skflow.training.batches import Batches
 from skflow.training.conditional_defaults import ConditionalSettings, conditional_settings
 from skflow.training.few_rows import FitOfFewRows
-from skflow.training.fits import Fit, Refit, Stopping, TrainingFit
+from skflow.training.fits import Fit, Refit, Training, TrainingFit
 from skflow.training.groups import held_out_first
 from skflow.training.history import History
 from skflow.training.passes import Increment
-from skflow.training.plan import training_of
+from skflow.training.plan import STANDARD_ERRORS, TIME_OF_CANDIDATES, stopping_of, training_of
 from skflow.training.regression import ridge_regression
 from skflow.training.rows import Rows
-from skflow.training.scores import winsorized
+from skflow.training.scores import weighted_mean, winsorized
 from skflow.training.stacking import stacked_start
 from skflow.training.start import start
 
 __all__ = ["ConditionalPlan", "conditional_bijections", "training_parameters"]
-
-# By how many nats a validation score must rise to count as higher, and by how many standard
-# errors weights of few rows must surpass their start.
-_LEAST_RISE = 1e-4
-_STANDARD_ERRORS = 1.0
 
 # From so many rows, a start is learned, and by so many compared.
 _START_ROWS = 20_000
@@ -199,22 +194,17 @@ class ConditionalPlan:
         started : float
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
-        max_time = self.parameters["max_time"]
         refits = self.settings.refits
-        if max_time is not None and refits:
-            max_time = 0.6 * max_time
-        stopping = Stopping(
-            max_iter=self.settings.training.max_iter,
-            max_time=max_time,
-            started=started,
-            n_iter_no_change=self.parameters["n_iter_no_change"],
-            tol=_LEAST_RISE,
-        )
         first = TrainingFit(
             self._training(),
-            stopping,
+            stopping_of(
+                self.parameters,
+                self.settings.training,
+                started,
+                time_fraction=TIME_OF_CANDIDATES if refits else 1.0,
+            ),
             validation=self.validation if self._n_held_out else None,
-            standard_errors=_STANDARD_ERRORS if refits else 0.0,
+            standard_errors=STANDARD_ERRORS if refits else 0.0,
         )
         return FitOfFewRows([lambda: first], self._refit) if refits else first
 
@@ -230,11 +220,11 @@ class ConditionalPlan:
         flow : Flow
             With its best weights.
         """
-        if self._holds_out and self._n_held_out:
-            self._deviations = self._latent_deviations(flow)
-        if self._deviations is None:
+        held_out = len(self.validation) > 0
+        deviations = self._latent_deviations(flow) if held_out else self._deviations
+        if deviations is None:
             return flow
-        last = Standardize(torch.zeros_like(self._deviations), self._deviations)
+        last = Standardize(torch.zeros_like(deviations), deviations)
         bijections = [*flow.bijections, Given(last, self._n_context)]
         return Flow(bijections, flow.base, n_features=flow.n_features).to(self.generator.device)
 
@@ -265,7 +255,7 @@ class ConditionalPlan:
         """Start a network behind what the targets start from."""
         self._holds_out = not every_row
         dtype = DTYPES[self.parameters["dtype"]]
-        if every_row and self._n_held_out:
+        if every_row:
             self._starts = self._learned(self._kinds, self._standard(every_row=True))
         self.front = composed(self._target_front, *self._starts)
         self._rows = self._behind(self.front, dtype)
@@ -280,7 +270,7 @@ class ConditionalPlan:
     def _behind(self, front: Bijection, dtype: torch.dtype) -> Rows:
         return self._shuffled.behind(front, self._constant, self.generator, dtype)
 
-    def _training(self) -> Any:
+    def _training(self) -> Training:
         rows = self.training
         settings = self.settings.training
         batches = Batches(rows, settings.batch_size, self.generator, weight_unit=rows.mean_weight)
@@ -325,16 +315,14 @@ class ConditionalPlan:
             return self._learned(self._kinds, standard)
         held_out = self._scaled.subset(slice(min(self._n_held_out, _START_ROWS)))
         x = held_out.take(torch.arange(len(held_out)))
-        weights = held_out.take_weights()
         best, highest = None, -torch.inf
         for kinds in (("linear",), ("mixture",), ("linear", "mixture")):
             starts = self._learned(kinds, standard)
             z, log_det = composed(*starts).forward_and_log_det(x)
             values = log_det - 0.5 * z[:, self._n_context :].square().sum(1)
-            values = winsorized(values.cpu())
-            score = values.mean() if weights is None else (values @ weights) / weights.sum()
-            if float(score) > highest:
-                best, highest, self._kinds = starts, float(score), kinds
+            score = weighted_mean(winsorized(values.cpu()), held_out)
+            if score > highest:
+                best, highest, self._kinds = starts, score, kinds
         assert best is not None
         return best
 
