@@ -158,17 +158,17 @@ class ConditionalPlan:
         self._scaled = self._behind(self._target_front, torch.float64)
         self._starts = self._best_starts()
         self._deviations: Tensor | None = None
-        self._stand(every_row=False)
+        self._stand()
 
     @property
     def training(self) -> Rows:
         """The rows that the flow learns from."""
-        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0, None))
+        return self._rows.subset(slice(self._n_held_out, None))
 
     @property
     def validation(self) -> Rows:
         """The rows that are held out."""
-        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0))
+        return self._rows.subset(slice(self._n_held_out))
 
     @property
     def n_rows(self) -> int:
@@ -195,14 +195,10 @@ class ConditionalPlan:
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
         refits = self.settings.refits
+        share = TIME_OF_CANDIDATES if refits else 1.0
         first = TrainingFit(
             self._training(),
-            stopping_of(
-                self.parameters,
-                self.settings.training,
-                started,
-                time_fraction=TIME_OF_CANDIDATES if refits else 1.0,
-            ),
+            stopping_of(self.parameters, self.settings.training, started, share),
             validation=self.validation if self._n_held_out else None,
             standard_errors=STANDARD_ERRORS if refits else 0.0,
         )
@@ -220,8 +216,7 @@ class ConditionalPlan:
         flow : Flow
             With its best weights.
         """
-        held_out = len(self.validation) > 0
-        deviations = self._latent_deviations(flow) if held_out else self._deviations
+        deviations = self._latent_deviations(flow) if self._n_held_out else self._deviations
         if deviations is None:
             return flow
         last = Standardize(torch.zeros_like(deviations), deviations)
@@ -248,15 +243,14 @@ class ConditionalPlan:
     def _refit(self, k: int, history: History) -> Refit:
         """Begin to fit every row, as the rows that were held out say."""
         self._deviations = self._latent_deviations(self.core)
-        self._stand(every_row=True)
+        self._n_held_out = 0
+        self._starts = self._learned(self._kinds, self._standard())
+        self._stand()
         return Refit(self._training(), history.path)
 
-    def _stand(self, *, every_row: bool) -> None:
+    def _stand(self) -> None:
         """Start a network behind what the targets start from."""
-        self._holds_out = not every_row
         dtype = DTYPES[self.parameters["dtype"]]
-        if every_row:
-            self._starts = self._learned(self._kinds, self._standard(every_row=True))
         self.front = composed(self._target_front, *self._starts)
         self._rows = self._behind(self.front, dtype)
         self._rows.move()
@@ -277,9 +271,9 @@ class ConditionalPlan:
         parameters = training_parameters(self.parameters)
         return training_of(parameters, self.core, batches, settings, 1.0)
 
-    def _standard(self, *, every_row: bool) -> tuple[Tensor, Tensor | None]:
+    def _standard(self) -> tuple[Tensor, Tensor | None]:
         """Return rows to learn a start from, with the targets on one scale, and their counts."""
-        first = 0 if every_row else self._n_held_out
+        first = self._n_held_out
         some = torch.arange(first, min(len(self._shuffled), first + _START_ROWS))
         weights = self._shuffled.take_weights(some)
         x = self._scaled.take(some)
@@ -310,7 +304,7 @@ class ConditionalPlan:
     def _best_starts(self) -> list[Bijection]:
         """Choose what the targets start from, by the rows that are held out."""
         self._kinds: tuple[str, ...] = ("linear",)
-        standard = self._standard(every_row=False)
+        standard = self._standard()
         if not self._n_held_out or len(standard[0]) < 20 or self._n_targets > _MIXED_TARGETS:
             return self._learned(self._kinds, standard)
         held_out = self._scaled.subset(slice(min(self._n_held_out, _START_ROWS)))

@@ -8,9 +8,8 @@ from typing import Any
 
 from skflow.training.defaults import (
     TrainingSettings,
-    are_few,
     between,
-    n_held_out_rows,
+    held_out_and_few,
     power_of_two,
     training_settings,
 )
@@ -76,7 +75,7 @@ def conditional_settings(
     settings : ConditionalSettings
         Nothing in it is "auto".
     """
-    n_validation = n_held_out_rows(parameters, n_rows)
+    n_validation, few = held_out_and_few(parameters, n_rows, n_context)
     n_layers = parameters["n_layers"]
     n_bins = _LEAST_BINS * (n_rows / _ROWS_OF_LEAST_BINS) ** 0.5
     return ConditionalSettings(
@@ -87,7 +86,7 @@ def conditional_settings(
             {**parameters, "input_noise": 0.0}, n_rows - n_validation, n_context
         ),
         n_validation=n_validation,
-        refits=parameters["early_stopping"] and are_few(n_rows, n_context),
+        refits=few,
     )
 
 

@@ -19,9 +19,8 @@ __all__ = [
     "NetworkSettings",
     "Settings",
     "TrainingSettings",
-    "are_few",
     "between",
-    "n_held_out_rows",
+    "held_out_and_few",
     "network_settings",
     "power_of_two",
     "resolve",
@@ -149,8 +148,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     >>> settings.network.n_layers, settings.training.batch_size, settings.n_validation
     (6, 64, 150)
     """
-    n_validation = n_held_out_rows(parameters, n_rows)
-    few = parameters["early_stopping"] and are_few(n_rows, n_features)
+    n_validation, few = held_out_and_few(parameters, n_rows, n_features)
     training = training_settings(parameters, n_rows - n_validation, n_features)
     # Held-out rows tell how many components a mixture may have.
     held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
@@ -176,37 +174,25 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     )
 
 
-def are_few(n_rows: int, n_features: int) -> bool:
-    """Whether rows are too few to lose some to validation, and a fit is short.
-
-    Parameters
-    ----------
-    n_rows : int
-        The number of rows.
-    n_features : int
-        The number of columns.
-
-    Returns
-    -------
-    few : bool
-        True for fewer than 2,000 rows, of up to 1,000 columns.
-    """
-    return n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
-
-
-def n_held_out_rows(parameters: Mapping[str, Any], n_rows: int) -> int:
-    """Return how many rows are held out, of which one at least is left to learn from.
+def held_out_and_few(
+    parameters: Mapping[str, Any], n_rows: int, n_features: int
+) -> tuple[int, bool]:
+    """Return how many rows are held out, and whether all are so few that they are fitted again.
 
     Parameters
     ----------
     parameters : mapping
         With `early_stopping` and `validation_fraction`.
     n_rows : int
-        The number of all rows.
+        The number of all rows, of which one at least is left to learn from.
+    n_features : int
+        The number of columns.
     """
     if not parameters["early_stopping"]:
-        return 0
-    return min(max(1, round(parameters["validation_fraction"] * n_rows)), n_rows - 1)
+        return 0, False
+    n_held_out = max(1, round(parameters["validation_fraction"] * n_rows))
+    few = n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
+    return min(n_held_out, n_rows - 1), few
 
 
 # ---------------------------------------------------------------------------------------------

@@ -184,8 +184,9 @@ class Plan:
         started : float
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
+        stopping_at = partial(stopping_of, self.parameters, self.settings.training, started)
         if not self.settings.refits:
-            stopping = stopping_of(self.parameters, self.settings.training, started)
+            stopping = stopping_at()
             first = self._candidate(self.input_noises[0], stopping)
             return (
                 FitWithRival(first, partial(self._rival, stopping)) if self._has_rival else first
@@ -193,10 +194,7 @@ class Plan:
 
         n = len(self.input_noises)
         shares = [TIME_OF_CANDIDATES * (k + 1) / n for k in range(n)]
-        stoppings = [
-            stopping_of(self.parameters, self.settings.training, started, time_fraction=share)
-            for share in shares
-        ]
+        stoppings = [stopping_at(time_fraction=share) for share in shares]
         candidates = [partial(self._candidate_of_few, k, stoppings[k]) for k in range(n)]
         return FitOfFewRows(candidates, self._refit)
 
@@ -445,7 +443,6 @@ def stopping_of(
     parameters: Mapping[str, Any],
     settings: TrainingSettings,
     started: float,
-    *,
     time_fraction: float = 1.0,
 ) -> Stopping:
     """Say when a fit ends.
