@@ -655,11 +655,7 @@ class ConditionalFlow(
         return constant_and_named(targets, lambda j: f"column {j}", stacklevel=5, parameter="y")
 
     def _plan(
-        self,
-        rows: _Checked,
-        constant: torch.Tensor | None = None,
-        *,
-        is_first_of_several: bool = False,
+        self, rows: _Checked, constant: torch.Tensor | None = None, *, is_first_pass: bool = False
     ) -> ConditionalPlan:
         """Return what a fit to the rows does."""
         if constant is None:
@@ -667,11 +663,11 @@ class ConditionalFlow(
         self.n_targets_ = rows.targets.shape[1]
         generator = torch_generator(self.random_state, resolve_device(self.device))
         front = standardization(Rows(rows.targets, weights=rows.weights), robust=True)
-        n_trees = 0 if is_first_of_several else self.n_trees
+        n_trees = 0 if is_first_pass else self.n_trees
         self._context = Context(n_trees, int(generator.initial_seed() % 2**31))
         context = self._context.fit(rows.X, front(rows.targets), rows.weights)
         parameters = self.get_params(deep=False)
-        if is_first_of_several:
+        if is_first_pass:
             parameters["early_stopping"] = False
         data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
         return ConditionalPlan(parameters, data, front, constant=constant, generator=generator)
@@ -681,8 +677,7 @@ class ConditionalFlow(
         first = not hasattr(self, "flow_")
         checked = self._checked(X, y, sample_weight, least=2 if first else 1)
         if first:
-            constant = self._constant_targets(checked)
-            plan = self._plan(checked, constant, is_first_of_several=True)
+            plan = self._plan(checked, self._constant_targets(checked), is_first_pass=True)
             front, core, rows, generator = plan.front, plan.core, plan.training, plan.generator
             self._increment, n_seen = plan.increment(0.0), len(rows)
         else:
