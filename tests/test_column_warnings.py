@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skflow import RelativeGradientFlow
+from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.estimators.columns import constant_and_named
 from skflow.exceptions import ColumnWarning
 from skflow.preprocessing import DequantizationTransformer
@@ -119,3 +119,13 @@ def test_layers_that_do_not_learn_their_activations_are_warned_of_as_well(rng):
         flow.fit(X)
     with pytest.warns(ColumnWarning, match="column 0"):
         RelativeGradientFlow(1, max_iter=1, random_state=0).partial_fit(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("cv", [None, 3, [(np.arange(150), np.arange(150, 200))]])
+def test_targets_are_named_once_at_the_line_of_the_user(method, cv, rng):
+    X, counts = rng.normal(size=(200, 2)), rng.integers(0, 3, size=200)
+    flow = ConditionalFlow(n_trees=0, max_iter=1, cv=cv, random_state=0)
+    with pytest.warns(ColumnWarning, match="Columns of y .*: column 0") as caught:
+        getattr(flow, method)(X, counts)
+    assert [warning.filename for warning in caught] == [__file__]

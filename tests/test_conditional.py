@@ -1,5 +1,6 @@
 """The whole distribution of targets given features."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -306,6 +307,14 @@ def test_a_pass_goes_on_from_a_fit(one):
     flow = pickle.loads(pickle.dumps(one)).partial_fit(X, y, np.ones(len(X)))
     assert flow.score(*test) > one.score(*test) - 0.1
     assert flow.n_samples_seen_ == 2800
+
+
+def test_a_pass_after_a_fit_follows_the_random_state(rng):
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0] + rng.normal(size=60)
+    fitted = ConditionalFlow(max_iter=2, n_trees=0, random_state=0).fit(X, y)
+    one, other = (copy.deepcopy(fitted).partial_fit(X, y).score(X, y) for _ in range(2))
+    assert one == other
 
 
 def test_targets_without_a_density_are_named(rng):

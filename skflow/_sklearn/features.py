@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import validate_data
 
-from skflow._sklearn.validation import as_numpy, check_columns, holds_numbers, plain_array
+from skflow._sklearn.validation import are_numeric, as_numpy, check_columns, is_frame, plain_array
 
 __all__ = ["FeatureEncoder"]
 
@@ -36,9 +36,9 @@ class FeatureEncoder(BaseEstimator):
         y : object, default=None
             Ignored.
         """
-        if _is_frame(X):
+        if is_frame(X):
             check_columns(self, X, fitting=True)
-            are_numbers = [holds_numbers(X, j) for j in range(X.shape[1])]
+            are_numbers = are_numeric(X)
         else:
             X = _numbers(self, X, fitting=True)
             are_numbers = [True] * X.shape[1]
@@ -65,16 +65,12 @@ class FeatureEncoder(BaseEstimator):
         columns : ndarray of shape (n_samples, n_columns)
             Finite, in float64.
         """
-        if _is_frame(X):
+        if is_frame(X):
             check_columns(self, X)
         else:
             X = _numbers(self, X)
         columns: NDArray[np.float64] = np.asarray(self.transformer_.transform(X), np.float64)
         return columns
-
-
-def _is_frame(X: Any) -> bool:
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
 def _numbers(encoder: FeatureEncoder, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:

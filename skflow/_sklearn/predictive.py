@@ -18,6 +18,7 @@ __all__ = [
     "effective_size",
     "like_targets",
     "of_uniform",
+    "one_target",
     "probabilities",
     "targets",
 ]
@@ -49,6 +50,25 @@ def targets(y: Any, X: Any = None, name: str = "y") -> NDArray[np.float64]:
         )
     if X is not None and n_samples(X) != len(checked):
         raise ValueError(f"{name} has {len(checked)} rows, but X has {n_samples(X)}.")
+    return checked
+
+
+def one_target(y: Any, X: Any, instead: str = "") -> NDArray[np.float64]:
+    """Return targets in their shape, as :func:`targets` checks them, and refuse several.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, 1)
+        The targets.
+    X : array-like of shape (n_samples, n_features)
+        Their rows.
+    instead : str, default=""
+        What draws one of several, for the message.
+    """
+    checked = targets(y, X)
+    if checked.size != len(checked):
+        advice = f" Draw one of them by {instead}." if instead else ""
+        raise ValueError(f"y must be one target, got {checked.shape[1]}.{advice}")
     return checked
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_get_feature_names",
+    "are_numeric",
     "array_like",
     "as_numpy",
     "as_tensor",
@@ -54,9 +55,9 @@ __all__ = [
     "fit_context",
     "float_columns",
     "framed",
-    "holds_numbers",
     "in_kind_of",
     "indexable",
+    "is_frame",
     "latents",
     "n_samples",
     "namespace",
@@ -180,12 +181,12 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
 
 def _refuse_columns_that_are_no_numbers(X: Any) -> None:
     """Name the columns of a frame that hold no numbers, and say what to do with them."""
-    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+    if not is_frame(X):
         return
     wrong = [
         f"{name!r} ({dtype})"
-        for j, (name, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True))
-        if not holds_numbers(X, j)
+        for name, dtype, right in zip(X.columns, X.dtypes, are_numeric(X), strict=True)
+        if not right
     ]
     if wrong:
         raise ValueError(
@@ -196,10 +197,17 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
         )
 
 
-def holds_numbers(X: Any, column: int) -> bool:
-    """Say whether a column of a frame, known by its position, holds numbers."""
-    dtype = list(X.dtypes)[column]
-    return _are_numbers(X, column) if str(dtype) == "object" else _is_numeric(dtype)
+def is_frame(X: Any) -> bool:
+    """Say whether `X` has columns of different types."""
+    return hasattr(X, "columns") and hasattr(X, "dtypes")
+
+
+def are_numeric(X: Any) -> list[bool]:
+    """Say which columns of a frame hold numbers."""
+    return [
+        _holds_numbers(X, column) if str(dtype) == "object" else _is_numeric(dtype)
+        for column, dtype in enumerate(X.dtypes)
+    ]
 
 
 def _is_numeric(dtype: Any) -> bool:
@@ -210,7 +218,7 @@ def _is_numeric(dtype: Any) -> bool:
     return getattr(dtype, "kind", "O") in _NUMBER_KINDS
 
 
-def _are_numbers(X: Any, column: int) -> bool:
+def _holds_numbers(X: Any, column: int) -> bool:
     """Say whether the objects in a column of a frame are numbers, as strings are in old pandas."""
     try:
         np.asarray(_safe_indexing(X, column, axis=1)).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
@@ -43,6 +44,7 @@ from skflow.estimators.progress import shown_progress
 from skflow.estimators.score import mean_log_density
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.training import TRAINING_CONSTRAINTS, TrainingMixin
+from skflow.exceptions import ColumnWarning
 from skflow.flow import Bijection, Bound, Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.chain import ChainPlan, conditional_plan
@@ -359,6 +361,8 @@ class ConditionalFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate.
+        ColumnWarning
+            If targets of the first call have no density or extreme values, as for :meth:`fit`.
         """
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
@@ -616,7 +620,9 @@ class ConditionalFlow(
         scores = []
         for train, test in splits:
             twin = seeded_clone(self, random_state).set_params(cv=None, verbose=False)
-            twin = fit_to_rows(twin, X, y, weights, train)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ColumnWarning)  # the fit that follows warns
+                twin = fit_to_rows(twin, X, y, weights, train)
             p = twin.cdf(take_rows(X, test), take_rows(y, test))
             scores.append(np.abs(p - 0.5).reshape(len(test), -1))
         self.calibration_scores_ = np.concatenate(scores)
@@ -646,22 +652,25 @@ class ConditionalFlow(
             )
         return _Checked(X, as_tensor(targets), None if weights is None else as_tensor(weights))
 
-    def _plan(self, rows: _Checked, *, is_first_of_several: bool = False) -> _Plan:
+    def _constant_targets(self, rows: _Checked) -> torch.Tensor:
+        """Return which targets are constant, and warn of all that need a look."""
+        targets = Rows(rows.targets, weights=rows.weights)
+        return constant_and_named(targets, lambda j: f"column {j}", stacklevel=5, parameter="y")
+
+    def _plan(
+        self, rows: _Checked, constant: torch.Tensor | None = None, *, is_first_pass: bool = False
+    ) -> _Plan:
         """Return what a fit to the rows does."""
+        if constant is None:
+            constant = self._constant_targets(rows)
         self.n_targets_ = rows.targets.shape[1]
         generator = torch_generator(self.random_state, resolve_device(self.device))
         front = standardization(Rows(rows.targets, weights=rows.weights), robust=True)
-        constant = constant_and_named(
-            Rows(rows.targets, weights=rows.weights),
-            lambda j: f"column {j}",
-            stacklevel=5,
-            parameter="y",
-        )
-        n_trees = 0 if is_first_of_several else self.n_trees
+        n_trees = 0 if is_first_pass else self.n_trees
         self._context = Context(n_trees, int(generator.initial_seed() % 2**31))
         context = self._context.fit(rows.X, front(rows.targets), rows.weights)
         parameters = self.get_params(deep=False)
-        if is_first_of_several:
+        if is_first_pass:
             parameters["early_stopping"] = False
         data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
         return conditional_plan(parameters, data, front, constant=constant, generator=generator)
@@ -671,12 +680,13 @@ class ConditionalFlow(
         first = not hasattr(self, "flow_")
         checked = self._checked(X, y, sample_weight, least=2 if first else 1)
         if first:
-            plan = self._plan(checked, is_first_of_several=True)
+            plan = self._plan(checked, self._constant_targets(checked), is_first_pass=True)
             front, core, rows, generator = plan.front, plan.core, plan.training, plan.generator
             self._increment, n_seen = plan.increment(0.0), len(rows)
         else:
             self._check_n_targets(checked.targets)
-            generator = torch_generator(self._increment.seed, resolve_device(self.device))
+            seed = self.random_state if self._increment.seed is None else self._increment.seed
+            generator = torch_generator(seed, resolve_device(self.device))
             front, core = deepcopy(self.flow_).to(generator.device).split()
             data = torch.cat([self._context.transform(checked.X), checked.targets], 1)
             rows = Rows(data, weights=checked.weights).behind(

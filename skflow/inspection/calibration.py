@@ -8,9 +8,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skflow._sklearn.predictive import ask, check_levels, effective_size, like_targets, targets
+from skflow._sklearn.predictive import (
+    ask,
+    check_levels,
+    effective_size,
+    like_targets,
+    one_target,
+    targets,
+)
 from skflow._sklearn.validation import as_numpy, row_weights
-from skflow.inspection.figures import check_axes, pyplot
+from skflow.inspection.figures import one_panel, pyplot
 from skflow.inspection.sampling_error import CONFIDENCE, band
 
 __all__ = ["QuantileCalibrationDisplay"]
@@ -149,17 +156,12 @@ class QuantileCalibrationDisplay:
             If there are several targets, or a level is not between 0 and 1.
         """
         pyplot(f"{cls.__name__}.from_estimator")
-        target = targets(y, X)
-        if target.size != len(target):
-            raise ValueError(
-                f"y must be one target, got {target.shape[1]}. Draw one of them by "
-                f"{cls.__name__}.from_predictions."
-            )
+        target = one_target(y, X, f"{cls.__name__}.from_predictions").reshape(-1)
         checked = check_levels(levels)
         quantiles = ask(estimator, "predict_quantiles", X, checked)
         return cls.from_predictions(
-            target.reshape(-1),
-            like_targets(quantiles, target.reshape(-1), "predict_quantiles", len(checked)),
+            target,
+            like_targets(quantiles, target, "predict_quantiles", len(checked)),
             levels=checked,
             sample_weight=sample_weight,
             name=type(estimator).__name__ if name is None else name,
@@ -240,10 +242,7 @@ class QuantileCalibrationDisplay:
         display : QuantileCalibrationDisplay
             The display, drawn.
         """
-        plt = pyplot(f"{type(self).__name__}.plot")
-        if ax is None:
-            _, ax = plt.subplots()
-        check_axes(ax)
+        ax = one_panel(f"{type(self).__name__}.plot", ax)
         name = self.name if name is None else name
         self.band_ = None
         if _DIAGONAL not in ax.get_legend_handles_labels()[1]:

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
-from skflow._sklearn.predictive import ask, check_levels, like_targets, targets
+from skflow._sklearn.predictive import ask, check_levels, like_targets, one_target
 from skflow._sklearn.validation import take_rows
 from skflow.inspection.features import centres, chosen_columns, feature_names
-from skflow.inspection.figures import check_axes, pyplot
+from skflow.inspection.figures import one_panel, pyplot
 from skflow.inspection.profiles import profile
 
 __all__ = ["ConditionalDensityDisplay"]
@@ -183,10 +183,7 @@ class ConditionalDensityDisplay:
         check_scalar(grid_resolution, "grid_resolution", Integral, min_val=2)
         check_scalar(n_points, "n_points", Integral, min_val=0)
         checked_levels = None if levels is None else check_levels(levels)
-        target = targets(y, X)
-        if target.size != len(target):
-            raise ValueError(f"y must be one target, got {target.shape[1]}.")
-        target = target.reshape(-1)
+        target = one_target(y, X).reshape(-1)
         names = feature_names(X, estimator)
         (column,) = chosen_columns([feature], names, "feature")
         of_rows, feature_values, rows = profile(X, column, grid_resolution)
@@ -241,12 +238,9 @@ class ConditionalDensityDisplay:
         display : ConditionalDensityDisplay
             The display, drawn.
         """
-        plt = pyplot(f"{type(self).__name__}.plot")
+        ax = one_panel(f"{type(self).__name__}.plot", ax)
         from matplotlib.colors import PowerNorm
 
-        if ax is None:
-            _, ax = plt.subplots()
-        check_axes(ax)
         style: dict[str, Any] = {"cmap": "Blues", "shading": "nearest", "rasterized": True}
         if not {"norm", "vmin", "vmax"} & set(kwargs):
             style["norm"] = PowerNorm(0.5, vmin=0, vmax=self._darkest())

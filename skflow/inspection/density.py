@@ -19,7 +19,7 @@ from skflow.inspection.features import (
     like_frame,
     numbers,
 )
-from skflow.inspection.figures import check_axes, pyplot
+from skflow.inspection.figures import one_panel, pyplot
 from skflow.inspection.smoothing import kernel_density_on_grid
 from skflow.preprocessing import score_samples_in_original_units
 from skflow.preprocessing.samples import sample_in_original_units
@@ -238,12 +238,9 @@ class DensityDisplay:
         display : DensityDisplay
             The display, drawn.
         """
-        plt = pyplot(f"{type(self).__name__}.plot")
         if plot_method not in _PLOT_METHODS:
             raise ValueError(f"plot_method must be one of {_PLOT_METHODS}, got {plot_method!r}.")
-        if ax is None:
-            _, ax = plt.subplots()
-        check_axes(ax)
+        ax = one_panel(f"{type(self).__name__}.plot", ax)
         style: dict[str, Any] = {} if "colors" in kwargs else {"cmap": "Blues"}
         if plot_method != "pcolormesh":
             style["levels"] = 10

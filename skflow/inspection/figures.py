@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 __all__ = [
     "bins",
-    "check_axes",
     "legend_above",
     "legend_inside",
+    "one_panel",
     "p_value_label",
     "panels",
     "pyplot",
@@ -42,6 +42,28 @@ def pyplot(caller: str) -> ModuleType:
             f"{caller} needs matplotlib. Install it, or skflow with its extra 'plot'."
         ) from error
     return plt
+
+
+def one_panel(caller: str, ax: Any) -> Any:
+    """Return the axes of a display of one panel: those that were passed, or new ones.
+
+    Parameters
+    ----------
+    caller : str
+        What needs matplotlib, for the message.
+    ax : Axes or None
+        What the user passed as axes; None makes a new figure.
+
+    Raises
+    ------
+    TypeError
+        If it is no Axes of matplotlib.
+    """
+    plt = pyplot(caller)
+    if ax is None:
+        return plt.subplots()[1]
+    _check_axes(ax)
+    return ax
 
 
 def panels(
@@ -91,7 +113,7 @@ def panels(
     else:
         axes = np.asarray(ax, dtype=object).ravel()
         for each in axes:
-            check_axes(each)
+            _check_axes(each)
         if len(axes) != n_panels:
             raise ValueError(f"ax must hold {n_panels} axes, one for each panel, got {len(axes)}.")
         return axes[0].figure, None, axes
@@ -101,19 +123,8 @@ def panels(
     return figure, bounding_ax, axes
 
 
-def check_axes(ax: Any) -> None:
-    """Refuse what nothing can be drawn on.
-
-    Parameters
-    ----------
-    ax : object
-        What the user passed as axes.
-
-    Raises
-    ------
-    TypeError
-        If it is no Axes of matplotlib.
-    """
+def _check_axes(ax: Any) -> None:
+    """Refuse what nothing can be drawn on."""
     if not (hasattr(ax, "plot") and hasattr(ax, "contourf")):
         raise TypeError(f"ax must be an Axes of matplotlib, or None for a new figure, got {ax!r}.")
 

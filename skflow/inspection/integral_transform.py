@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_scalar, column_or_1d
 
-from skflow._sklearn.predictive import ask, effective_size, of_uniform, probabilities, targets
+from skflow._sklearn.predictive import ask, effective_size, of_uniform, one_target, probabilities
 from skflow._sklearn.validation import plain_array, row_weights
-from skflow.inspection.figures import check_axes, p_value_label, pyplot
+from skflow.inspection.figures import one_panel, p_value_label, pyplot
 from skflow.inspection.sampling_error import CONFIDENCE, band
 
 __all__ = ["PITDisplay"]
@@ -140,12 +140,7 @@ class PITDisplay:
             If there are several targets, or what ``cdf`` gives is no probability.
         """
         pyplot(f"{cls.__name__}.from_estimator")
-        target = targets(y, X)
-        if target.size != len(target):
-            raise ValueError(
-                f"y must be one target, got {target.shape[1]}. Draw one of them by "
-                f"{cls.__name__}.from_predictions(estimator.cdf(X, y)[:, 0])."
-            )
+        target = one_target(y, X, f"{cls.__name__}.from_predictions(estimator.cdf(X, y)[:, 0])")
         values = ask(estimator, "cdf", X, target)
         return cls.from_predictions(
             values, n_bins=n_bins, sample_weight=sample_weight, name=name, ax=ax, **kwargs
@@ -219,10 +214,7 @@ class PITDisplay:
         display : PITDisplay
             The display, drawn.
         """
-        plt = pyplot(f"{type(self).__name__}.plot")
-        if ax is None:
-            _, ax = plt.subplots()
-        check_axes(ax)
+        ax = one_panel(f"{type(self).__name__}.plot", ax)
         name = self.name if name is None else name
         n_bins = len(self.density)
         left = np.arange(n_bins) / n_bins

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skflow.inspection.figures import check_axes, pyplot
+from skflow.inspection.figures import one_panel, pyplot
 
 __all__ = ["TrainingCurveDisplay"]
 
@@ -170,10 +170,7 @@ class TrainingCurveDisplay:
         display : TrainingCurveDisplay
             The display, drawn.
         """
-        plt = pyplot(f"{type(self).__name__}.plot")
-        if ax is None:
-            _, ax = plt.subplots()
-        check_axes(ax)
+        ax = one_panel(f"{type(self).__name__}.plot", ax)
         name = self.name if name is None else name
         prefix = "" if name is None else f"{name}: "
         curves = {"training": self.training_scores, "validation": self.validation_scores}

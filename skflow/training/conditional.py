@@ -25,23 +25,18 @@ from skflow.training.architecture import DTYPES
 from skflow.training.batches import Batches
 from skflow.training.conditional_defaults import ConditionalSettings, conditional_settings
 from skflow.training.few_rows import FitOfFewRows
-from skflow.training.fits import Fit, Refit, Stopping, TrainingFit
+from skflow.training.fits import Fit, Refit, Training, TrainingFit
 from skflow.training.groups import held_out_first
 from skflow.training.history import History
 from skflow.training.passes import Increment
-from skflow.training.plan import training_of
+from skflow.training.plan import STANDARD_ERRORS, TIME_OF_CANDIDATES, stopping_of, training_of
 from skflow.training.regression import ridge_regression
 from skflow.training.rows import Rows
-from skflow.training.scores import winsorized
+from skflow.training.scores import weighted_mean, winsorized
 from skflow.training.stacking import stacked_start
 from skflow.training.start import start
 
 __all__ = ["ConditionalPlan", "conditional_bijections", "training_parameters"]
-
-# By how many nats a validation score must rise to count as higher, and by how many standard
-# errors weights of few rows must surpass their start.
-_LEAST_RISE = 1e-4
-_STANDARD_ERRORS = 1.0
 
 # From so many rows, a start is learned, and by so many compared.
 _START_ROWS = 20_000
@@ -165,17 +160,17 @@ class ConditionalPlan:
         self._scaled = self._behind(self._target_front, torch.float64)
         self.starts = self._best_starts()
         self._deviations: Tensor | None = None
-        self._stand(every_row=False)
+        self._stand()
 
     @property
     def training(self) -> Rows:
         """The rows that the flow learns from."""
-        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0, None))
+        return self._rows.subset(slice(self._n_held_out, None))
 
     @property
     def validation(self) -> Rows:
         """The rows that are held out."""
-        return self._rows.subset(slice(self._n_held_out if self._holds_out else 0))
+        return self._rows.subset(slice(self._n_held_out))
 
     @property
     def n_rows(self) -> int:
@@ -201,22 +196,13 @@ class ConditionalPlan:
         started : float
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
-        max_time = self.parameters["max_time"]
         refits = self.settings.refits
-        if max_time is not None and refits:
-            max_time = 0.6 * max_time
-        stopping = Stopping(
-            max_iter=self.settings.training.max_iter,
-            max_time=max_time,
-            started=started,
-            n_iter_no_change=self.parameters["n_iter_no_change"],
-            tol=_LEAST_RISE,
-        )
+        share = TIME_OF_CANDIDATES if refits else 1.0
         first = TrainingFit(
             self._training(),
-            stopping,
+            stopping_of(self.parameters, self.settings.training, started, share),
             validation=self.validation if self._n_held_out else None,
-            standard_errors=_STANDARD_ERRORS if refits else 0.0,
+            standard_errors=STANDARD_ERRORS if refits else 0.0,
         )
         return FitOfFewRows([lambda: first], self._refit) if refits else first
 
@@ -232,11 +218,10 @@ class ConditionalPlan:
         flow : Flow
             With its best weights.
         """
-        if self._holds_out and self._n_held_out:
-            self._deviations = self._latent_deviations(flow)
-        if self._deviations is None:
+        deviations = self._latent_deviations(flow) if self._n_held_out else self._deviations
+        if deviations is None:
             return flow
-        last = Standardize(torch.zeros_like(self._deviations), self._deviations)
+        last = Standardize(torch.zeros_like(deviations), deviations)
         bijections = [*flow.bijections, Given(last, self._n_context)]
         return Flow(bijections, flow.base, n_features=flow.n_features).to(self.generator.device)
 
@@ -260,15 +245,14 @@ class ConditionalPlan:
     def _refit(self, k: int, history: History) -> Refit:
         """Begin to fit every row, as the rows that were held out say."""
         self._deviations = self._latent_deviations(self.core)
-        self._stand(every_row=True)
+        self._n_held_out = 0
+        self.starts = self._learned(self._kinds, self._standard())
+        self._stand()
         return Refit(self._training(), history.path)
 
-    def _stand(self, *, every_row: bool) -> None:
+    def _stand(self) -> None:
         """Start a network behind what the targets start from."""
-        self._holds_out = not every_row
         dtype = DTYPES[self.parameters["dtype"]]
-        if every_row and self._n_held_out:
-            self.starts = self._learned(self._kinds, self._standard(every_row=True))
         self.front = composed(self._target_front, *self.starts)
         self._rows = self._behind(self.front, dtype)
         self._rows.move()
@@ -282,16 +266,16 @@ class ConditionalPlan:
     def _behind(self, front: Bijection, dtype: torch.dtype) -> Rows:
         return self._shuffled.behind(front, self._constant, self.generator, dtype)
 
-    def _training(self) -> Any:
+    def _training(self) -> Training:
         rows = self.training
         settings = self.settings.training
         batches = Batches(rows, settings.batch_size, self.generator, weight_unit=rows.mean_weight)
         parameters = training_parameters(self.parameters)
         return training_of(parameters, self.core, batches, settings, 1.0)
 
-    def _standard(self, *, every_row: bool) -> tuple[Tensor, Tensor | None]:
+    def _standard(self) -> tuple[Tensor, Tensor | None]:
         """Return rows to learn a start from, with the targets on one scale, and their counts."""
-        first = 0 if every_row else self._n_held_out
+        first = self._n_held_out
         some = torch.arange(first, min(len(self._shuffled), first + _START_ROWS))
         weights = self._shuffled.take_weights(some)
         x = self._scaled.take(some)
@@ -322,21 +306,19 @@ class ConditionalPlan:
     def _best_starts(self) -> list[Bijection]:
         """Choose what the targets start from, by the rows that are held out."""
         self._kinds: tuple[str, ...] = ("linear",)
-        standard = self._standard(every_row=False)
+        standard = self._standard()
         if not self._n_held_out or len(standard[0]) < 20 or self._n_targets > _MIXED_TARGETS:
             return self._learned(self._kinds, standard)
         held_out = self._scaled.subset(slice(min(self._n_held_out, _START_ROWS)))
         x = held_out.take(torch.arange(len(held_out)))
-        weights = held_out.take_weights()
         best, highest = None, -torch.inf
         for kinds in (("linear",), ("mixture",), ("linear", "mixture")):
             starts = self._learned(kinds, standard)
             z, log_det = composed(*starts).forward_and_log_det(x)
             values = log_det - 0.5 * z[:, self._n_context :].square().sum(1)
-            values = winsorized(values.cpu())
-            score = values.mean() if weights is None else (values @ weights) / weights.sum()
-            if float(score) > highest:
-                best, highest, self._kinds = starts, float(score), kinds
+            score = weighted_mean(winsorized(values.cpu()), held_out)
+            if score > highest:
+                best, highest, self._kinds = starts, score, kinds
         assert best is not None
         return best
 

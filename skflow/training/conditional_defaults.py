@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skflow.training.defaults import TrainingSettings, are_few, training_settings
+from skflow.training.defaults import (
+    TrainingSettings,
+    between,
+    held_out_and_few,
+    power_of_two,
+    training_settings,
+)
 
 __all__ = ["ConditionalSettings", "conditional_settings", "n_default_trees"]
 
@@ -70,18 +75,13 @@ def conditional_settings(
     settings : ConditionalSettings
         Nothing in it is "auto".
     """
-    n_validation, few = 0, False
-    if parameters["early_stopping"]:
-        few = are_few(n_rows, n_context)
-        n_validation = max(1, round(parameters["validation_fraction"] * n_rows))
-        n_validation = min(n_validation, n_rows - 1)
+    n_validation, few = held_out_and_few(parameters, n_rows, n_context)
     n_layers = parameters["n_layers"]
-    n_bins = _LEAST_BINS * max(1.0, n_rows / _ROWS_OF_LEAST_BINS) ** 0.5
-    n_hidden = min(max(2 * n_rows**0.5, _LEAST_HIDDEN), _MOST_HIDDEN)
+    n_bins = _LEAST_BINS * (n_rows / _ROWS_OF_LEAST_BINS) ** 0.5
     return ConditionalSettings(
         n_layers=_N_LAYERS if n_layers == "auto" else n_layers,
-        n_hidden=8 * round(n_hidden / 8),
-        n_bins=int(2 ** round(math.log2(min(n_bins, _MOST_BINS)))),
+        n_hidden=8 * round(between(2 * n_rows**0.5, _LEAST_HIDDEN, _MOST_HIDDEN) / 8),
+        n_bins=power_of_two(between(n_bins, _LEAST_BINS, _MOST_BINS)),
         training=training_settings(
             {**parameters, "input_noise": 0.0}, n_rows - n_validation, n_context
         ),

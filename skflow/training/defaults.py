@@ -19,8 +19,10 @@ __all__ = [
     "NetworkSettings",
     "Settings",
     "TrainingSettings",
-    "are_few",
+    "between",
+    "held_out_and_few",
     "network_settings",
+    "power_of_two",
     "resolve",
     "training_settings",
     "weight_decay",
@@ -146,11 +148,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     >>> settings.network.n_layers, settings.training.batch_size, settings.n_validation
     (6, 64, 150)
     """
-    n_validation, few = 0, False
-    if parameters["early_stopping"]:
-        few = are_few(n_rows, n_features)
-        n_validation = max(1, round(parameters["validation_fraction"] * n_rows))
-        n_validation = min(n_validation, n_rows - 1)
+    n_validation, few = held_out_and_few(parameters, n_rows, n_features)
     training = training_settings(parameters, n_rows - n_validation, n_features)
     # Held-out rows tell how many components a mixture may have.
     held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
@@ -176,22 +174,25 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     )
 
 
-def are_few(n_rows: int, n_features: int) -> bool:
-    """Whether rows are too few to lose some to validation, and a fit is short.
+def held_out_and_few(
+    parameters: Mapping[str, Any], n_rows: int, n_features: int
+) -> tuple[int, bool]:
+    """Return how many rows are held out, and whether all are so few that they are fitted again.
 
     Parameters
     ----------
+    parameters : mapping
+        With `early_stopping` and `validation_fraction`.
     n_rows : int
-        The number of rows.
+        The number of all rows, of which one at least is left to learn from.
     n_features : int
         The number of columns.
-
-    Returns
-    -------
-    few : bool
-        True for fewer than 2,000 rows, of up to 1,000 columns.
     """
-    return n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
+    if not parameters["early_stopping"]:
+        return 0, False
+    n_held_out = max(1, round(parameters["validation_fraction"] * n_rows))
+    few = n_rows < _FEW_ROWS and n_features <= _MOST_COLUMNS_OF_FEW
+    return min(n_held_out, n_rows - 1), few
 
 
 # ---------------------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def network_settings(
         )
     if n_layers == "auto":
         n_layers = _default_n_layers(n_rows, n_features) if learned else _FIXED_LAYERS
-    n_bins = _power_of_two(_between(n_rows ** (1 / 3), _LEAST_BINS, _MOST_BINS))
+    n_bins = power_of_two(between(n_rows ** (1 / 3), _LEAST_BINS, _MOST_BINS))
     return NetworkSettings(
         n_layers=n_layers,
         activation=activation,
@@ -290,26 +291,42 @@ def _default_n_layers(n_rows: int, n_features: int) -> int:
     n_layers = _MOST_LAYERS * max(0.5, by_rows) * by_columns * brought_back
     coupled = n_features <= _MOST_COUPLED_COLUMNS
     least = _LEAST_COUPLED_LAYERS if coupled else _LEAST_LAYERS
-    return round(_between(n_layers, least, _MOST_LAYERS))
+    return round(between(n_layers, least, _MOST_LAYERS))
 
 
 def _default_n_coupling_bins(n_rows: int, n_features: int) -> int:
     n_bins = _LEAST_COUPLING_BINS * (n_rows / _ROWS_OF_LEAST_COUPLING_BINS) ** 0.5
     most = max(_MOST_COUPLING_BINS, _COUPLING_BINS_TIMES_COLUMNS / n_features)
-    return _power_of_two(_between(n_bins, _LEAST_COUPLING_BINS, most))
+    return power_of_two(between(n_bins, _LEAST_COUPLING_BINS, most))
 
 
 def _default_n_hidden(n_rows: int, n_features: int) -> int:
     most = _MOST_HIDDEN * _COLUMNS_OF_MOST_HIDDEN / n_features
-    most = _between(most, _FEWER_HIDDEN, _MOST_HIDDEN)
-    return 8 * round(_between(2 * n_rows**0.5, _LEAST_HIDDEN, most) / 8)
+    most = between(most, _FEWER_HIDDEN, _MOST_HIDDEN)
+    return 8 * round(between(2 * n_rows**0.5, _LEAST_HIDDEN, most) / 8)
 
 
-def _power_of_two(value: float) -> int:
+def power_of_two(value: float) -> int:
+    """Return the power of two that is closest to a number by its logarithm.
+
+    Parameters
+    ----------
+    value : float
+        1 or more.
+    """
     return int(2 ** round(math.log2(value)))
 
 
-def _between(value: float, least: float, most: float) -> float:
+def between(value: float, least: float, most: float) -> float:
+    """Return a number, or the bound that it is beyond.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    least, most : float
+        The bounds.
+    """
     return max(least, min(value, most))
 
 
@@ -361,7 +378,7 @@ def training_settings(
     batch_size, max_iter = parameters["batch_size"], parameters["max_iter"]
     if batch_size == "auto":
         batch_size = _MOST_BATCH * (n_rows / _ROWS_OF_MOST_BATCH) ** 1.25
-        batch_size = _between(batch_size, _BATCH_UNIT, _MOST_BATCH)
+        batch_size = between(batch_size, _BATCH_UNIT, _MOST_BATCH)
         batch_size = _BATCH_UNIT * round(batch_size / _BATCH_UNIT)
     if max_iter == "auto":
         max_iter = max(1, min(_MOST_EPOCHS, round(_MOST_STEPS * batch_size / n_rows)))

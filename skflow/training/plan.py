@@ -38,7 +38,10 @@ from skflow.training.scores import log_probs, weighted_mean, winsorized
 from skflow.training.simple import Simple, rival_start, simple_start
 from skflow.training.start import start
 
-__all__ = ["OPTIMIZERS", "Plan", "plan_pass", "training_of"]
+__all__ = [
+    *("OPTIMIZERS", "STANDARD_ERRORS", "TIME_OF_CANDIDATES", "Plan"),
+    *("plan_pass", "stopping_of", "training_of"),
+]
 
 OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
     "relative": NormalizedRelativeSGD,
@@ -50,14 +53,14 @@ OPTIMIZERS: dict[str, type[NormalizedRelativeSGD | RelativeSGD | Adam]] = {
 _LEAST_RISE = 1e-4
 
 # By how many standard errors weights must surpass their start, of few rows or behind a mixture.
-_STANDARD_ERRORS, _STANDARD_ERRORS_BEHIND_MIXTURE = 1.0, 3.0
+STANDARD_ERRORS, _STANDARD_ERRORS_BEHIND_MIXTURE = 1.0, 3.0
 
 # The shares of a schedule's highest learning rates that suit rates that stay.
 _LASTING_SHARE = 0.25
 _LASTING_OTHERS_SHARE = 0.5
 
 # The fraction of `max_time` that all candidates of few rows may take.
-_TIME_OF_CANDIDATES = 0.6
+TIME_OF_CANDIDATES = 0.6
 
 
 class _Footing(NamedTuple):
@@ -181,16 +184,17 @@ class Plan:
         started : float
             When the clock of `max_time` was started, by :func:`time.perf_counter`.
         """
+        stopping_at = partial(stopping_of, self.parameters, self.settings.training, started)
         if not self.settings.refits:
-            stopping = self._stopping(started)
+            stopping = stopping_at()
             first = self._candidate(self.input_noises[0], stopping)
             return (
                 FitWithRival(first, partial(self._rival, stopping)) if self._has_rival else first
             )
 
         n = len(self.input_noises)
-        shares = [_TIME_OF_CANDIDATES * (k + 1) / n for k in range(n)]
-        stoppings = [self._stopping(started, time_fraction=share) for share in shares]
+        shares = [TIME_OF_CANDIDATES * (k + 1) / n for k in range(n)]
+        stoppings = [stopping_at(time_fraction=share) for share in shares]
         candidates = [partial(self._candidate_of_few, k, stoppings[k]) for k in range(n)]
         return FitOfFewRows(candidates, self._refit)
 
@@ -248,7 +252,7 @@ class Plan:
     ) -> TrainingFit:
         early_stopping = self.parameters["early_stopping"]
         is_simple = self._footing.simple is not None
-        standard_errors = _STANDARD_ERRORS_BEHIND_MIXTURE if is_simple else _STANDARD_ERRORS
+        standard_errors = _STANDARD_ERRORS_BEHIND_MIXTURE if is_simple else STANDARD_ERRORS
         careful = (self.settings.refits or is_simple) and not self.continued
         return TrainingFit(
             self._training(
@@ -338,16 +342,6 @@ class Plan:
             weight_unit=rows.mean_weight,
         )
         return training_of(self.parameters, self.core, batches, settings, self.sharpness)
-
-    def _stopping(self, started: float, time_fraction: float = 1.0) -> Stopping:
-        max_time = self.parameters["max_time"]
-        return Stopping(
-            max_iter=self.settings.training.max_iter,
-            max_time=None if max_time is None else time_fraction * max_time,
-            started=started,
-            n_iter_no_change=self.parameters["n_iter_no_change"],
-            tol=_LEAST_RISE,
-        )
 
 
 def _noise(noisy: torch.Tensor, input_noise: float) -> torch.Tensor | None:
@@ -442,4 +436,33 @@ def training_of(
         rate=rate,
         others_rate=OTHERS_RATE * rate / default,
         precision=parameters["matmul_precision"],
+    )
+
+
+def stopping_of(
+    parameters: Mapping[str, Any],
+    settings: TrainingSettings,
+    started: float,
+    time_fraction: float = 1.0,
+) -> Stopping:
+    """Say when a fit ends.
+
+    Parameters
+    ----------
+    parameters : mapping
+        With `max_time` and `n_iter_no_change`, as for :class:`Plan`.
+    settings : TrainingSettings
+        With the number of epochs.
+    started : float
+        When the clock of `max_time` was started, by :func:`time.perf_counter`.
+    time_fraction : float, default=1.0
+        The fraction of `max_time` that this fit may take.
+    """
+    max_time = parameters["max_time"]
+    return Stopping(
+        max_iter=settings.max_iter,
+        max_time=None if max_time is None else time_fraction * max_time,
+        started=started,
+        n_iter_no_change=parameters["n_iter_no_change"],
+        tol=_LEAST_RISE,
     )
