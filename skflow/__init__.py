@@ -4,7 +4,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from skflow import datasets, exceptions, inspection, metrics, preprocessing
+from skflow import datasets, exceptions, inspection, metrics, preprocessing, tables
 from skflow.estimators import (
     ConditionalFlow,
     DensityEnsemble,
@@ -13,6 +13,7 @@ from skflow.estimators import (
     RelativeGradientFlow,
 )
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
+from skflow.tables import TableFlow
 from skflow.training.architecture import default_bijections
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "NormalMixture",
     "RelativeGradientFlow",
     "SmoothLeakyReLU",
+    "TableFlow",
     "callbacks",
     "datasets",
     "default_bijections",
@@ -37,6 +39,7 @@ __all__ = [
     "inspection",
     "metrics",
     "preprocessing",
+    "tables",
 ]
 
 

@@ -85,6 +85,13 @@ class Categorical(Column):
             return np.empty((len(values), 0))
         return spread(values, [classes == k for k in shown])
 
+    def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        at, _ = self._places(draws.ravel())
+        counts = np.zeros((len(draws), len(self._levels)))
+        np.add.at(counts, (np.repeat(np.arange(len(draws)), draws.shape[1]), at), 1)
+        values: Floats = self._levels[counts.argmax(1)]
+        return values
+
     def _places(self, values: Floats) -> tuple[np.ndarray, np.ndarray]:
         """Return the places of values among the levels, and which of them are there."""
         at = np.searchsorted(self._levels, values).clip(max=len(self._levels) - 1)

@@ -34,7 +34,7 @@ class Column(BaseEstimator, ABC):
     are drawn, and what other columns see of it.
     """
 
-    def refuse(self, values: Floats, name: str) -> None:  # noqa: B027
+    def refuse(self, values: Floats, name: str) -> None:
         """Raise a ValueError if values cannot belong to such a column.
 
         Parameters
@@ -45,7 +45,7 @@ class Column(BaseEstimator, ABC):
             What the column is called.
         """
 
-    def prepare(self, values: Floats, weights: Floats | None) -> None:  # noqa: B027
+    def prepare(self, values: Floats, weights: Floats | None) -> None:
         """Find out what other columns have to know of this one, before any of them learns.
 
         Parameters
@@ -123,6 +123,24 @@ class Column(BaseEstimator, ABC):
         """
         return values[:, None]
 
+    def centre(self, draws: Floats, strategy: str) -> Floats:
+        """Return what is to be expected where a value is missing.
+
+        Parameters
+        ----------
+        draws : ndarray of shape (n_rows, n_draws)
+            Values that may stand there, all of them as likely.
+        strategy : {"mean", "median"}
+            What is returned of them.
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows,)
+            In the column's support.
+        """
+        centre: Floats = draws.mean(1) if strategy == "mean" else np.median(draws, 1)
+        return centre
+
 
 class LineColumn(Column):
     """A column whose values a smooth map takes to the whole line.
@@ -164,7 +182,20 @@ class LineColumn(Column):
 
 
 def spread(values: Floats, columns: Any) -> Floats:
-    """Return functions of values as columns, which are missing where the values are."""
+    """Return functions of values as columns, which are missing where the values are.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples,)
+        May be missing (NaN).
+    columns : sequence of ndarray of shape (n_samples,)
+        The functions.
+
+    Returns
+    -------
+    features : ndarray of shape (n_samples, n_columns)
+        The columns.
+    """
     features: Floats = np.stack(columns, 1).astype(np.float64)
     features[np.isnan(values)] = np.nan
     return features

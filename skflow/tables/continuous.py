@@ -77,5 +77,11 @@ def fitted_flow(
 
 
 def given(features: Floats) -> Any:
-    """Return features, or a constant one if there are none."""
+    """Return features, or a constant one if there are none.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_samples, n_features)
+        The features.
+    """
     return features if features.shape[1] else np.zeros((len(features), 1))

@@ -70,13 +70,14 @@ class Count(Column):
     def sample(  # noqa: D102
         self, features: Floats, random_state: np.random.RandomState
     ) -> Floats:
-        u = random_state.uniform(size=len(features))
-        if self.low is None:
-            z = ndtri(u)
-        else:  # by the upper tail, which may be all that there is
-            z = -ndtri(u * ndtr(-self._lowest(features)))
+        # By the upper tail, which may be all that there is.
+        above = 1.0 if self.low is None else ndtr(-self._lowest(features))
+        z = -ndtri(above * random_state.uniform(size=len(features)))
         values = np.round(self._flow.from_latents(given(features), z))
         return values if self.low is None else values.clip(min=self.low)
+
+    def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        return np.round(super().centre(draws, strategy))
 
     def _lowest(self, features: Floats) -> Floats:
         assert self.low is not None

@@ -56,16 +56,24 @@ class Format:
             values = np.array([float(self._codes.get(entry, -1)) for entry in entries])
         elif entries.dtype.kind not in "fiuMm":
             try:
-                values = np.array([np.nan if gone else float(entry) for entry, gone in zip(
-                    entries, is_missing, strict=True
-                )])
+                values = np.array(
+                    [
+                        np.nan if gone else float(entry)
+                        for entry, gone in zip(entries, is_missing, strict=True)
+                    ]
+                )
             except (TypeError, ValueError):
                 raise ValueError(
                     f"Column {name} held numbers in fit, but now has entries that are none."
                 ) from None
         elif self.is_date:
-            values = entries.astype("datetime64[us]" if entries.dtype.kind == "M" else
-                                    "timedelta64[us]").astype(np.int64).astype(np.float64)
+            values = (
+                entries.astype(
+                    "datetime64[us]" if entries.dtype.kind == "M" else "timedelta64[us]"
+                )
+                .astype(np.int64)
+                .astype(np.float64)
+            )
         else:
             values = entries.astype(np.float64)
         values[is_missing] = np.nan
@@ -87,7 +95,7 @@ class Format:
             return [None if v != v else np.datetime64(int(v), "us") for v in values]
         kind = getattr(self.dtype, "kind", "")
         if kind in ("i", "u") or str(self.dtype).startswith(("Int", "UInt")):
-            return [None if v != v else int(round(v)) for v in values]
+            return [None if v != v else round(float(v)) for v in values]
         return [None if v != v else float(v) for v in values]
 
 
@@ -104,9 +112,7 @@ class Layout:
         refuse_but_two_dimensions(X)
         self.library = _library(X)
         self.dtype = getattr(X, "dtype", None)
-        self.names: list[Any] = (
-            list(X.columns) if self.library else list(range(np.shape(X)[1]))
-        )
+        self.names: list[Any] = list(X.columns) if self.library else list(range(np.shape(X)[1]))
         self.formats = [Format(_column(X, j)) for j in range(len(self.names))]
 
     def read(self, X: Any) -> Floats:

@@ -95,6 +95,13 @@ class Inflated(Column):
         others = self._free.as_features(np.where(is_free, values, np.nan))
         return np.hstack([heaps, others])
 
+    def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        if strategy == "median":
+            # The median of an even number of draws could lie between two of them.
+            middle: Floats = np.sort(draws, 1)[:, draws.shape[1] // 2]
+            return middle
+        return super().centre(draws, strategy)
+
     def _inner(self) -> Column:
         return Continuous() if self.others is None else clone(self.others)
 

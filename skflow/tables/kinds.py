@@ -23,7 +23,7 @@ KINDS: dict[str, type[Column]] = {
 }
 
 # Numbers are codes if there are so few of them, each in so many rows on average.
-_MOST_CODES, _ROWS_OF_CODE = 20, 10
+_MOST_CODES, _ROWS_OF_CODE = 12, 10
 
 # A value is a heap if it is in such a share of the rows, in so many of them, and so many times as
 # frequent as values are in the mean.

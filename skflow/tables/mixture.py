@@ -121,9 +121,7 @@ class Given(NamedTuple):
         )
         noise = torch.where(missing[:, None], noise, 0.0)
         x = self.means[rows, which] + _times(factors[rows, which], noise)
-        log_prob = torch.stack(
-            [self._log_prob(x, factors, k) for k in range(shares.shape[1])], -1
-        )
+        log_prob = torch.stack([self._log_prob(x, factors, k) for k in range(shares.shape[1])], -1)
         return x, (log_prob + shares.log()[:, None]).logsumexp(-1)
 
     def _log_prob(self, x: Tensor, factors: Tensor, k: int) -> Tensor:

@@ -34,6 +34,33 @@ class Completed(NamedTuple):
     errors: Floats
     """Standard errors of these, of shape (n_rows,)."""
 
+    def drawn(self, n_samples: int, random_state: np.random.RandomState) -> Floats:
+        """Return particles of equal weight.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many of each row.
+        random_state : RandomState
+            Where the randomness comes from.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_samples, n_columns)
+            In random order.
+        """
+        n_particles = self.log_weights.shape[1]
+        found = np.empty((len(self.rows), n_samples, self.rows.shape[2]))
+        for i, log_weights in enumerate(self.log_weights):
+            highest = log_weights.max()
+            shares = (
+                np.exp(log_weights - highest) if np.isfinite(highest) else np.ones(n_particles)
+            )
+            places = (random_state.permutation(n_samples) + random_state.uniform()) / n_samples
+            at = np.searchsorted((shares / shares.sum()).cumsum(), places)
+            found[i] = self.rows[i, at.clip(max=n_particles - 1)]
+        return found
+
 
 def complete(
     chain: Chain,
@@ -127,7 +154,7 @@ class _Cloud:
 
     def _count(self, i: int) -> None:
         worth = self._worth(i)
-        n = self.log_weights.shape[1]
+        n = len(self.log_weights[i])
         self.log_prob[i] += logsumexp(self.log_weights[i]) - np.log(n)
         self.variances[i] += max(1 / worth - 1, 0.0) / n
         self.log_weights[i] = 0

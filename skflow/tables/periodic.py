@@ -79,5 +79,11 @@ class Periodic(Column):
         angle = 2 * np.pi * (values - self.low) / self.period
         return spread(values, [np.cos(angle), np.sin(angle)])
 
+    def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        # The direction of the mean of points on the circle, whatever the strategy.
+        angles = 2 * np.pi * (draws - self.low) / self.period
+        angle = np.arctan2(np.sin(angles).mean(1), np.cos(angles).mean(1))
+        return self.low + np.mod(angle / (2 * np.pi) * self.period, self.period)
+
     def _on_line(self, values: Floats) -> Floats:
         return np.mod(values - self.low - self._cut, self.period)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,25 +14,69 @@ from skflow.tables.column import Column, FitSettings, Floats
 __all__ = ["BlockStep", "ColumnStep", "Step"]
 
 
-class Step(Protocol):
-    """One or several columns of a table, whose distribution is that given those before them."""
+class Step(ABC):
+    """One or several columns of a table, whose distribution is that given those before them.
+
+    Attributes
+    ----------
+    own : list of int
+        The columns.
+    """
 
     own: list[int]
-    """The columns."""
 
+    @abstractmethod
     def fit(self, values: Floats, weights: Floats | None) -> Self:
-        """Learn from rows, which may have holes."""
+        """Learn from rows.
 
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            All columns, NaN where an entry is missing.
+        weights : ndarray of shape (n_samples,) or None
+            How many rows each row counts for.
+        """
+
+    @abstractmethod
     def log_prob(self, rows: Floats) -> Floats:
-        """Return the log-probability of the columns of rows without holes."""
+        """Return the log-probability of the columns given those before them.
 
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_columns)
+            Without holes.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_rows,)
+            In nats.
+        """
+
+    @abstractmethod
     def extend(
         self, rows: Floats, values: Floats, random_state: np.random.RandomState
     ) -> tuple[Floats, Floats]:
-        """Draw what is missing, and return particles and by what observed entries weigh them."""
+        """Draw what is missing of the columns, and weigh particles by what is observed.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_particles, n_columns)
+            Particles, complete in the columns before.
+        values : ndarray of shape (n_rows, n_columns)
+            What is observed of each row, NaN where an entry is missing.
+        random_state : RandomState
+            Where the randomness comes from.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_particles, n_columns)
+            Complete in these columns as well.
+        log_weights : ndarray of shape (n_rows, n_particles)
+            The weights of what was observed.
+        """
 
 
-class BlockStep:
+class BlockStep(Step):
     """The continuous columns, which come first.
 
     Parameters
@@ -65,17 +110,20 @@ class BlockStep:
             log_weights[none] = self.block.log_prob(own[none])[:, None]
         if every.any():
             drawn = self.block.sample(every.sum() * n_particles, random_state)
-            rows[np.ix_(every, range(n_particles), self.own)] = drawn.reshape(
-                every.sum(), n_particles, -1
-            )
+            self._put(rows, every, drawn.reshape(-1, n_particles, len(self.own)))
         some = ~none & ~every
         if some.any():
             drawn, log_weights[some] = self.block.complete(own[some], n_particles, random_state)
-            rows[np.ix_(some, range(n_particles), self.own)] = drawn
+            self._put(rows, some, drawn)
         return rows, log_weights
 
+    def _put(self, rows: Floats, which: Any, drawn: Floats) -> None:
+        part = rows[which]
+        part[:, :, self.own] = drawn
+        rows[which] = part
 
-class ColumnStep:
+
+class ColumnStep(Step):
     """One column given those before it.
 
     Parameters
