@@ -1,4 +1,5 @@
 import os
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -65,6 +66,35 @@ def no_cuda_without_a_gpu(monkeypatch):
     """scikit-learn's checks ask whether PyTorch was built for CUDA, not whether there is a GPU."""
     if not torch.cuda.is_available():
         monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+
+
+@contextmanager
+def mixtures_are_quick():
+    stacking, components = "skflow.training.stacking", "skflow.flow.components"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{stacking}._sizes", lambda *_: iter((1, 2)))
+        for name, value in (("FOLDS", 2), ("FITS", 1), ("FITS_OF_FEW", 1), ("TRIALS", 1)):
+            patch.setattr(f"{stacking}._N_{name}", value)
+        patch.setattr(f"{components}._MOST_CLIMBS", 5)
+        yield
+
+
+@pytest.fixture
+def quick_mixtures(request):
+    """Let the mixtures that fits start from have two components at most, each fitted once.
+
+    All is done that is done otherwise, in a fraction of the time: most of a short fit is the
+    search for the best mixture. It is for tests that look at something else, but for slow ones,
+    and does not reach other processes.
+    """
+    with nullcontext() if request.node.get_closest_marker("slow") else mixtures_are_quick():
+        yield
+
+
+@pytest.fixture(scope="session")
+def while_mixtures_are_quick():
+    """The same as a context, for fits that several tests share."""
+    return mixtures_are_quick
 
 
 class NormalRegression(RegressorMixin, BaseEstimator):

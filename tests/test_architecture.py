@@ -120,6 +120,7 @@ def test_the_order_is_spline_dense_and_then_coupling_spline_dense():
     ]
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
 def test_one_column_is_not_coupled(coupling, rng):
     X = rng.normal(size=(50, 1))
@@ -128,6 +129,7 @@ def test_one_column_is_not_coupled(coupling, rng):
     assert RelativeGradientFlow(max_iter=2).fit(X).score(X) > -2
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("coupling", ["affine", "spline", None])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_coupling_fits_and_inverts(coupling, dtype, rng):

@@ -24,7 +24,10 @@ DEQUANTIZE = DequantizationTransformer(random_state=0)
 LOGIT = LogitTransformer([-1, 0, -np.inf], [50, 1, np.inf])
 
 # Their first column holds whole numbers, for the sake of the transformers.
-pytestmark = pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning"),
+    pytest.mark.usefixtures("quick_mixtures"),
+]
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 

@@ -155,6 +155,7 @@ def test_rows_are_scored_one_by_one(one):
     assert one.score(X, y, weights) == pytest.approx(np.average(scores, weights=weights))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_rows_of_no_weight_are_as_if_they_were_not_there():
     X, y = waves(200, 0)
     weights = np.where(np.arange(200) % 4, 1.0, 0.0)
@@ -198,6 +199,7 @@ def test_missing_features_are_known_to_be_missing(rng):
     np.testing.assert_allclose(flow.predict([[np.nan, 0.0], [0.0, 0.0]]), [4, 0], atol=0.4)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("cv", [3, ShuffleSplit(1, test_size=0.4, random_state=0)])
 def test_calibrated_intervals_cover_what_they_say(rng, cv):
     X = rng.normal(size=(600, 2))
@@ -211,6 +213,7 @@ def test_calibrated_intervals_cover_what_they_say(rng, cv):
         assert np.mean((low <= y[300:]) & (y[300:] <= high)) == pytest.approx(coverage, abs=error)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_intervals_are_infinite_where_few_rows_calibrate():
     X, y = chain(60, 0)
     flow = ConditionalFlow(max_iter=2, cv=ShuffleSplit(1, test_size=9), random_state=0).fit(X, y)
@@ -220,6 +223,7 @@ def test_intervals_are_infinite_where_few_rows_calibrate():
     assert (finite[..., 0] < finite[..., 1]).all()
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_searches_and_pipelines(one):
     X, y = waves(200, 0)
     search = GridSearchCV(
@@ -234,6 +238,7 @@ def test_searches_and_pipelines(one):
     assert np.array_equal(again.score_samples(X, y), one.score_samples(X, y))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize(
     ("parameters", "y", "message"),
     [
@@ -270,6 +275,7 @@ def test_wrong_questions_are_refused(one, two):
         one.predict(np.c_[X, X[:, 0]])
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_a_fit_ends_in_time_and_keeps_the_record():
     X, y = waves(300, 0)
     flow = ConditionalFlow(max_iter=50, max_time=0.5, early_stopping=False, random_state=0)
@@ -338,6 +344,7 @@ def test_latents_of_rows_that_were_held_out_have_unit_variance():
     assert flow.to_latents(X[2000:], y[2000:]).std() == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("configuration", [{}, {"array_api_dispatch": True}])
 def test_arrays_of_other_libraries_are_taken(configuration):
     X, y = waves(100, 0)
@@ -350,6 +357,7 @@ def test_arrays_of_other_libraries_are_taken(configuration):
     np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_it_fits_where_transformers_are_to_return_frames():
     X, y = waves(100, 0)
     flow = ConditionalFlow(max_iter=2, n_trees=10, random_state=0)
@@ -358,6 +366,7 @@ def test_it_fits_where_transformers_are_to_return_frames():
         np.testing.assert_array_equal(flow.fit(X, y).predict(X), expected)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_callbacks_see_the_epochs():
     pytest.importorskip("sklearn.callback", reason="callbacks came with scikit-learn 1.9")
     from skflow.callbacks import LogLikelihoodMonitor

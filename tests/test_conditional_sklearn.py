@@ -20,6 +20,7 @@ def expected_failed_checks(estimator):
 # Some checks fit whole numbers.
 @pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
 @pytest.mark.filterwarnings("ignore:The fit ended at .* below its start:RuntimeWarning")
+@pytest.mark.usefixtures("quick_mixtures")
 @parametrize_with_checks(
     [
         ConditionalFlow(max_iter=2, n_trees=20),

@@ -41,7 +41,7 @@ def test_one_entry_far_out_of_three_columns():
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0, 4.0])
 def test_lognormal_columns(sigma):
     X, X_test = draws(lambda rng: np.exp(sigma * rng.normal(size=(1000, 3))))
-    flow = RelativeGradientFlow(max_iter=20, random_state=0).fit(X)
+    flow = RelativeGradientFlow(max_iter=5, random_state=0).fit(X)
     truth = stats.lognorm(sigma).logpdf(X_test).sum(1).mean()
     assert flow.score(X_test) == pytest.approx(truth, abs=0.1)
     # Where the tail is shorter, a column may do without its logarithm.
@@ -70,4 +70,4 @@ def test_the_plane_is_no_worse_than_a_mixture():
     # Latents are normal, and what they stand for are the rows.
     z = flow.transform(X_test)
     np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.1)
-    np.testing.assert_allclose(flow.inverse_transform(z), X_test, atol=1e-6)
+    np.testing.assert_allclose(flow.inverse_transform(z[:200]), X_test[:200], atol=1e-6)

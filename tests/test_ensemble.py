@@ -89,6 +89,7 @@ def expected_failed_checks(estimator):
 # Some checks fit whole numbers, and fits of two epochs may end below their start.
 @pytest.mark.filterwarnings("ignore:Columns of X have no density:UserWarning")
 @pytest.mark.filterwarnings("ignore:The fit ended at .* below its start:RuntimeWarning")
+@pytest.mark.usefixtures("quick_mixtures")
 @parametrize_with_checks(
     [
         DensityEnsemble(MEMBERS, cv=3),
@@ -303,6 +304,7 @@ def test_pickles_and_processes(X):
     np.testing.assert_array_equal(one.sample(9, random_state=0), again.sample(9, random_state=0))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.filterwarnings("ignore:The fit ended at .* below its start:RuntimeWarning")
 def test_frames(X):
     frame = pd.DataFrame(X, columns=["a", "b"])

@@ -25,6 +25,8 @@ from skflow.exceptions import DivergenceError
 from skflow.flow import LinearStack
 from skflow.metrics import energy_distance
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 
 @pytest.fixture(scope="module")
 def X():
@@ -32,8 +34,9 @@ def X():
 
 
 @pytest.fixture(scope="module")
-def fitted(X):
-    return RelativeGradientFlow(n_layers=3, max_iter=6, random_state=0).fit(X)
+def fitted(X, while_mixtures_are_quick):
+    with while_mixtures_are_quick():
+        return RelativeGradientFlow(n_layers=3, max_iter=6, random_state=0).fit(X)
 
 
 @pytest.mark.slow
@@ -292,7 +295,9 @@ def test_models_survive_a_restart(fitted, X, tmp_path):
 
 
 def test_verbose_writes_a_line_an_epoch(X, capsys):
-    RelativeGradientFlow(max_iter=3, verbose=True, random_state=0).fit(X)
+    # From this base, epochs gain so much that all rows are fitted in the end.
+    flow = RelativeGradientFlow(base_distribution="logistic", max_iter=3, random_state=0)
+    flow.set_params(verbose=True).fit(X)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:10] for line in lines[:6]] == 3 * ["fit 1 of 3"] + 3 * ["fit 2 of 3"]
     assert all("held out" in line for line in lines[:6])
@@ -499,7 +504,8 @@ def test_heavy_tails_are_learned(rng):
     truth = stats.t(3).logpdf(X_test).sum(1).mean()
     assert flow.score(X_test) == pytest.approx(truth, abs=0.1)
     np.testing.assert_allclose(flow.flow_.base.df, 3, atol=1)
-    assert clone(flow).set_params(base_distribution="normal").fit(X).score(X_test) < truth - 0.3
+    normal = clone(flow).set_params(base_distribution="normal", max_iter=20)
+    assert normal.fit(X).score(X_test) < truth - 0.3
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])

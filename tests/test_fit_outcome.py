@@ -15,6 +15,8 @@ from skflow.datasets import half_moons
 from skflow.exceptions import DivergenceError
 from skflow.flow import ElementwiseSpline, SmoothLeakyReLU
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 
 @pytest.fixture(scope="module")
 def X():

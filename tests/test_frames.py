@@ -18,7 +18,10 @@ NAMES = ["visits", "share", "change"]
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
 
 # Their first column holds whole numbers, for the sake of the transformers.
-pytestmark = pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning"),
+    pytest.mark.usefixtures("quick_mixtures"),
+]
 
 ESTIMATORS = [
     RelativeGradientFlow(n_layers=2, max_iter=2, random_state=0),

@@ -37,6 +37,7 @@ def held_out(monkeypatch):
     return seen
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("n_rows", [300, None])
 def test_no_group_is_split(patches, held_out, n_rows, rng):
     X, groups = patches
@@ -60,6 +61,7 @@ def test_rows_of_their_own_say_how_far_a_fit_goes(patches):
     assert by_groups.score(X_new) > by_rows.score(X_new) + 3
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_each_row_a_group_of_its_own(patches):
     X, _ = patches
     flow = RelativeGradientFlow(1, max_iter=2, random_state=0).fit(X, groups=np.arange(len(X)))
@@ -68,6 +70,7 @@ def test_each_row_a_group_of_its_own(patches):
     assert np.isfinite(twin.score(X))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("sizes", [(1, 99), (50, 50), (3, 1, 400), (995, 5), (1500, 1000)])
 def test_few_groups(sizes, rng):
     groups = np.repeat(np.arange(len(sizes)), sizes)
@@ -76,6 +79,7 @@ def test_few_groups(sizes, rng):
     assert np.isfinite(flow.score(X))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_rows_without_weight_belong_to_no_group(patches):
     X, groups = patches
     flow = RelativeGradientFlow(1, max_iter=2, random_state=0)
@@ -85,6 +89,7 @@ def test_rows_without_weight_belong_to_no_group(patches):
         flow.fit(X, sample_weight=(groups == groups[0]).astype(float), groups=groups)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_errors(patches):
     X, groups = patches
     flow = RelativeGradientFlow(1, max_iter=1, random_state=0)
@@ -101,6 +106,7 @@ def test_errors(patches):
     flow.set_params(early_stopping=False).fit(X, groups=np.zeros(len(X)))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_pipelines_searches_and_routing_hand_groups_on(patches, held_out):
     X, groups = patches
     flow = RelativeGradientFlow(1, max_iter=1, random_state=0)

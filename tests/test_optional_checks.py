@@ -6,6 +6,8 @@ from sklearn.utils import estimator_checks
 from skflow import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 ESTIMATORS = [
     RelativeGradientFlow(n_layers=1, max_iter=1, random_state=0),
     DequantizationTransformer(random_state=0),

@@ -81,6 +81,7 @@ OTHER_LABELS = ["check_outliers_fit_predict", "check_outliers_train"]
 
 
 @pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")  # some fit whole numbers
+@pytest.mark.usefixtures("quick_mixtures")
 @parametrize_with_checks(
     [
         FlowOutlierDetector(RelativeGradientFlow(n_layers=1, max_iter=2), cv=3),
@@ -233,6 +234,7 @@ def test_labels_depend_on_the_row_alone(rng, estimator):
     np.testing.assert_array_equal(p, np.concatenate([detector.p_values(x[None]) for x in X]))
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_labels_of_a_table_after_csv_and_in_float32():
     X = load_breast_cancer().data.astype(np.float32)
     flow = RelativeGradientFlow(n_layers=1, max_iter=2)
@@ -457,6 +459,7 @@ def test_parameters_of_fit_are_those_of_the_rows(rng):
             FlowOutlierDetector(asking).fit(X, colour=weights)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_seeds(rng):
     X, new = rng.standard_normal((40, 2)), rng.standard_normal((10, 2))
     flow = RelativeGradientFlow(n_layers=1, max_iter=2)
@@ -511,6 +514,7 @@ def by_name(density):
 
 
 # Encoded categories are columns of 0 and 1.
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.filterwarnings("ignore::skflow.exceptions.ColumnWarning")
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_pipelines_with_names_holes_and_encoders(survey, kind):
@@ -559,7 +563,7 @@ def test_sparse_rows_and_lists(rng):
         np.testing.assert_allclose(other.explain(kind(X[:3])), detector.explain(X[:3]))
 
 
-@pytest.mark.usefixtures("array_api")
+@pytest.mark.usefixtures("array_api", "quick_mixtures")
 def test_tensors(rng):
     X = rng.standard_normal((40, 2))
     flow = RelativeGradientFlow(n_layers=1, max_iter=1, random_state=0, device="cpu")
@@ -668,6 +672,7 @@ def test_explain_refuses_what_is_no_number(rng, entry):
         detector.explain(X)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_verbose(rng, capsys):
     X = rng.standard_normal((40, 2))
     for n_jobs in (None, 2):

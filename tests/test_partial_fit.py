@@ -17,6 +17,8 @@ from skflow.exceptions import DivergenceError
 from skflow.flow import LinearStack
 from skflow.flow.determinants import Determinants
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 
 @pytest.fixture(scope="module")
 def X():

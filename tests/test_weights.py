@@ -14,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from skflow import NormalMixture, RelativeGradientFlow, default_bijections
 from skflow.datasets import half_moons
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 FULL_BATCH = {
     "n_layers": 3,
     "optimizer": "sgd",

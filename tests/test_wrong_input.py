@@ -27,6 +27,8 @@ from skflow.preprocessing import (
     score_samples_in_original_units,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_mixtures")
+
 
 @pytest.fixture(scope="module")
 def X():
@@ -34,8 +36,9 @@ def X():
 
 
 @pytest.fixture(scope="module")
-def flow(X):
-    return RelativeGradientFlow(1, max_iter=1, random_state=0).fit(X)
+def flow(X, while_mixtures_are_quick):
+    with while_mixtures_are_quick():
+        return RelativeGradientFlow(1, max_iter=1, random_state=0).fit(X)
 
 
 FRAMES = {

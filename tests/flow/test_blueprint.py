@@ -42,6 +42,7 @@ FITS = {
 }
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("parameters", FITS.values(), ids=FITS)
 def test_a_flow_is_its_blueprint_and_its_state(parameters, rng):
     X = rng.normal(size=(200, 3))
@@ -115,6 +116,7 @@ def test_what_is_no_plain_data_is_compared_and_not_built():
         one.build()
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_a_warm_start_says_what_differs(rng):
     X = rng.normal(size=(100, 2))
     flow = RelativeGradientFlow(2, max_iter=1, random_state=0, warm_start=True).fit(X)

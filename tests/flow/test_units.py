@@ -46,9 +46,22 @@ def assert_is_expected(line):
     torch.testing.assert_close(found, expected())
 
 
-def test_the_next_process_compiles_nothing(tmp_path):
+FIT = """
+import warnings
+import numpy as np
+from skflow import RelativeGradientFlow
+torch.set_num_threads(1)
+warnings.simplefilter("ignore")
+for n_rows, n_features in ((1000, 2), (300, 5)):
+    X = np.random.default_rng(0).gamma(2.0, size=(n_rows, n_features))
+    print(RelativeGradientFlow(max_iter=5, random_state=0).fit(X).score_samples(X).tobytes().hex())
+"""
+
+
+def test_the_next_process_compiles_nothing_and_rounds_alike(tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert_is_expected(run(**environment)[0])
+    compiled = run(last=FIT, **environment)
+    assert_is_expected(compiled[0])
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")}
     assert kept
     # Type inference is the first thing that compiling takes.
@@ -57,7 +70,7 @@ def test_the_next_process_compiles_nothing(tmp_path):
         "def fail(*args, **kwargs): raise RuntimeError('it compiles')\n"
         "passes.type_inference_stage = fail"
     )
-    assert_is_expected(run(first=forbid, **environment)[0])
+    assert run(first=forbid, last=FIT, **environment) == compiled
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")} == kept
 
 
@@ -79,27 +92,3 @@ def test_nothing_is_compiled_or_loaded_at_import():
     command = [sys.executable, "-c", "import sys, skflow; print('numba' in sys.modules)"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
-
-
-FIT = """
-import warnings
-import numpy as np
-import torch
-from skflow import RelativeGradientFlow
-torch.set_num_threads(1)
-warnings.simplefilter("ignore")
-for n_rows, n_features in ((1000, 2), (300, 5)):
-    X = np.random.default_rng(0).gamma(2.0, size=(n_rows, n_features))
-    print(RelativeGradientFlow(max_iter=5, random_state=0).fit(X).score_samples(X).tobytes().hex())
-"""
-
-
-def test_code_from_disk_rounds_as_code_that_was_just_compiled(tmp_path):
-    command = [sys.executable, "-c", FIT]
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    compiled, loaded = (
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    )
-    assert list(tmp_path.rglob("*.nbc"))
-    assert compiled == loaded

@@ -70,6 +70,7 @@ def test_functions_with_arguments_are_refused(X):
         log_abs_det_jacobian(scaled, X)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_a_flow_is_a_step(X):
     flow = RelativeGradientFlow(n_layers=2, max_iter=3, random_state=0)
     pipeline = make_pipeline(StandardScaler(), flow, GaussianMixture(random_state=0)).fit(X)
@@ -163,6 +164,7 @@ def test_what_cannot_go_back(X, columns, error, match):
         sample_in_original_units(pipeline, 3)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize(
     ("n_samples", "error", "match"),
     [

@@ -176,6 +176,7 @@ def test_affine_steps_leave_a_gaussian_as_it_is(X):
         )
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize(("alpha", "beyond"), [(0, 0), (1e-6, 1e-4)])
 @pytest.mark.parametrize("n_columns", [1, 2])
 def test_the_density_between_bounds_integrates_to_one(alpha, beyond, n_columns, rng):
@@ -184,7 +185,7 @@ def test_the_density_between_bounds_integrates_to_one(alpha, beyond, n_columns, 
     flow = RelativeGradientFlow(n_layers=2, max_iter=10, random_state=0)
     pipeline = make_pipeline(LogitTransformer(low, high, alpha=alpha), StandardScaler(), flow)
     pipeline.fit(X)
-    n_cells = 20_000 if n_columns == 1 else 600
+    n_cells = 20_000 if n_columns == 1 else 300
     midpoints = low + (high - low) * (np.arange(n_cells) + 0.5) / n_cells
     grid = np.stack(np.meshgrid(*[midpoints] * n_columns), axis=-1).reshape(-1, n_columns)
     density = np.exp(score_samples_in_original_units(pipeline, grid))
@@ -209,6 +210,7 @@ def test_noise_is_drawn_once(rng):
     np.testing.assert_allclose(score_samples_in_original_units(other, X), expected)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_whole_numbers_between_bounds_come_back_from_samples(rng):
     X = rng.binomial(4, 0.7, size=(300, 3)).astype(float)
     pipeline = make_pipeline(
@@ -235,6 +237,7 @@ def test_searches_compare_what_transformers_do(X):
     np.testing.assert_array_equal(score_samples_in_original_units(search, X), expected)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_searches_over_the_parameters_of_the_transformers(rng):
     X = rng.binomial(4, 0.5, size=(80, 2)).astype(float)
     pipeline = Pipeline(
@@ -267,6 +270,7 @@ def test_a_pipeline_of_a_density_alone(X):
     np.testing.assert_array_equal(score_samples_in_original_units(pipeline, X), expected)
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 def test_pickled_pipelines_score_alike(X):
     pipeline = make_pipeline(
         LogitTransformer(0, 500),

@@ -74,6 +74,7 @@ def test_of_several_threads_the_highest_holds_and_the_last_puts_it_back():
     assert settings() == before
 
 
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("precisions", [["medium"] * 2, ["medium", "high", "highest"]])
 def test_fits_in_threads_leave_the_setting_as_it_was(precisions, rng):
     before = settings()

@@ -28,6 +28,13 @@ def sources():
     return X[:2100], X[2100:]
 
 
+@pytest.fixture
+def quick_rival(monkeypatch):
+    """Let mixtures have 16 components, fitted once, which is enough for the clusters."""
+    monkeypatch.setattr("skflow.training.stacking._sizes", lambda *_: iter((16,)))
+    monkeypatch.setattr("skflow.training.stacking._N_FITS_OF_FEW", 1)
+
+
 def has_mixture(flow):
     return any(isinstance(part, NormalMixtureMap) for part in flow.flow_.modules())
 
@@ -68,6 +75,7 @@ def begun(X):
     return plan, fit
 
 
+@pytest.mark.usefixtures("quick_rival")
 @pytest.mark.parametrize("n_epochs", [2, 6, 8])
 def test_a_fit_with_a_rival_goes_on_from_its_state(clusters, n_epochs):
     X = clusters[0]
@@ -81,6 +89,7 @@ def test_a_fit_with_a_rival_goes_on_from_its_state(clusters, n_epochs):
     assert torch.equal(one.log_prob(rows), other.log_prob(rows))
 
 
+@pytest.mark.usefixtures("quick_rival")
 def test_a_rival_may_be_interrupted_too(clusters):
     plan, fit = begun(clusters[0])
     history = run(fit, lambda epoch: epoch.fit == 2 and epoch.epoch == 2)
