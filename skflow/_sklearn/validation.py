@@ -557,6 +557,31 @@ def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
     validate_data(estimator, X, reset=fitting, skip_check_array=True)
 
 
+def table(estimator: Any, X: Any, *, fitting: bool = False) -> Any:
+    """Check a table: a frame as it is, or an array of numbers, strings and holes.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set when `fitting`, else compared.
+    X : array-like of shape (n_samples, n_features)
+        A frame, or what becomes an array of NumPy.
+    fitting : bool, default=False
+        Whether to set them.
+    """
+    if is_frame(X) and X.shape[0] and X.shape[1]:
+        check_columns(estimator, X, fitting=fitting)
+        return X
+    return validate_data(
+        estimator,
+        X,
+        reset=fitting,
+        dtype=None,
+        ensure_all_finite="allow-nan",
+        ensure_min_samples=2 if fitting else 1,
+    )
+
+
 def refuse_but_two_dimensions(X: Any) -> None:
     n_dimensions = getattr(X, "ndim", 2)  # some frames have none, and lists
     if n_dimensions != 2:

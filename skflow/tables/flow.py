@@ -15,10 +15,10 @@ from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
-    check_columns,
     check_n_samples,
     fit_context,
     row_weights,
+    table,
     unchanged_on_error,
 )
 from skflow.estimators.score import ScoredDensityMixin
@@ -174,7 +174,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             If a column has no entries, or some that the kind it is declared to be does not take.
         """
         with unchanged_on_error(self):
-            check_columns(self, X, fitting=True)
+            X = table(self, X, fitting=True)
             self._layout = Layout(X)
             values = self._layout.read(X)
             names = self._layout.names
@@ -312,8 +312,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
     def _read(self, X: Any) -> Floats:
         """Check rows, and return them as numbers."""
         check_is_fitted(self)
-        check_columns(self, X)
-        return self._layout.read(X)
+        return self._layout.read(table(self, X))
 
     def _refuse(self, values: Floats, kinds: dict[int, Column]) -> None:
         for j, kind in kinds.items():
