@@ -8,6 +8,7 @@ from skflow import datasets, exceptions, inspection, metrics, preprocessing
 from skflow.estimators import (
     ConditionalFlow,
     DensityEnsemble,
+    DensityRatio,
     FlowOutlierDetector,
     LogarithmicPool,
     RelativeGradientFlow,
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConditionalFlow",
     "DensityEnsemble",
+    "DensityRatio",
     "FlowOutlierDetector",
     "LeakyTanh",
     "LogarithmicPool",
