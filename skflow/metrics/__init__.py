@@ -2,7 +2,6 @@
 
 from skflow.metrics.classifier import classifier_two_sample_test
 from skflow.metrics.coverage import HighestDensityCoverage, highest_density_coverage
-from skflow.metrics.drift import Drift, drift
 from skflow.metrics.energy import energy_distance, energy_two_sample_test
 from skflow.metrics.information import entropy, kl_divergence, mutual_information
 from skflow.metrics.integral_transform import (
@@ -12,9 +11,10 @@ from skflow.metrics.integral_transform import (
 from skflow.metrics.intervals import IntervalCoverage, interval_coverage
 from skflow.metrics.ranked_probability import crps
 from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
+from skflow.metrics.table_drift import DriftResult, drift
 
 __all__ = [
-    "Drift",
+    "DriftResult",
     "HighestDensityCoverage",
     "IntervalCoverage",
     "MonteCarloEstimate",

@@ -13,7 +13,7 @@ from skflow import DensityEnsemble, FlowOutlierDetector, RelativeGradientFlow
 from skflow.metrics import entropy, kl_divergence, mutual_information
 
 COVARIANCE = np.array([[1.0, 0.8, 0.3], [0.8, 2.0, -0.5], [0.3, -0.5, 0.7]])
-# Estimates of ten seeds: one beyond this is a chance of 5 in 10,000 for all ten together.
+# Estimates of ten seeds: one beyond this is a chance of 6 in 10,000 for all ten together.
 MOST_ERRORS = 4
 
 

@@ -14,14 +14,14 @@ from sklearn.utils import check_random_state, check_scalar
 from skflow._sklearn.codes import CategoryCoder
 from skflow.metrics.classifier import told_apart
 
-__all__ = ["Drift", "drift"]
+__all__ = ["DriftResult", "drift"]
 
 # Expected rows in a cell, below which the chi-squared distribution is not to be trusted.
 _LEAST_EXPECTED = 5
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftResult:
     """What :func:`drift` returns.
 
     Attributes
@@ -52,7 +52,7 @@ class Drift:
 
 def drift(
     X: Any, Y: Any, *, classifier: Any = None, n_folds: int = 5, random_state: Any = None
-) -> Drift:
+) -> DriftResult:
     """Test whether two tables have the same distribution, as a whole and column by column.
 
     The tables may be frames with categories, dates and missing entries. As a whole they are
@@ -83,7 +83,7 @@ def drift(
 
     Returns
     -------
-    result : Drift
+    result : DriftResult
         With the ``statistic`` and the ``pvalue`` of the whole, and for each of the ``columns`` its
         ``column_statistic`` and ``column_pvalue``.
 
@@ -154,7 +154,7 @@ def drift(
     ]
     names = getattr(coder, "feature_names_in_", range(coder.n_features_in_))
     statistic, pvalue = np.array(by_column, dtype=np.float64).T
-    return Drift(whole.statistic, whole.pvalue, list(names), statistic, pvalue)
+    return DriftResult(whole.statistic, whole.pvalue, list(names), statistic, pvalue)
 
 
 def _numbers(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
