@@ -8,12 +8,13 @@ from skflow import datasets, exceptions, inspection, metrics, preprocessing, tab
 from skflow.estimators import (
     ConditionalFlow,
     DensityEnsemble,
+    DensityRatio,
     FlowOutlierDetector,
     LogarithmicPool,
     RelativeGradientFlow,
 )
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
-from skflow.tables import TableFlow
+from skflow.tables import FlowImputer, TableFlow
 from skflow.training.architecture import default_bijections
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ConditionalFlow",
     "DensityEnsemble",
+    "DensityRatio",
+    "FlowImputer",
     "FlowOutlierDetector",
     "LeakyTanh",
     "LogarithmicPool",

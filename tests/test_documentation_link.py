@@ -6,6 +6,7 @@ import sklearn
 
 from skflow import (
     DensityEnsemble,
+    DensityRatio,
     FlowOutlierDetector,
     LogarithmicPool,
     RelativeGradientFlow,
@@ -34,6 +35,7 @@ def pages(pytestconfig):
         RelativeGradientFlow(),
         FlowOutlierDetector(),
         DensityEnsemble(),
+        DensityRatio(),
         LogarithmicPool(RelativeGradientFlow()),
         DequantizationTransformer(),
         LogitTransformer(),

@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from skflow._sklearn.validation import are_numeric, as_numpy, check_columns, is_frame, plain_array
 
-__all__ = ["FeatureEncoder"]
+__all__ = ["FeatureEncoder", "numbers"]
 
 
 class FeatureEncoder(BaseEstimator):
@@ -40,7 +40,7 @@ class FeatureEncoder(BaseEstimator):
             check_columns(self, X, fitting=True)
             are_numbers = are_numeric(X)
         else:
-            X = _numbers(self, X, fitting=True)
+            X = numbers(self, X, fitting=True)
             are_numbers = [True] * X.shape[1]
         imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float64)
@@ -68,12 +68,23 @@ class FeatureEncoder(BaseEstimator):
         if is_frame(X):
             check_columns(self, X)
         else:
-            X = _numbers(self, X)
+            X = numbers(self, X)
         columns: NDArray[np.float64] = np.asarray(self.transformer_.transform(X), np.float64)
         return columns
 
 
-def _numbers(encoder: FeatureEncoder, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:
+def numbers(encoder: BaseEstimator, X: Any, *, fitting: bool = False) -> NDArray[np.float64]:
+    """Return rows of numbers, some of which may be missing, as float64, and check their columns.
+
+    Parameters
+    ----------
+    encoder : estimator
+        Its ``n_features_in_`` is set when `fitting`, else compared.
+    X : array-like of shape (n_samples, n_features)
+        No frame.
+    fitting : bool, default=False
+        Whether this is a call of fit.
+    """
     X = plain_array(X)
     checked: NDArray[np.float64] = validate_data(
         encoder,

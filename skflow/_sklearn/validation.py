@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from sklearn.utils import (
 )
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._metadata_requests import _routing_enabled
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_container_adapter
 from sklearn.utils.metadata_routing import process_routing
@@ -58,6 +59,7 @@ __all__ = [
     "in_kind_of",
     "indexable",
     "is_frame",
+    "is_missing",
     "latents",
     "n_samples",
     "namespace",
@@ -72,6 +74,7 @@ __all__ = [
     "row_weights",
     "rows",
     "rows_back",
+    "take_columns",
     "take_rows",
     "target_rows",
     "torch_generator",
@@ -225,6 +228,11 @@ def _holds_numbers(X: Any, column: int) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def is_missing(entry: Any) -> bool:
+    """Say whether an entry of a column of any kind is None, NaN or pandas's NA."""
+    return entry is None or is_pandas_na(entry) or (isinstance(entry, Real) and entry != entry)
 
 
 def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
@@ -600,6 +608,11 @@ def n_samples(X: Any) -> int:
 def take_rows(X: Any, indices: NDArray[np.intp]) -> Any:
     """Return some rows of an array, a frame, a list or a sparse matrix, in the same kind."""
     return _safe_indexing(X, indices)
+
+
+def take_columns(X: Any, positions: Any) -> Any:
+    """Return some columns of an array or a frame in the same kind, or one alone, by positions."""
+    return _safe_indexing(X, positions, axis=1)
 
 
 def columns(X: Any) -> Iterator[NDArray[Any]]:

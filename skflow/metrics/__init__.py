@@ -3,24 +3,32 @@
 from skflow.metrics.classifier import classifier_two_sample_test
 from skflow.metrics.coverage import HighestDensityCoverage, highest_density_coverage
 from skflow.metrics.energy import energy_distance, energy_two_sample_test
+from skflow.metrics.information import entropy, kl_divergence, mutual_information
 from skflow.metrics.integral_transform import (
     ProbabilityIntegralTransform,
     probability_integral_transform,
 )
 from skflow.metrics.intervals import IntervalCoverage, interval_coverage
 from skflow.metrics.ranked_probability import crps
-from skflow.metrics.results import TwoSampleTestResult
+from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
+from skflow.metrics.table_drift import DriftResult, drift
 
 __all__ = [
+    "DriftResult",
     "HighestDensityCoverage",
     "IntervalCoverage",
+    "MonteCarloEstimate",
     "ProbabilityIntegralTransform",
     "TwoSampleTestResult",
     "classifier_two_sample_test",
     "crps",
+    "drift",
     "energy_distance",
     "energy_two_sample_test",
+    "entropy",
     "highest_density_coverage",
     "interval_coverage",
+    "kl_divergence",
+    "mutual_information",
     "probability_integral_transform",
 ]

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state, check_scalar
 from skflow._sklearn.validation import two_samples
 from skflow.metrics.results import TwoSampleTestResult
 
-__all__ = ["classifier_two_sample_test"]
+__all__ = ["classifier_two_sample_test", "told_apart"]
 
 
 def classifier_two_sample_test(
@@ -110,7 +110,35 @@ def classifier_two_sample_test(
     """
     check_scalar(n_folds, "n_folds", Integral, min_val=2)
     X, Y = two_samples(X, Y, least=n_folds)
-    rng = check_random_state(random_state)
+    return told_apart(X, Y, classifier, n_folds, check_random_state(random_state))
+
+
+def told_apart(
+    X: NDArray[np.float64],
+    Y: NDArray[np.float64],
+    classifier: Any,
+    n_folds: int,
+    rng: np.random.RandomState,
+    *,
+    is_category: NDArray[np.bool_] | None = None,
+) -> TwoSampleTestResult:
+    """Test two samples as :func:`classifier_two_sample_test` does, checked already.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples_X, n_features)
+        As many rows as folds at least, in which NaN stands for what is missing.
+    Y : ndarray of shape (n_samples_Y, n_features)
+        As many rows as folds at least.
+    classifier : classifier or None
+        None is :class:`!sklearn.ensemble.HistGradientBoostingClassifier`.
+    n_folds : int
+        The number of parts, 2 or more.
+    rng : RandomState
+        Determines the folds, and the classifier if it is None.
+    is_category : ndarray of shape (n_features,), default=None
+        Which columns hold codes of categories: for the classifier that None is.
+    """
     rows = np.concatenate([X, Y])
     is_data = np.repeat([1, 0], [len(X), len(Y)])
     fold = np.concatenate([rng.permutation(np.arange(len(Z)) % n_folds) for Z in (X, Y)])
@@ -119,6 +147,7 @@ def classifier_two_sample_test(
             max_iter=50,
             max_leaf_nodes=8,
             early_stopping=False,
+            categorical_features=is_category,
             random_state=rng.randint(np.iinfo(np.int32).max),
         )
     if not hasattr(classifier, "fit"):

@@ -15,7 +15,7 @@ from skflow._sklearn.validation import check_n_samples
 from skflow.preprocessing.inverses import inverse_transform
 from skflow.preprocessing.jacobians import label
 
-__all__ = ["sample_in_original_units"]
+__all__ = ["draw_rows", "sample_in_original_units"]
 
 
 def sample_in_original_units(
@@ -61,9 +61,29 @@ def sample_in_original_units(
     >>> bool(((samples > 0) & (samples < 1)).all())
     True
     """
+    return np.asarray(draw_rows(estimator, n_samples, random_state), dtype=np.float64)
+
+
+def draw_rows(estimator: Any, n_samples: int, random_state: Any) -> Any:
+    """Draw rows as :func:`sample_in_original_units` does, and leave them of the kind they are.
+
+    Parameters
+    ----------
+    estimator : Pipeline or density estimator
+        Fitted.
+    n_samples : int
+        The number of rows to draw.
+    random_state : int, RandomState instance or None
+        Determines the rows.
+
+    Returns
+    -------
+    X : array or frame of shape (n_samples, n_features)
+        An array of NumPy if the estimator is a Pipeline.
+    """
     check_n_samples(n_samples)
     if hasattr(estimator, "best_estimator_"):
-        return sample_in_original_units(estimator.best_estimator_, n_samples, random_state)
+        return draw_rows(estimator.best_estimator_, n_samples, random_state)
     if isinstance(estimator, Pipeline):
         samples: Any = sample_in_original_units(estimator[-1], n_samples, random_state)
         return inverse_transform(estimator[:-1], samples, label(estimator))
@@ -80,6 +100,5 @@ def sample_in_original_units(
             estimator = copy(estimator)
             estimator.random_state = rng
         samples = estimator.sample(n_samples)
-    if isinstance(samples, tuple):  # a mixture says of each row where it comes from
-        samples = samples[0]
-    return np.asarray(samples, dtype=np.float64)
+    # A mixture says of each row where it comes from.
+    return samples[0] if isinstance(samples, tuple) else samples

@@ -77,7 +77,8 @@ def score_samples_in_original_units(estimator: Any, X: Any) -> NDArray[np.float6
         return result
     if hasattr(estimator, "best_estimator_"):
         return score_samples_in_original_units(estimator.best_estimator_, X)
-    if not hasattr(estimator, "score_samples") or is_outlier_detector(estimator):
+    has_tags = hasattr(estimator, "__sklearn_tags__")
+    if not hasattr(estimator, "score_samples") or (has_tags and is_outlier_detector(estimator)):
         raise TypeError(
             "Log-densities come from the score_samples of a density estimator, by itself or as "
             f"the last step of a Pipeline, got {estimator!r}, which is none."

@@ -6,6 +6,7 @@ from skflow.tables.column import Column
 from skflow.tables.continuous import Continuous
 from skflow.tables.count import Count
 from skflow.tables.flow import TableFlow
+from skflow.tables.imputer import FlowImputer
 from skflow.tables.inflated import Inflated
 from skflow.tables.periodic import Periodic
 
@@ -15,6 +16,7 @@ __all__ = [
     "Column",
     "Continuous",
     "Count",
+    "FlowImputer",
     "Inflated",
     "Periodic",
     "TableFlow",

@@ -157,15 +157,22 @@ class _Member:
 
     def fit(self, features: Floats, codes: NDArray[np.intp], weights: Floats) -> _Member:
         self._classes = np.unique(codes)
-        if len(self._classes) > 1:
+        # Trees take no column that has nothing but holes, as there may be among some of the rows.
+        self._shown = ~np.isnan(features).all(0)
+        self._is_constant = len(self._classes) < 2 or not self._shown.any()
+        features = features[:, self._shown]
+        if self._is_constant:
+            counts = np.bincount(codes, weights, self.n_classes)
+            self._proba = counts / counts.sum()
+        else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 self._model.fit(features, codes, **{f"{self._step}sample_weight": weights})
         return self
 
     def predict_proba(self, features: Floats) -> Floats:
+        if self._is_constant:
+            return np.tile(self._proba, (len(features), 1))
         proba = np.zeros((len(features), self.n_classes))
-        proba[:, self._classes] = (
-            self._model.predict_proba(features) if len(self._classes) > 1 else 1.0
-        )
+        proba[:, self._classes] = self._model.predict_proba(features[:, self._shown])
         return proba

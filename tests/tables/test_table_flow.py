@@ -1,0 +1,269 @@
+"""The density estimator for tables."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ks_2samp, multivariate_normal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skflow import FlowImputer, TableFlow
+from skflow.tables import Bounded, Categorical, Continuous, Count, Inflated, Periodic
+
+QUICK = {"max_iter": 3, "n_particles": 50, "random_state": 0}
+
+
+def frame(n, seed=0, holes=0.0):
+    """Return a frame with a column of each kind, in which a third of all depends on "kind"."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(["a", "b", "c"], size=n, p=[0.5, 0.3, 0.2])
+    x = rng.normal(np.where(kind == "a", 0, np.where(kind == "b", 3, 6)), 1)
+    table = pd.DataFrame(
+        {
+            "kind": pd.Categorical(kind, categories=["c", "b", "a", "never"]),
+            "x": x,
+            "share": rng.beta(1 + np.abs(x), 3),
+            "n": pd.array(rng.poisson(20 + 3 * x), dtype="Int64"),
+            "rain": np.where(rng.uniform(size=n) < 0.8, 0, rng.gamma(2, size=n)),
+            "angle": (90 + 30 * rng.normal(size=n) + 40 * x) % 360,
+            "is_new": rng.uniform(size=n) < 0.5,
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9**6, n), "s"),
+        }
+    )
+    if not holes:
+        return table
+    table["is_new"] = table["is_new"].astype("boolean")
+    return table.mask(pd.DataFrame(rng.uniform(size=table.shape) < holes, columns=table.columns))
+
+
+KINDS = {"angle": Periodic(360), "share": Bounded(0, 1)}
+
+
+@pytest.fixture(scope="module")
+def fitted(while_mixtures_are_quick):
+    with while_mixtures_are_quick():
+        return TableFlow(KINDS, **QUICK).fit(frame(300, holes=0.1))
+
+
+def test_kinds_are_found(fitted):
+    found = {name: type(column) for name, column in fitted.columns_.items()}
+    assert found == {
+        "kind": Categorical,
+        "x": Continuous,
+        "share": Bounded,
+        "n": Count,
+        "rain": Inflated,
+        "angle": Periodic,
+        "is_new": Categorical,
+        "day": Continuous,
+    }
+    assert fitted.columns_["rain"].at == [0.0]
+
+
+def test_samples_are_like_the_table(fitted):
+    table = frame(300, holes=0.1)
+    sample = fitted.sample(200, random_state=0)
+    assert sample.dtypes.equals(table.dtypes)
+    assert list(sample.columns) == list(table.columns)
+    assert 0.05 < sample.isna().to_numpy().mean() < 0.15
+    assert sample["share"].dropna().between(0, 1).all()
+    assert sample["angle"].dropna().between(0, 360).all()
+    assert (sample["n"].dropna() >= 0).all()
+    assert set(sample["kind"].dropna()) <= {"a", "b", "c"}
+    assert 0.65 < (sample["rain"].dropna() == 0).mean() < 0.95
+    again = fitted.sample(200, random_state=0)
+    pd.testing.assert_frame_equal(sample, again)
+
+
+def test_what_is_observed_stays_and_what_is_missing_is_filled(fitted):
+    table = frame(40, seed=1, holes=0.3)
+    drawn = fitted.sample_given(table, 3, random_state=0)
+    assert len(drawn) == 120
+    assert not drawn.isna().to_numpy().any()
+    observed = np.repeat(table.notna().to_numpy(), 3, axis=0)
+    given = table.loc[table.index.repeat(3)].reset_index(drop=True)
+    for j, name in enumerate(table.columns):
+        rows = observed[:, j]
+        if name == "day":  # kept to a microsecond
+            gap = (drawn[name][rows] - given[name][rows]).abs().max()
+            assert gap < pd.Timedelta("1us")
+        else:
+            assert (drawn[name][rows] == given[name][rows]).all()
+    filled = fitted.impute(table, strategy="median")
+    assert filled.dtypes.equals(table.dtypes)
+    assert not filled.isna().to_numpy().any()
+
+
+def test_conditional_samples_follow_what_is_given(fitted):
+    nothing = frame(2, holes=0.99, seed=3).iloc[[0, 0]].copy()
+    nothing[:] = [[None] * 8] * 2
+    nothing = nothing.astype(frame(2, holes=0.5).dtypes.to_dict())
+    nothing["kind"] = pd.Categorical(["a", "c"], categories=["c", "b", "a", "never"])
+    drawn = fitted.sample_given(nothing, 200, random_state=0)
+    first, second = drawn["x"][:200], drawn["x"][200:]
+    assert second.mean() - first.mean() > 3
+
+
+def test_scores_have_errors_where_rows_have_holes(fitted):
+    table = frame(30, seed=2, holes=0.2)
+    log_prob, error = fitted.score_samples(table, return_error=True)
+    holes = table.isna().to_numpy().any(1)
+    assert np.isfinite(log_prob).all()
+    assert (error[~holes] == 0).all()
+    assert (error < 1).all()
+    np.testing.assert_array_equal(fitted.score_samples(table), log_prob)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.score_samples(table), log_prob)
+
+
+def test_a_category_that_was_not_there_has_some_mass(fitted):
+    table = frame(5, seed=2)
+    table["kind"] = "never"
+    table["is_new"] = table["is_new"].astype("boolean")
+    log_prob = fitted.score_samples(table)
+    assert np.isfinite(log_prob).all()
+    assert (log_prob < fitted.score_samples(frame(5, seed=2))).all()
+
+
+def gaussian(n, seed=0):
+    rng = np.random.default_rng(seed)
+    covariance = np.array([[1.0, 0.8, 0.3], [0.8, 2.0, -0.4], [0.3, -0.4, 0.7]])
+    return rng.multivariate_normal([1, 0, -2], covariance, n), covariance
+
+
+@pytest.fixture(scope="module")
+def of_gaussian(while_mixtures_are_quick):
+    X, _ = gaussian(3000)
+    X[np.random.default_rng(1).uniform(size=X.shape) < 0.2] = np.nan
+    with while_mixtures_are_quick():
+        return TableFlow(max_iter=10, n_particles=500, random_state=0).fit(X[~np.isnan(X).all(1)])
+
+
+def test_the_density_of_what_is_observed_is_the_marginal(of_gaussian):
+    """Of the fitted density itself, by a grid over what is missing, and of the truth nearly."""
+    X, covariance = gaussian(40, seed=5)
+    grid = np.linspace(-12, 12, 1201)
+    rows = X[:4].copy()
+    rows[:, 1] = np.nan
+    found, error = of_gaussian.score_samples(rows, return_error=True)
+    for row, log_prob, wide in zip(X[:4], found, error, strict=True):
+        filled = np.tile(row, (len(grid), 1))
+        filled[:, 1] = grid
+        mass = np.exp(of_gaussian.score_samples(filled)).sum() * (grid[1] - grid[0])
+        assert log_prob == pytest.approx(np.log(mass), abs=5 * wide + 1e-3)
+    X[:, 1] = np.nan
+    truth = multivariate_normal([1, -2], covariance[np.ix_([0, 2], [0, 2])])
+    gap = of_gaussian.score_samples(X) - truth.logpdf(X[:, [0, 2]])
+    assert abs(gap.mean()) < 0.1
+
+
+def test_draws_of_what_is_missing_have_the_conditional_distribution(of_gaussian):
+    _, covariance = gaussian(1)
+    row = np.array([[2.0, np.nan, -1.5]])
+    drawn = of_gaussian.sample_given(row, 500, random_state=0)[:, 1]
+    known, other = np.ix_([0, 2], [0, 2]), covariance[1, [0, 2]]
+    gain = other @ np.linalg.inv(covariance[known])
+    mean = gain @ (row[0, [0, 2]] - [1, -2])
+    scale = np.sqrt(covariance[1, 1] - gain @ other)
+    truth = np.random.default_rng(0).normal(mean, scale, 2000)
+    assert ks_2samp(drawn, truth).statistic < 0.12
+
+
+def test_holes_are_worth_more_than_complete_rows_alone(while_mixtures_are_quick):
+    X, _ = gaussian(150, seed=7)
+    test, _ = gaussian(1000, seed=8)
+    holes = np.random.default_rng(3).uniform(size=X.shape) < 0.6
+    holes[:30] = False
+    X[holes] = np.nan
+    X = X[~np.isnan(X).all(1)]
+    complete = X[~np.isnan(X).any(1)]
+    with while_mixtures_are_quick():
+        table = TableFlow(max_iter=10, random_state=0)
+        of_all = clone(table).fit(X).score(test)
+        assert of_all > clone(table).fit(complete).score(test)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_of_either_library_give_the_same(library):
+    table = frame(120)[["kind", "x", "n", "is_new"]].astype({"n": "int64", "kind": str})
+    expected = TableFlow(**QUICK).fit(table)
+    if library == "polars":
+        polars = pytest.importorskip("polars")
+        table = polars.DataFrame(table.to_dict("list"))
+    one = TableFlow(**QUICK).fit(table)
+    reference = frame(120)[["kind", "x", "n", "is_new"]].astype({"n": "int64", "kind": str})
+    np.testing.assert_allclose(one.score_samples(table), expected.score_samples(reference))
+    sample = one.sample(5, random_state=0)
+    assert type(sample) is type(table)
+    assert list(sample.dtypes) == list(table.dtypes)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_strings_of_an_array_are_categories(rng):
+    X = np.array([["a", 1.5], ["b", None], ["a", 2.5]] * 20, dtype=object)
+    X[:, 1] = [None if k % 5 == 0 else float(v) for k, v in enumerate(rng.normal(size=60))]
+    table = TableFlow({1: "continuous"}, **QUICK).fit(X)
+    assert isinstance(table.columns_[0], Categorical)
+    filled = table.impute(X)
+    assert all(isinstance(value, float) for value in filled[:, 1])
+    assert set(filled[:, 0]) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"nobody": "count"}, r"columns declares 'nobody', but the columns of X are \['x'\]"),
+        (
+            {"x": "counts"},
+            r"columns\['x'\] must be one of \['categorical', 'continuous', 'count'\]",
+        ),
+        ({"x": Bounded(0, 1)}, "Column 'x' is declared to lie between 0 and 1"),
+        ({"x": "count"}, "takes whole numbers"),
+    ],
+)
+def test_declarations_that_do_not_fit_are_refused(columns, message):
+    table = pd.DataFrame({"x": [0.5, 1.5, 2.5]})
+    flow = TableFlow(columns)
+    with pytest.raises(ValueError, match=message):
+        flow.fit(table)
+    assert vars(flow) == vars(TableFlow(columns))
+
+
+def test_columns_without_entries_and_infinities_are_refused():
+    with pytest.raises(ValueError, match="Column 'y' has no entries"):
+        TableFlow().fit(pd.DataFrame({"x": [1.0, 2, 3], "y": [np.nan] * 3}))
+    with pytest.raises(ValueError, match="Column 'x' contains infinity"):
+        TableFlow().fit(pd.DataFrame({"x": [1.0, np.inf, 3]}))
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_weights_are_repeated_rows_of_a_classifier():
+    table = frame(80)[["kind", "is_new"]]
+    weights = np.arange(80) % 3
+    one = TableFlow(**QUICK).fit(table, sample_weight=weights)
+    other = TableFlow(**QUICK).fit(table.loc[table.index.repeat(weights)])
+    assert one.score(table) == pytest.approx(other.score(table), abs=0.1)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_a_search_and_an_imputer(fitted):
+    table = frame(90, holes=0.1)[["kind", "x", "is_new"]]
+    search = GridSearchCV(TableFlow(**QUICK), {"max_iter": [1, 2]}, cv=2).fit(table)
+    assert np.isfinite(search.best_score_)
+    imputer = FlowImputer(search.best_estimator_, strategy="sample", random_state=0)
+    filled = imputer.fit_transform(table)
+    assert not filled.isna().to_numpy().any()
+    assert list(imputer.get_feature_names_out()) == ["kind", "x", "is_new"]
+    pd.testing.assert_frame_equal(filled, imputer.transform(table))
+
+
+@parametrize_with_checks(
+    [TableFlow(**QUICK | {"max_iter": 1}), FlowImputer(TableFlow(**QUICK | {"max_iter": 1}))]
+)
+@pytest.mark.usefixtures("quick_mixtures")
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
