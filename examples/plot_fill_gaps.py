@@ -64,7 +64,9 @@ plt.show()
 
 # %%
 # What does one row say of its hour? Three questions, each a row with gaps. Of the last one the day
-# is missing as well. The grey line is the truth, by Bayes' formula on a grid.
+# is missing as well. The grey line is the truth, by Bayes' formula on a grid. Draws find the hours
+# that are possible, but do not lie as close to them: a weekend of such a power is in few rows of a
+# thousand.
 
 questions = pd.DataFrame(
     {"day": ["weekday", "weekend", None], "hour": [np.nan] * 3, "power": [2.6, 2.2, 2.2]}

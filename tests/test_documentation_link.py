@@ -9,6 +9,7 @@ from skflow import (
     FlowOutlierDetector,
     LogarithmicPool,
     RelativeGradientFlow,
+    TableFlow,
 )
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
@@ -35,6 +36,7 @@ def pages(pytestconfig):
         FlowOutlierDetector(),
         DensityEnsemble(),
         LogarithmicPool(RelativeGradientFlow()),
+        TableFlow(),
         DequantizationTransformer(),
         LogitTransformer(),
     ],
