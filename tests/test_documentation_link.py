@@ -10,6 +10,7 @@ from skflow import (
     FlowOutlierDetector,
     LogarithmicPool,
     RelativeGradientFlow,
+    TableFlow,
 )
 from skflow.preprocessing import DequantizationTransformer, LogitTransformer
 
@@ -37,6 +38,7 @@ def pages(pytestconfig):
         DensityEnsemble(),
         DensityRatio(),
         LogarithmicPool(RelativeGradientFlow()),
+        TableFlow(),
         DequantizationTransformer(),
         LogitTransformer(),
     ],

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 
 from skflow.estimators import RelativeGradientFlow
 from skflow.exceptions import ColumnWarning
@@ -66,7 +67,9 @@ class Block:
         holes = np.isnan(x).any(1)
         groups = None
         if holes.any():
-            drawn, _ = self._proposed(x[holes], _N_COMPLETIONS, generator, width=1.0)
+            shape = (int(holes.sum()), _N_COMPLETIONS, 1 + x.shape[1])
+            noise = np.random.RandomState(self.settings.random_state)
+            drawn, _ = self._proposed(x[holes], noise.uniform(1e-12, 1, shape), width=1.0)
             own = np.ones(len(x)) if weights is None else weights
             parts = np.repeat(own[holes] / _N_COMPLETIONS, _N_COMPLETIONS)
             x = np.concatenate([x[~holes], drawn.reshape(-1, x.shape[1])])
@@ -94,31 +97,31 @@ class Block:
             log_prob[inside] = self.flow.score_samples(x[inside]) + log_slope[inside]
         return log_prob
 
-    def sample(self, n_samples: int, random_state: np.random.RandomState) -> Floats:
-        """Draw rows.
+    def sample(self, u: Floats) -> Floats:
+        """Return rows, as uniform numbers say.
 
         Parameters
         ----------
-        n_samples : int
-            How many.
-        random_state : RandomState
-            Where the randomness comes from.
-        """
-        return self._from_line(self.flow.sample(n_samples, random_state=random_state))
+        u : ndarray of shape (n_rows, n_samples, n_columns)
+            Between 0 and 1, both excluded.
 
-    def complete(
-        self, values: Floats, n_samples: int, random_state: np.random.RandomState
-    ) -> tuple[Floats, Floats]:
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_samples, n_columns)
+            In the supports of the columns.
+        """
+        x = self.flow.inverse_transform(ndtri(u).reshape(-1, u.shape[2]))
+        return self._from_line(np.asarray(x, np.float64)).reshape(u.shape)
+
+    def complete(self, values: Floats, u: Floats) -> tuple[Floats, Floats]:
         """Fill holes, so that weighted rows have the distribution given what is observed.
 
         Parameters
         ----------
-        values : ndarray of shape (n_samples, n_columns)
+        values : ndarray of shape (n_rows, n_columns)
             Rows of which some entries are observed, and some are missing.
-        n_samples : int
-            How often each row is completed.
-        random_state : RandomState
-            Where the randomness comes from.
+        u : ndarray of shape (n_rows, n_samples, 1 + n_columns)
+            Uniform between 0 and 1, both excluded.
 
         Returns
         -------
@@ -128,13 +131,13 @@ class Block:
             Of which the mean, not of the logarithms, is the density of what is observed.
         """
         x, _ = self._to_line(values)
-        generator = torch.Generator().manual_seed(int(random_state.randint(2**31 - 1)))
+        n_samples = u.shape[1]
         rows = np.empty((len(x), n_samples, x.shape[1]))
         log_weights = np.empty((len(x), n_samples))
         length = max(1, _MOST_ROWS // n_samples)
         for i in range(0, len(x), length):
             part = slice(i, i + length)
-            drawn, log_proposal = self._proposed(x[part], n_samples, generator, width=_WIDTH)
+            drawn, log_proposal = self._proposed(x[part], u[part], width=_WIDTH)
             flat = self._from_line(drawn.reshape(-1, x.shape[1]))
             missing = np.isnan(x[part])
             back = np.where(missing[:, None], flat.reshape(drawn.shape), values[part][:, None])
@@ -147,11 +150,9 @@ class Block:
             log_weights[part] = (log_prob - of_drawn).reshape(log_proposal.shape) - log_proposal
         return rows, log_weights
 
-    def _proposed(
-        self, x: Floats, n_samples: int, generator: torch.Generator, *, width: float
-    ) -> tuple[Floats, Floats]:
+    def _proposed(self, x: Floats, u: Floats, *, width: float) -> tuple[Floats, Floats]:
         given = self._mixture.given(self._standard(x))
-        z, log_prob = given.sample(n_samples, generator, width)
+        z, log_prob = given.sample(torch.from_numpy(np.ascontiguousarray(u)), width)
         log_scale = np.where(np.isnan(x), np.log(self._scale), 0).sum(1)
         return z.numpy() * self._scale + self._centre, log_prob.numpy() - log_scale[:, None]
 

@@ -62,10 +62,8 @@ class Bounded(LineColumn):
         inner, log_slopes = self.to_line(values)
         return self._line.log_prob(inner, features) + log_slopes
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
-        return self.from_line(self._line.sample(features, random_state))
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
+        return self.from_line(self._line.sample(features, u))
 
     def to_line(self, values: Floats) -> tuple[Floats, Floats]:  # noqa: D102
         outside = (values < self.low) | (values > self.high)

@@ -19,8 +19,9 @@ class Categorical(Column):
     """A column of categories: strings, bools, codes, or a few numbers.
 
     Its mass is that of classes given the columns before it. The fifty most frequent categories
-    have a class each; those beyond share one, in which each has a share by its rows. Half a row
-    counts for all categories that were not seen.
+    have a class each; those beyond share one, in which each has a share by its rows. All
+    categories that were not seen have the mass of half a row together. A category that is not
+    known has all of it, as nobody can say how many there are.
 
     Examples
     --------
@@ -59,19 +60,17 @@ class Categorical(Column):
         log_mass: Floats = np.log(np.where(is_seen, mass * self._share_of[at], self._unseen))
         return log_mass
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
-        classes = self._classes.sample(features, random_state)
-        # One level of each class for single ones, and one of many for the rare.
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
+        classes, rest = self._classes.sample(features, u)
         order = np.argsort(self._class_of, kind="stable")
         first = np.searchsorted(self._class_of[order], np.arange(self._n_classes))
         levels = order[first[classes]]
         rare = np.flatnonzero(self._share_of < 1)
         is_rare = self._share_of[levels] < 1
         if is_rare.any():
-            drawn = random_state.choice(rare, is_rare.sum(), p=self._share_of[rare])
-            levels[is_rare] = drawn
+            below = self._share_of[rare].cumsum()
+            at = np.searchsorted(below, rest[is_rare]).clip(max=len(rare) - 1)
+            levels[is_rare] = rare[at]
         values: Floats = self._levels[levels]
         return values
 

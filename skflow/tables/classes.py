@@ -25,6 +25,7 @@ __all__ = ["Classes"]
 _MOST_CLASSES_OF_TREES = 30
 
 _N_FOLDS = 3
+_SMALLEST = 1e-12
 _FEWEST_ROWS = 20
 
 
@@ -110,25 +111,29 @@ class Classes:
                 proba += share * member.predict_proba(features)
         return proba / proba.sum(1, keepdims=True)
 
-    def sample(self, features: Floats, random_state: np.random.RandomState) -> NDArray[np.intp]:
-        """Draw a class for each row.
+    def sample(self, features: Floats, u: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """Return a class for each row, as a uniform number says, and what is left of the number.
 
         Parameters
         ----------
         features : ndarray of shape (n_samples, n_features)
             May be missing (NaN).
-        random_state : RandomState
-            Where the randomness comes from.
+        u : ndarray of shape (n_samples,)
+            Uniform between 0 and 1.
 
         Returns
         -------
         codes : ndarray of shape (n_samples,)
             The classes.
+        rest : ndarray of shape (n_samples,)
+            Uniform between 0 and 1 given the class.
         """
-        below = self.predict_proba(features).cumsum(1)
-        u = random_state.uniform(size=(len(features), 1))
-        codes: NDArray[np.intp] = np.minimum((u >= below).sum(1), self.n_classes - 1)
-        return codes
+        proba = self.predict_proba(features)
+        below = proba.cumsum(1)
+        codes: NDArray[np.intp] = np.minimum((u[:, None] >= below).sum(1), self.n_classes - 1)
+        own = proba[np.arange(len(codes)), codes]
+        rest = (u - below[np.arange(len(codes)), codes] + own) / own
+        return codes, rest.clip(_SMALLEST, 1 - _SMALLEST)
 
     def _counted(self, codes: NDArray[np.intp], weights: Floats) -> Floats:
         counts = np.bincount(codes, weights, self.n_classes) + 0.5

@@ -92,15 +92,15 @@ class Column(BaseEstimator, ABC):
         """
 
     @abstractmethod
-    def sample(self, features: Floats, random_state: np.random.RandomState) -> Floats:
-        """Draw a value for each row.
+    def sample(self, features: Floats, u: Floats) -> Floats:
+        """Return a value for each row, as a uniform number says.
 
         Parameters
         ----------
         features : ndarray of shape (n_samples, n_features)
             May be missing (NaN).
-        random_state : RandomState
-            Where the randomness comes from.
+        u : ndarray of shape (n_samples,)
+            Uniform between 0 and 1, both excluded. The same number always gives the same value.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import ndtri
 
 from skflow.estimators import ConditionalFlow
 from skflow.exceptions import ColumnWarning
@@ -38,10 +39,8 @@ class Continuous(LineColumn):
     def log_prob(self, values: Floats, features: Floats) -> Floats:  # noqa: D102
         return self._flow.score_samples(given(features), values)
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
-        return self._flow.from_latents(given(features), random_state.normal(size=len(features)))
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
+        return self._flow.from_latents(given(features), ndtri(u))
 
     def to_line(self, values: Floats) -> tuple[Floats, Floats]:  # noqa: D102
         return values, np.zeros_like(values)

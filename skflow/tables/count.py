@@ -67,12 +67,10 @@ class Count(Column):
             return log_mass
         return np.where(values < self.low, -np.inf, log_mass - log_ndtr(-self._lowest(features)))
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
         # By the upper tail, which may be all that there is.
         above = 1.0 if self.low is None else ndtr(-self._lowest(features))
-        z = -ndtri(above * random_state.uniform(size=len(features)))
+        z = -ndtri(above * (1 - u))
         values = np.round(self._flow.from_latents(given(features), z))
         return values if self.low is None else values.clip(min=self.low)
 

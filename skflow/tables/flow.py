@@ -26,7 +26,8 @@ from skflow.tables.chain import Chain
 from skflow.tables.column import Column, FitSettings, Floats
 from skflow.tables.formats import Layout
 from skflow.tables.kinds import declared, kind_of
-from skflow.tables.particles import Completed, complete
+from skflow.tables.noise import Noise
+from skflow.tables.particles import are_exact, complete
 
 __all__ = ["TableFlow"]
 
@@ -190,6 +191,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             chain = Chain([kinds[j] for j in range(len(names))], FitSettings(seed, self.max_iter))
             self._chain = chain.fit(values, weights, self.n_jobs)
             self._holes = np.isnan(values)
+            self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
         return self
 
@@ -210,22 +212,22 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         log_prob : ndarray of shape (n_samples,)
             In nats, in the units of `X`.
         error : ndarray of shape (n_samples,)
-            The standard errors by which they are estimated: zero for rows without holes. Only
-            returned with `return_error`.
+            The standard errors by which they are estimated. Zero for rows without holes, and for
+            those whose holes come after all that is observed. Only returned with `return_error`.
         """
-        values = self._read(X)
+        values = self._layout.read(self._checked(X))
         log_prob, error = np.zeros(len(values)), np.zeros(len(values))
-        holes = np.isnan(values).any(1)
-        whole = np.flatnonzero(~holes)
-        for i in range(0, len(whole), _BLOCK_ROWS):
-            rows = whole[i : i + _BLOCK_ROWS]
-            log_prob[rows] = self._chain.log_prob(values[rows])
-        if holes.any():
-            random_state = check_random_state(self._chain.settings.random_state)
-            found = self._completed(
-                values[holes], self.n_particles, random_state, to_the_end=False
-            )
-            log_prob[holes], error[holes] = found.log_prob, found.errors
+        whole = ~np.isnan(values).any(1)
+        for rows in np.array_split(np.flatnonzero(whole), 1 + whole.sum() // _BLOCK_ROWS):
+            if len(rows):
+                log_prob[rows] = self._chain.log_prob(values[rows])
+        exact = are_exact(self._chain, values)
+        for which, n_particles in ((exact & ~whole, 1), (~exact, self.n_particles)):
+            if which.any():
+                found = complete(
+                    self._chain, values[which], n_particles, self._fixed(), to_the_end=False
+                )
+                log_prob[which], error[which] = found.log_prob, found.errors
         return (log_prob, error) if return_error else log_prob
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
@@ -248,9 +250,9 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         check_n_samples(n_samples)
         random_state = check_random_state(random_state)
         nothing = np.full((n_samples, self.n_features_in_), np.nan)
-        found = self._completed(nothing, 1, random_state, to_the_end=True).rows[:, 0]
-        holes = self._holes[random_state.randint(len(self._holes), size=n_samples)]
-        return self._layout.write(np.where(holes, np.nan, found))
+        found = self._draws(nothing, 1, Noise(random_state), n_particles=1)[:, 0]
+        holes = random_state.choice(len(self._holes), n_samples, p=self._shares)
+        return self._layout.write(np.where(self._holes[holes], np.nan, found))
 
     def sample_given(self, X: ArrayLike, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw what is missing in rows, given what is observed in them.
@@ -270,11 +272,12 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             The completed rows: those of the first row of `X`, then those of the second, and so
             on. What is observed is as it was.
         """
-        values = self._read(X)
+        X = self._checked(X)
+        values = self._layout.read(X)
         check_n_samples(n_samples)
-        return self._layout.write(
-            self._draws(values, n_samples, random_state).reshape(-1, values.shape[1])
-        )
+        noise = Noise(check_random_state(random_state))
+        draws = self._draws(values, n_samples, noise, max(n_samples, self.n_particles))
+        return self._layout.write(draws.reshape(-1, values.shape[1]), X)
 
     def impute(self, X: ArrayLike, strategy: Literal["mean", "median"] = "mean") -> Any:
         """Fill holes with what is to be expected there, given what is observed.
@@ -294,13 +297,14 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         """
         if strategy not in {"mean", "median"}:
             raise ValueError(f"strategy must be 'mean' or 'median', got {strategy!r}.")
-        values = self._read(X)
-        draws = self._draws(values, self.n_particles, self._fixed())
+        X = self._checked(X)
+        values = self._layout.read(X)
+        draws = self._draws(values, self.n_particles, self._fixed(), self.n_particles)
         filled = values.copy()
         for j, column in enumerate(self._chain.columns):
             rows = np.isnan(values[:, j])
             filled[rows, j] = column.centre(draws[rows, :, j], strategy)
-        return self._layout.write(filled)
+        return self._layout.write(filled, X)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -309,39 +313,26 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         tags.input_tags.string = True
         return tags
 
-    def _read(self, X: Any) -> Floats:
-        """Check rows, and return them as numbers."""
+    def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
-        return self._layout.read(table(self, X))
+        return table(self, X)
 
     def _refuse(self, values: Floats, kinds: dict[int, Column]) -> None:
         for j, kind in kinds.items():
             known = values[:, j][~np.isnan(values[:, j])]
             kind.refuse(known, repr(self._layout.names[j]))
 
-    def _fixed(self) -> np.random.RandomState:
+    def _fixed(self) -> Noise:
         """Return the same randomness each time, so that a row always has the same density."""
-        return np.random.RandomState(self._chain.settings.random_state)
+        return Noise(self._chain.settings.random_state)
 
-    def _completed(
-        self,
-        values: Floats,
-        n_particles: int,
-        random_state: np.random.RandomState,
-        *,
-        to_the_end: bool = False,
-    ) -> Completed:
-        return complete(self._chain, values, n_particles, random_state, to_the_end=to_the_end)
-
-    def _draws(self, values: Floats, n_samples: int, random_state: Any) -> Floats:
+    def _draws(self, values: Floats, n_samples: int, noise: Noise, n_particles: int) -> Floats:
         """Return completed rows of equal weight, of shape (n_rows, n_samples, n_columns)."""
-        random_state = check_random_state(random_state)
-        n_particles = max(n_samples, self.n_particles)
         draws = np.repeat(values[:, None], n_samples, axis=1)
         holes = np.isnan(values).any(1)
         if holes.any():
-            found = self._completed(values[holes], n_particles, random_state, to_the_end=True)
-            draws[holes] = found.drawn(n_samples, random_state)
+            found = complete(self._chain, values[holes], n_particles, noise, to_the_end=True)
+            draws[holes] = found.drawn(n_samples, noise)
         return draws
 
 

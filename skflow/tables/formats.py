@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +26,7 @@ class Format:
     def __init__(self, column: Any) -> None:
         entries, is_missing = _entries(column)
         self.dtype = column.dtype
-        self.is_date = entries.dtype.kind in "Mm"
+        self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
         self.is_bool = False
         if not self.is_category:
@@ -66,20 +65,25 @@ class Format:
                 raise ValueError(
                     f"Column {name} held numbers in fit, but now has entries that are none."
                 ) from None
-        elif self.is_date:
-            values = (
-                entries.astype(
-                    "datetime64[us]" if entries.dtype.kind == "M" else "timedelta64[us]"
-                )
-                .astype(np.int64)
-                .astype(np.float64)
-            )
+        elif self.date_kind:
+            whole = entries.astype(f"{self.date_kind}8[us]").astype(np.int64)
+            values = whole.astype(np.float64)
         else:
             values = entries.astype(np.float64)
         values[is_missing] = np.nan
         if np.isinf(values).any():
             raise ValueError(f"Column {name} contains infinity.")
         return values
+
+    def knows(self, entries: NDArray[Any]) -> bool:
+        """Say whether all entries of categories are among those that there were.
+
+        Parameters
+        ----------
+        entries : ndarray of shape (n_entries,)
+            None of them is missing.
+        """
+        return not self.is_category or all(entry in self._codes for entry in entries)
 
     def write(self, values: Floats) -> list[Any]:
         """Return numbers as entries of the column, None where they are NaN.
@@ -91,8 +95,9 @@ class Format:
         """
         if self.is_category:
             return [None if v != v else self.levels[int(v)] for v in values]
-        if self.is_date:
-            return [None if v != v else np.datetime64(int(v), "us") for v in values]
+        if self.date_kind:
+            make = np.datetime64 if self.date_kind == "M" else np.timedelta64
+            return [None if v != v else make(int(v), "us") for v in values]
         kind = getattr(self.dtype, "kind", "")
         if kind in ("i", "u") or str(self.dtype).startswith(("Int", "UInt")):
             return [None if v != v else round(float(v)) for v in values]
@@ -134,30 +139,48 @@ class Layout:
         ]
         return np.stack(columns, 1)
 
-    def write(self, values: Floats, which: Sequence[int] | None = None) -> Any:
+    def write(self, values: Floats, given: Any = None) -> Any:
         """Return numbers as a table like the one that there was.
 
         Parameters
         ----------
-        values : ndarray of shape (n_samples, n_columns)
+        values : ndarray of shape (n_rows * n_repeats, n_columns)
             Numbers, NaN where an entry is missing.
-        which : sequence of int or None, default=None
-            The columns that these are; by default, all.
+        given : DataFrame or ndarray of shape (n_rows, n_columns) or None, default=None
+            Rows that were completed, so many times in a row: what was there stays as it was.
         """
-        which = range(len(self.names)) if which is None else which
-        names = [self.names[j] for j in which]
-        entries = [self.formats[j].write(values[:, k]) for k, j in enumerate(which)]
+        columns, dtypes = [], []
+        for j, form in enumerate(self.formats):
+            entries = form.write(values[:, j])
+            dtype = form.dtype
+            if given is not None:
+                kept, is_missing = _entries(_column(given, j))
+                _keep(entries, kept, is_missing)
+                if not form.knows(kept[~is_missing]):
+                    dtype = None  # that of the column cannot hold them
+            columns.append(entries)
+            dtypes.append(dtype)
         if not self.library:
             dtype = self.dtype if self.dtype == object else np.float64
-            return np.array(entries, dtype=dtype).T
+            return np.array(columns, dtype=dtype).T
         library = import_module(self.library)
-        dtypes = [self.formats[j].dtype for j in which]
+        index = {}
+        if self.library == "pandas" and hasattr(given, "index") and len(given) == len(values):
+            index = {"index": given.index}
         return library.DataFrame(
             {
-                name: _series(library, column, dtype)
-                for name, column, dtype in zip(names, entries, dtypes, strict=True)
+                name: _series(library, column, dtype, index)
+                for name, column, dtype in zip(self.names, columns, dtypes, strict=True)
             }
         )
+
+
+def _keep(entries: list[Any], given: NDArray[Any], is_missing: NDArray[np.bool_]) -> None:
+    """Put what was given in the place of what was written, each so many times in a row."""
+    if len(given):
+        n_repeats = len(entries) // len(given)
+        for i in np.flatnonzero(~is_missing):
+            entries[i * n_repeats : (i + 1) * n_repeats] = [given[i]] * n_repeats
 
 
 def _library(X: Any) -> str:
@@ -176,29 +199,42 @@ def _column(X: Any, j: int) -> Any:
 def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return a column's entries, and which of them are missing."""
     if hasattr(column, "isna"):
-        is_missing = np.asarray(column.isna())
-        kind = getattr(column.dtype, "kind", "O")
-        if is_missing.any() and kind in "iuf" and str(column.dtype)[0].isupper():
-            return column.to_numpy(np.float64, na_value=np.nan), is_missing
-        plain = kind in "iufMm" and not str(column.dtype)[0].isupper()
-        return np.asarray(column if plain else column.astype(object)), is_missing
+        return _pandas_entries(column)
     if hasattr(column, "is_null"):
-        is_missing = np.asarray(column.is_null())
-        if column.dtype.is_numeric():
-            return column.cast(float).to_numpy(), is_missing | np.isnan(column.cast(float))
-        entries = column.to_numpy() if column.dtype.is_temporal() else column.to_list()
-        entries = np.asarray(entries, None if column.dtype.is_temporal() else object)
-        return entries, is_missing
+        return _polars_entries(column)
     entries = np.asarray(column)
     if entries.dtype.kind in "fiu":
         return entries, np.isnan(entries)
-    if entries.dtype.kind == "M":
+    if entries.dtype.kind in "mM":
         return entries, np.isnat(entries)
     is_missing = np.array([entry is None or entry != entry for entry in entries], bool)
     return entries, is_missing
 
 
-def _series(library: Any, entries: list[Any], dtype: Any) -> Any:
+def _pandas_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    is_missing = np.asarray(column.isna())
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind != "b":
+        return np.asarray(column), is_missing
+    if getattr(column.dtype, "kind", "O") in "iuf":  # numbers that may be missing
+        return column.to_numpy(np.float64, na_value=np.nan), is_missing
+    if getattr(column.dtype, "kind", "O") in "mM":  # with a time zone
+        return column.to_numpy(f"{column.dtype.kind}8[ns]"), is_missing
+    return np.asarray(column.astype(object)), is_missing
+
+
+def _polars_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    is_missing = column.is_null().to_numpy()
+    if column.dtype.is_numeric():
+        entries = column.cast(float).to_numpy()
+        return entries, is_missing | np.isnan(entries)
+    if column.dtype.is_temporal():
+        return column.to_numpy(), is_missing
+    entries = np.empty(len(column), object)
+    entries[:] = column.to_list()
+    return entries, is_missing
+
+
+def _series(library: Any, entries: list[Any], dtype: Any, index: dict[str, Any]) -> Any:
     if library.__name__ == "pandas":
-        return library.Series(entries, dtype=dtype)
-    return library.Series(entries).cast(dtype)
+        return library.Series(entries, dtype=dtype, **index)
+    return library.Series(entries) if dtype is None else library.Series(entries).cast(dtype)

@@ -75,14 +75,12 @@ class Inflated(Column):
             log_prob[free] += self._free.log_prob(values[free], features[free])
         return log_prob
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
-        codes = self._classes.sample(features, random_state)
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
+        codes, rest = self._classes.sample(features, u)
         free = codes == len(self._atoms)
         values = self._atoms[np.minimum(codes, len(self._atoms) - 1)]
         if free.any():
-            values[free] = self._free.sample(features[free], random_state)
+            values[free] = self._free.sample(features[free], rest[free])
         return values
 
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
@@ -100,7 +98,7 @@ class Inflated(Column):
             # The median of an even number of draws could lie between two of them.
             middle: Floats = np.sort(draws, 1)[:, draws.shape[1] // 2]
             return middle
-        return super().centre(draws, strategy)
+        return self._free.centre(draws, strategy)
 
     def _inner(self) -> Column:
         return Continuous() if self.others is None else clone(self.others)

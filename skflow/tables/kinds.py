@@ -45,7 +45,7 @@ def kind_of(values: Floats, form: Format) -> Column:
     is_code = len(levels) <= min(_MOST_CODES, max(1, len(known) // _ROWS_OF_CODE))
     if form.is_category or is_code or len(levels) <= 2:
         return Categorical()
-    is_whole = bool((known == np.round(known)).all()) and not form.is_date
+    is_whole = bool((known == np.round(known)).all()) and not form.date_kind
     least = max(_FEWEST_ROWS, _LEAST_SHARE * len(known), _LEAST_EXCESS * counts.mean())
     if is_whole and len(levels) < len(known):
         low = int(levels[0])

@@ -86,17 +86,13 @@ class Given(NamedTuple):
     observed: Tensor
     """Of shape (N, D)."""
 
-    def sample(
-        self, n_samples: int, generator: torch.Generator, width: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Draw completed rows.
+    def sample(self, u: Tensor, width: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Complete rows, as uniform numbers say.
 
         Parameters
         ----------
-        n_samples : int
-            How many for each row.
-        generator : torch.Generator
-            Where the randomness comes from.
+        u : Tensor of shape (N, n_samples, 1 + D)
+            Between 0 and 1: which component it is, and where in it.
         width : float, default=1.0
             By what standard deviations are multiplied.
 
@@ -109,17 +105,15 @@ class Given(NamedTuple):
         """
         n_rows, n_columns = self.observed.shape
         shares = self.log_probs.softmax(1)
-        which = torch.multinomial(shares, n_samples, replacement=True, generator=generator)
+        below = shares.cumsum(1)[:, None, :-1]
+        which = (u[:, :, :1] >= below).sum(-1)
         missing = ~self.observed
         identity = torch.eye(n_columns, dtype=self.means.dtype)
         known = self.observed[:, None, :, None] & self.observed[:, None, None, :]
         covariances = width**2 * self.covariances + torch.where(known, identity, 0.0)
         factors = torch.linalg.cholesky(covariances)
         rows = torch.arange(n_rows)[:, None]
-        noise = torch.randn(
-            n_rows, n_samples, n_columns, generator=generator, dtype=self.means.dtype
-        )
-        noise = torch.where(missing[:, None], noise, 0.0)
+        noise = torch.where(missing[:, None], torch.special.ndtri(u[:, :, 1:]), 0.0)
         x = self.means[rows, which] + _times(factors[rows, which], noise)
         log_prob = torch.stack([self._log_prob(x, factors, k) for k in range(shares.shape[1])], -1)
         return x, (log_prob + shares.log()[:, None]).logsumexp(-1)
@@ -140,6 +134,8 @@ def fit_mixture(
 ) -> Mixture:
     """Fit a mixture to rows with holes by expectation maximisation.
 
+    A fifth of the rows chooses the number of components.
+
     Parameters
     ----------
     x : Tensor of shape (N, D)
@@ -155,17 +151,32 @@ def fit_mixture(
     -----
     Cost: O(N·M·D³) a step, for M components.
     """
-    if len(x) > _MOST_ROWS:
-        some = torch.randperm(len(x), generator=generator)[:_MOST_ROWS]
-        x, counts = x[some], None if counts is None else counts[some]
+    some = torch.randperm(len(x), generator=generator)[:_MOST_ROWS]
+    x, counts = x[some], None if counts is None else counts[some]
     n_rows, n_columns = x.shape
     counts = x.new_ones(n_rows) if counts is None else counts
-    n_components = min(_MOST_COMPONENTS, n_rows // (_ROWS_OF_COLUMN * n_columns))
+    most = min(_MOST_COMPONENTS, n_rows // (_ROWS_OF_COLUMN * n_columns))
+    sizes = [2**k for k in range(int(math.log2(most)) + 1)] if most > 1 else [1]
+    if len(sizes) > 1:
+        n_held_out = n_rows // 5
+        held_out, own = x[:n_held_out], counts[:n_held_out]
+        scores = []
+        for size in sizes:
+            one = _fitted(x[n_held_out:], counts[n_held_out:], size, generator, n_steps)
+            scores.append(float(own @ one.given(held_out).log_probs.logsumexp(1)))
+        sizes = [sizes[max(range(len(sizes)), key=scores.__getitem__)]]
+    return _fitted(x, counts, sizes[0], generator, n_steps)
+
+
+def _fitted(
+    x: Tensor, counts: Tensor, n_components: int, generator: torch.Generator, n_steps: int
+) -> Mixture:
+    """Fit a mixture of so many components."""
+    n_columns = x.shape[1]
     mixture = _normal(x, counts)
-    mixture = _step(mixture, x, counts, mixture.covariances[0])
-    if n_components < 2:
-        for _ in range(n_steps):
-            mixture = _step(mixture, x, counts, mixture.covariances[0])
+    for _ in range(n_steps if n_components == 1 else 3):
+        mixture = _step(mixture, x, counts, mixture.covariances[0])
+    if n_components == 1:
         return mixture
     pooled = mixture.covariances[0]
     filled = mixture.given(x).means[:, 0]

@@ -69,10 +69,8 @@ class Periodic(Column):
         log_prob: Floats = logsumexp(each, axis=0)
         return log_prob
 
-    def sample(  # noqa: D102
-        self, features: Floats, random_state: np.random.RandomState
-    ) -> Floats:
-        x = self._line.sample(features, random_state) + self._cut
+    def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
+        x = self._line.sample(features, u) + self._cut
         return self.low + np.mod(x, self.period)
 
     def as_features(self, values: Floats) -> Floats:  # noqa: D102

@@ -10,6 +10,7 @@ import numpy as np
 
 from skflow.tables.block import Block
 from skflow.tables.column import Column, FitSettings, Floats
+from skflow.tables.noise import Noise
 
 __all__ = ["BlockStep", "ColumnStep", "Step"]
 
@@ -53,9 +54,7 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def extend(
-        self, rows: Floats, values: Floats, random_state: np.random.RandomState
-    ) -> tuple[Floats, Floats]:
+    def extend(self, rows: Floats, values: Floats, noise: Noise) -> tuple[Floats, Floats]:
         """Draw what is missing of the columns, and weigh particles by what is observed.
 
         Parameters
@@ -64,7 +63,7 @@ class Step(ABC):
             Particles, complete in the columns before.
         values : ndarray of shape (n_rows, n_columns)
             What is observed of each row, NaN where an entry is missing.
-        random_state : RandomState
+        noise : Noise
             Where the randomness comes from.
 
         Returns
@@ -99,21 +98,22 @@ class BlockStep(Step):
         return self.block.log_prob(rows[:, self.own])
 
     def extend(  # noqa: D102
-        self, rows: Floats, values: Floats, random_state: np.random.RandomState
+        self, rows: Floats, values: Floats, noise: Noise
     ) -> tuple[Floats, Floats]:
         n_particles = rows.shape[1]
         own = values[:, self.own]
         missing = np.isnan(own)
         log_weights = np.zeros(rows.shape[:2])
+        # Whatever the rows need, so that what others need changes nothing.
+        u = noise.uniform(len(rows), n_particles, 1 + len(self.own))
         none, every = ~missing.any(1), missing.all(1)
         if none.any():
             log_weights[none] = self.block.log_prob(own[none])[:, None]
         if every.any():
-            drawn = self.block.sample(every.sum() * n_particles, random_state)
-            self._put(rows, every, drawn.reshape(-1, n_particles, len(self.own)))
+            self._put(rows, every, self.block.sample(u[every, :, 1:]))
         some = ~none & ~every
         if some.any():
-            drawn, log_weights[some] = self.block.complete(own[some], n_particles, random_state)
+            drawn, log_weights[some] = self.block.complete(own[some], u[some])
             self._put(rows, some, drawn)
         return rows, log_weights
 
@@ -157,15 +157,16 @@ class ColumnStep(Step):
         return self.column.log_prob(rows[:, self.own[0]], self._features(rows))
 
     def extend(  # noqa: D102
-        self, rows: Floats, values: Floats, random_state: np.random.RandomState
+        self, rows: Floats, values: Floats, noise: Noise
     ) -> tuple[Floats, Floats]:
         n_rows, n_particles, n_columns = rows.shape
         missing = np.repeat(np.isnan(values[:, self.own[0]]), n_particles)
         flat = rows.reshape(-1, n_columns)
         log_weights = np.zeros(len(flat))
+        u = noise.uniform(n_rows, n_particles).reshape(-1)
         if missing.any():
             features = self._features(flat[missing])
-            flat[missing, self.own[0]] = self.column.sample(features, random_state)
+            flat[missing, self.own[0]] = self.column.sample(features, u[missing])
         if not missing.all():
             log_weights[~missing] = self.log_prob(flat[~missing])
         return flat.reshape(rows.shape), log_weights.reshape(n_rows, n_particles)
