@@ -1,4 +1,4 @@
-"""Continuous columns between two bounds."""
+"""Continuous columns with one bound or two."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ from skflow.tables.continuous import Continuous
 
 __all__ = ["Bounded"]
 
-# How near to a bound a value counts as, in shares of the range.
+# How near to a bound a value counts as, in shares of the range, or of the median distance from
+# the bound if there is no other.
 _NEAREST = 1e-9
+_LARGEST_LOG = 300.0
 
 
 class Bounded(LineColumn):
-    """A column with a density between two bounds and none outside.
+    """A column with a density inside its bounds and none outside.
 
-    A flow learns the logit of a value's share of the range. A value at a bound counts as one that
-    is next to it.
+    A flow learns the logit of a value's share of the range, or the logarithm of its distance from
+    the bound if there is only one. A value at a bound counts as one that is next to it.
 
     Parameters
     ----------
-    low, high : float
-        The bounds, both finite.
+    low : float, default=0
+        The lower bound, or minus infinity.
+    high : float, default=inf
+        The upper bound, or infinity.
 
     Examples
     --------
     >>> from skflow.tables import Bounded
     >>> Bounded(0, 1)
-    Bounded(high=1, low=0)
+    Bounded(high=1)
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: float = 0, high: float = np.inf) -> None:
         self.low = low
         self.high = high
 
     def refuse(self, values: Floats, name: str) -> None:  # noqa: D102
-        if not -np.inf < self.low < self.high < np.inf:
+        if not self.low < self.high or np.isinf([self.low, self.high]).all():
             raise ValueError(
-                f"The bounds of column {name} must be finite numbers low < high, got "
-                f"low={self.low!r} and high={self.high!r}."
+                f"The bounds of column {name} must be low < high, one of them finite at least, "
+                f"got low={self.low!r} and high={self.high!r}."
             )
         outside = values[(values < self.low) | (values > self.high)]
         if len(outside):
@@ -50,6 +54,11 @@ class Bounded(LineColumn):
                 f"Column {name} is declared to lie between {self.low!r} and {self.high!r}, but "
                 f"has {outside[0]:g}."
             )
+
+    def prepare(self, values: Floats, weights: Floats | None) -> None:  # noqa: D102
+        distances = np.abs(values - self._bound)
+        far = distances[distances > 0]
+        self._unit = float(np.median(far)) if len(far) else 1.0
 
     def learn(  # noqa: D102
         self, values: Floats, features: Floats, weights: Floats | None, settings: FitSettings
@@ -67,12 +76,36 @@ class Bounded(LineColumn):
 
     def to_line(self, values: Floats) -> tuple[Floats, Floats]:  # noqa: D102
         outside = (values < self.low) | (values > self.high)
-        share = (values - self.low) / (self.high - self.low)
-        share = share.clip(_NEAREST, 1 - _NEAREST)
-        x = np.log(share) - np.log1p(-share)
-        log_slopes = -(log_expit(x) + log_expit(-x)) - np.log(self.high - self.low)
+        if self._has_two:
+            width = self.high - self.low
+            share = ((values - self.low) / width).clip(_NEAREST, 1 - _NEAREST)
+            x = np.log(share) - np.log1p(-share)
+            log_slopes = -(log_expit(x) + log_expit(-x)) - np.log(width)
+        else:
+            distance = (self._sign * (values - self._bound)) / self._unit
+            logs = np.log(distance.clip(min=_NEAREST))
+            x, log_slopes = self._sign * logs, -logs - np.log(self._unit)
         return x, np.where(outside, -np.inf, log_slopes)
 
     def from_line(self, x: Floats) -> Floats:  # noqa: D102
-        values = self.low + (self.high - self.low) * expit(x)
+        if self._has_two:
+            values = self.low + (self.high - self.low) * expit(x)
+        else:
+            # No value that overflows.
+            distance = self._unit * np.exp((self._sign * x).clip(max=_LARGEST_LOG))
+            values = self._bound + self._sign * distance
         return np.clip(values, self.low, self.high)
+
+    @property
+    def _has_two(self) -> bool:
+        return bool(np.isfinite([self.low, self.high]).all())
+
+    @property
+    def _bound(self) -> float:
+        """The only bound."""
+        return self.low if np.isfinite(self.low) else self.high
+
+    @property
+    def _sign(self) -> float:
+        """On which side of the only bound values are."""
+        return 1.0 if np.isfinite(self.low) else -1.0

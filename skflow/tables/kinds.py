@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skflow.tables.bounded import Bounded
 from skflow.tables.categorical import Categorical
 from skflow.tables.column import Column, Floats
 from skflow.tables.continuous import Continuous
@@ -54,7 +55,19 @@ def kind_of(values: Floats, form: Format) -> Column:
             return Inflated(at=low, others=Count(low=low + 1))
         return Count(low=0 if low >= 0 else None)
     heaps = levels[counts >= least]
-    return Inflated(at=heaps.tolist()) if len(heaps) else Continuous()
+    if not len(heaps):
+        return Continuous()
+    return Inflated(at=heaps.tolist(), others=_between(np.setdiff1d(levels, heaps), heaps))
+
+
+def _between(others: Floats, heaps: Floats) -> Column | None:
+    """Return a kind that keeps values on their side of a heap, if all are on one side of it."""
+    if not len(others):
+        return None
+    below, above = heaps[heaps < others[0]], heaps[heaps > others[-1]]
+    low = float(below[-1]) if len(below) else -np.inf
+    high = float(above[0]) if len(above) else np.inf
+    return Bounded(low, high) if np.isfinite([low, high]).any() else None
 
 
 def declared(columns: Any, names: list[Any]) -> dict[int, Column]:

@@ -51,6 +51,12 @@ CASES = {
         ([], (-60, 60)),
     ),
     "bounded": (Bounded(0, 2), lambda rng, f: 2 * rng.beta(2, 3, len(f)), ([], (0, 2))),
+    "bounded below": (Bounded(1), lambda rng, f: 1 + rng.gamma(2, size=len(f)), ([], (1, 80))),
+    "bounded above": (
+        Bounded(-np.inf, 1),
+        lambda rng, f: 1 - rng.gamma(2, size=len(f)),
+        ([], (-80, 1)),
+    ),
     "periodic": (
         Periodic(360),
         lambda rng, f: (350 + 20 * f[:, 0] + 10 * rng.normal(size=len(f))) % 360,
@@ -152,7 +158,7 @@ def test_what_is_to_be_expected_is_in_the_support(case, strategy):
             [0.5, 1.5],
             r"Column 'x' is declared to lie between 0 and 1, but has 1\.5",
         ),
-        (Bounded(1, 0), [0.5], "must be finite numbers low < high, got low=1 and high=0"),
+        (Bounded(1, 0), [0.5], "must be low < high, one of them finite at least, got low=1"),
         (Count(), [1, 2.5], r"takes whole numbers, but has 2\.5"),
         (Count(low=0), [3, -1], "with low=0, but has -1"),
         (Periodic(-1), [0.5], "must be a positive number"),

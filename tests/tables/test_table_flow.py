@@ -61,6 +61,7 @@ def test_kinds_are_found(fitted):
         "day": Continuous,
     }
     assert fitted.columns_["rain"].at == [0.0]
+    assert fitted.columns_["rain"].others.low == 0.0
 
 
 def test_samples_are_like_the_table(fitted):
@@ -73,6 +74,7 @@ def test_samples_are_like_the_table(fitted):
     assert sample["angle"].dropna().between(0, 360).all()
     assert (sample["n"].dropna() >= 0).all()
     assert set(sample["kind"].dropna()) <= {"a", "b", "c"}
+    assert (sample["rain"].dropna() >= 0).all()
     assert 0.65 < (sample["rain"].dropna() == 0).mean() < 0.95
     again = fitted.sample(200, random_state=0)
     pd.testing.assert_frame_equal(sample, again)
