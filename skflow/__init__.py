@@ -14,7 +14,7 @@ from skflow.estimators import (
     RelativeGradientFlow,
 )
 from skflow.flow import LeakyTanh, NormalMixture, SmoothLeakyReLU
-from skflow.tables import FlowImputer, TableFlow
+from skflow.tables import FlowClassifier, FlowImputer, TableFlow
 from skflow.training.architecture import default_bijections
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "ConditionalFlow",
     "DensityEnsemble",
     "DensityRatio",
+    "FlowClassifier",
     "FlowImputer",
     "FlowOutlierDetector",
     "LeakyTanh",

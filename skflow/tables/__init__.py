@@ -2,6 +2,7 @@
 
 from skflow.tables.bounded import Bounded
 from skflow.tables.categorical import Categorical
+from skflow.tables.classifier import FlowClassifier
 from skflow.tables.column import Column
 from skflow.tables.continuous import Continuous
 from skflow.tables.count import Count
@@ -16,6 +17,7 @@ __all__ = [
     "Column",
     "Continuous",
     "Count",
+    "FlowClassifier",
     "FlowImputer",
     "Inflated",
     "Periodic",
