@@ -2,7 +2,8 @@
 
 - category: a mass for each level.
 - whole: whole numbers, a mass for each. Columns with decimals in which a value is in a tenth of
-  the rows are whole multiples of the step that they are recorded by.
+  the rows are whole multiples of the step that they are recorded by. All whole numbers are
+  divided by their greatest common divisor: body mass is in units of 25 grams.
 - continuous: a density. They are recorded to so many digits, so values repeat, and a density may
   be as high as it likes there: uniform noise as wide as the step is added.
 
@@ -128,7 +129,8 @@ def described(frame):
         is_heaped = pd.Series(known).value_counts(normalize=True).iloc[0] >= HEAP
         if step == 1 or is_heaped:
             kinds[name] = "whole"
-            frame[name] = (frame[name] / step).round()
+            unit = step * np.gcd.reduce((known / step).round().astype(int))
+            frame[name] = (frame[name] / unit).round()
             if not frame[name].isna().any():
                 frame[name] = frame[name].astype("int64")
         else:
