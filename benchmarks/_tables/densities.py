@@ -8,7 +8,7 @@
   learned (it is made anew without its number of levels), and gives no mass to a level that a
   cluster lacks: it has its number of levels here, and one row more for each of them, as SPFlow
   had before version 1. Rows of a slice are 100, its default, 30 or 300, by the likelihood of a
-  fifth of the rows, and all rows are fitted anew.
+  fifth of the rows, and all rows are fitted anew. Sizes fail now and then, as a cluster is empty.
 - vine: pyvinecopulib's distribution with its kernel margins, discrete ones for categories (as
   their places) and whole numbers, within the range of the whole table. Pair copulas are those of
   one parameter and the one without parameters. "vine, all families" has its defaults, on tables of
@@ -148,16 +148,19 @@ def fit_spflow(task):
     fitted, held_out = train_test_split(
         prepared(task.train), test_size=0.2, random_state=task.seed
     )
-    nats = {
-        size: Circuit(fitted, sizes, size, task.seed).score_samples(held_out).mean()
-        for size in SLICES
-    }
-    best = max(nats, key=nats.get)
-    model = Circuit(prepared(task.train), sizes, best, task.seed)
-    return Fitted(
-        lambda frame: model.score_samples(prepared(frame)) - np.log(scale).sum(),
-        f"slices of {best} rows",
-    )
+    nats, rows = {}, prepared(task.train)
+    for size in SLICES:
+        with contextlib.suppress(RuntimeError):  # of clusters without rows
+            model = Circuit(fitted, sizes, size, task.seed)
+            nats[size] = model.score_samples(held_out).mean()
+    for size in sorted(nats, key=nats.get, reverse=True):
+        with contextlib.suppress(RuntimeError):
+            model = Circuit(rows, sizes, size, task.seed)
+            return Fitted(
+                lambda frame: model.score_samples(prepared(frame)) - np.log(scale).sum(),
+                f"slices of {size} rows",
+            )
+    raise ValueError("no size of slices has a fit without empty clusters")
 
 
 class Whole:
