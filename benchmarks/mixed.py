@@ -6,9 +6,9 @@
 All have the same measure: a mass for categories and whole numbers, a density for other columns.
 Decimals in which one value is frequent are whole multiples of their step, and others have noise
 as wide as their step, so that no density is high because values repeat. `_tables/data.py` says
-what tables there are, and `_tables/densities.py` who takes part. The mass of categories and of
-whole numbers is held to be on what occurs in the whole table, training or not; TableFlow alone
-is not told so.
+what tables there are, and `_tables/densities.py` who takes part. The levels of categories are
+those of the whole table, training or not, and so are the ranges of the vine's whole numbers, and
+up to 30 values of SPFlow's. TableFlow alone is not told so.
 
 Rows of penguins have holes, too: "penguins, with holes" is fitted and scored by what is observed,
 by our estimator alone. The file has the highest standard error of a row's score.

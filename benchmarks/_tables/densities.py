@@ -15,7 +15,7 @@
   up to eight columns: with 21, a fit takes ten minutes.
 - independent: each column by itself. Categories have the shares of their rows, and half a row
   more for each. Numbers have a normal kernel by Silverman's rule, integrated over a unit for whole
-  ones, and these have shares as well, mixed with the kernel as five folds say.
+  ones, and these have the shares of their rows as well, mixed with the kernel as five folds say.
 """
 
 from __future__ import annotations
@@ -164,37 +164,35 @@ def fit_spflow(task):
 
 
 class Whole:
-    """Whole numbers by themselves: a kernel, and shares.
+    """Whole numbers by themselves: a kernel, and the shares of what was seen.
 
     Parameters
     ----------
     values : array of shape (n_samples,)
-    levels : array
-        Among which all values are.
     mix : float or None, default=None
         What the shares count for; None is as five folds say.
     """
 
-    def __init__(self, values, levels, mix=None):
-        self.levels = levels
-        counts = (values[:, None] == levels).sum(0) + 0.5
+    def __init__(self, values, mix=None):
+        self.values = values
+        self.levels, counts = np.unique(values, return_counts=True)
         self.shares = counts / counts.sum()
-        width = max(values.std() * (0.75 * len(values)) ** -0.2, 0.25)
-        edges = levels[:, None] + np.array([-0.5, 0.5])
-        cdf = norm.cdf((edges[..., None] - values) / width).mean(-1)
-        self.kernel = cdf[:, 1] - cdf[:, 0]
+        self.width = max(values.std() * (0.75 * len(values)) ** -0.2, 0.25)
         self.mix = self._best(values) if mix is None else mix
 
     def log_mass(self, values, mix=None):
         """Return the logarithm of the mass of values."""
         mix = self.mix if mix is None else mix
-        at = np.searchsorted(self.levels, values)
-        return np.log(mix * self.shares[at] + (1 - mix) * self.kernel[at])
+        at = np.searchsorted(self.levels, values).clip(max=len(self.levels) - 1)
+        shares = np.where(self.levels[at] == values, self.shares[at], 0)
+        edges = values[:, None] + np.array([-0.5, 0.5])
+        cdf = norm.cdf((edges[..., None] - self.values) / self.width).mean(-1)
+        return np.log(mix * shares + (1 - mix) * (cdf[:, 1] - cdf[:, 0]))
 
     def _best(self, values):
         nats = np.zeros(len(MIXES))
         for train, test in KFold(5).split(values):
-            model = Whole(values[train], self.levels, 0.0)
+            model = Whole(values[train], 0.0)
             nats += [model.log_mass(values[test], mix).sum() for mix in MIXES]
         return MIXES[int(nats.argmax())]
 
@@ -209,8 +207,7 @@ def fit_independent(task):
             counts = np.array([(values == level).sum() for level in levels]) + 0.5
             parts.append(dict(zip(levels, np.log(counts / counts.sum()), strict=True)).get)
         elif kind == "whole":
-            levels = np.unique(table.frame[name].to_numpy(float))
-            parts.append(Whole(values.to_numpy(float), levels).log_mass)
+            parts.append(Whole(values.to_numpy(float)).log_mass)
         else:
             parts.append(gaussian_kde(values, "silverman").logpdf)
 

@@ -83,8 +83,12 @@ def measure(contender, task, test):
             score_seconds = time.perf_counter() - started - fit_seconds
             nats, errors = nats if isinstance(nats, tuple) else (np.asarray(nats, float), 0.0)
             found = nats.mean(), nats.min(), np.max(errors)
-            status = "ok" if np.isfinite(found[0]) else "infinite"
-            detail = fitted.detail
+            status, detail = "ok", fitted.detail
+            if not np.isfinite(found[0]):
+                finite = nats[np.isfinite(nats)]
+                status = "infinite"
+                detail += f"{len(finite)} of {len(nats)} rows are finite, of mean "
+                detail += f"{finite.mean() if len(finite) else np.nan:.4f}"
         except Exception as error:  # of any package, and of any kind
             status = "left out" if isinstance(error, Unattainable) else "failed"
             detail = f"{type(error).__name__}: {error}".partition("\n")[0]
