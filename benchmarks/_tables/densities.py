@@ -2,13 +2,7 @@
 
 - TableFlow: its defaults. Which columns are categories it finds by itself; that the measure it
   finds is that of the benchmark is checked.
-- SPFlow: LearnSPN with a normal leaf for continuous columns, which are standardised, and for
-  whole numbers of more than 30 values, which are given a density for each unit; categories and
-  other whole numbers have a leaf of shares. Its own leaf of shares cannot be
-  learned (it is made anew without its number of levels), and gives no mass to a level that a
-  cluster lacks: it has its number of levels here, and one row more for each of them, as SPFlow
-  had before version 1. Rows of a slice are 100, its default, 30 or 300, by the likelihood of a
-  fifth of the rows, and all rows are fitted anew. Sizes fail now and then, as a cluster is empty.
+- SPFlow: LearnSPN, as `_tables/circuits.py` says.
 - vine: pyvinecopulib's distribution with its kernel margins, discrete ones for categories (as
   their places) and whole numbers, within the range of the whole table. Pair copulas are those of
   one parameter and the one without parameters. "vine, all families" has its defaults, on tables of
@@ -20,22 +14,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from functools import partial
 
 import numpy as np
 from _likelihood.task import Unattainable
 from scipy.stats import gaussian_kde, norm
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import KFold
 
+from .circuits import fit_spflow
 from .task import Contender, Fitted, coded
 
 __all__ = ["CONTENDERS", "LEADER"]
 
 LEADER = "TableFlow"
-SLICES = (30, 100, 300)
-MOST_SHARES = 30
 MOST_COLUMNS_OF_ALL = 8
 MIXES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 
@@ -70,97 +61,6 @@ def fit_vine(task, *, all_families=False):
         ],
     )
     return Fitted(lambda frame: model.logpdf(coded(task.table, frame)))
-
-
-class Circuit:
-    """LearnSPN of one size.
-
-    Parameters
-    ----------
-    rows : array of shape (n_samples, n_columns)
-        As `prepared` returns them.
-    sizes : list of int
-        The levels of each column, zero for one that has a normal leaf.
-    n_rows_of_slice : int
-    seed : int
-    """
-
-    def __init__(self, rows, sizes, n_rows_of_slice, seed):
-        import torch
-        from spflow.learn import learn_spn
-        from spflow.meta.data.scope import Scope
-        from spflow.modules.leaves import Normal
-
-        lines = [j for j, size in enumerate(sizes) if not size]
-        leaves = [sized(size)(Scope([j])) for j, size in enumerate(sizes) if size]
-        leaves += [Normal(Scope(lines))] if lines else []
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            self.model = learn_spn(
-                torch.from_numpy(rows).float(), leaves, min_instances_slice=n_rows_of_slice
-            ).double()
-
-    def score_samples(self, rows):
-        import torch
-
-        with torch.no_grad():
-            return self.model.log_likelihood(torch.from_numpy(rows)).flatten().numpy()
-
-
-def sized(n_levels):
-    """Return a leaf of shares that knows its number of levels, and has mass for each."""
-    import torch
-    from spflow.modules.leaves import Categorical
-
-    class Shares(Categorical):
-        def __init__(self, scope, out_channels=1, **options):
-            super().__init__(scope, out_channels, **(options | {"K": n_levels}))
-
-        def _compute_parameter_estimates(self, data, weights, bias_correction):
-            found = super()._compute_parameter_estimates(data, weights, bias_correction)
-            n_rows = torch.as_tensor(weights).sum(0)[..., None]
-            probs = (found["probs"] * n_rows + 1) / (n_rows + n_levels)
-            return {"probs": probs}
-
-    return Shares
-
-
-def fit_spflow(task):
-    table = task.table
-    everything = coded(table, table.frame)
-    places = {
-        j: np.unique(everything[:, j])
-        for j, kind in enumerate(table.kinds.values())
-        if kind != "continuous" and len(np.unique(everything[:, j])) <= MOST_SHARES
-    }
-    sizes = [len(places.get(j, ())) for j in range(everything.shape[1])]
-    train = coded(table, task.train)
-    lines = np.array(sizes) == 0
-    centre, scale = np.where(lines, train.mean(0), 0), np.where(lines, train.std(0), 1)
-
-    def prepared(frame):
-        X = coded(table, frame)
-        for j, levels in places.items():
-            X[:, j] = np.searchsorted(levels, X[:, j])
-        return (X - centre) / scale
-
-    fitted, held_out = train_test_split(
-        prepared(task.train), test_size=0.2, random_state=task.seed
-    )
-    nats, rows = {}, prepared(task.train)
-    for size in SLICES:
-        with contextlib.suppress(RuntimeError):  # of clusters without rows
-            model = Circuit(fitted, sizes, size, task.seed)
-            nats[size] = model.score_samples(held_out).mean()
-    for size in sorted(nats, key=nats.get, reverse=True):
-        with contextlib.suppress(RuntimeError):
-            model = Circuit(rows, sizes, size, task.seed)
-            return Fitted(
-                lambda frame: model.score_samples(prepared(frame)) - np.log(scale).sum(),
-                f"slices of {size} rows",
-            )
-    raise ValueError("no size of slices has a fit without empty clusters")
 
 
 class Whole:
