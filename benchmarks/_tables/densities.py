@@ -8,8 +8,9 @@
   one parameter and the one without parameters. "vine, all families" has its defaults, on tables of
   up to eight columns: with 21, a fit takes ten minutes.
 - independent: each column by itself. Categories have the shares of their rows, and half a row
-  more for each. Numbers have a normal kernel by Silverman's rule, integrated over a unit for whole
-  ones, and these have the shares of their rows as well, mixed with the kernel as five folds say.
+  more for each. Numbers have a normal kernel by Silverman's rule. For whole ones, it is integrated
+  over a unit, and one row has a Cauchy distribution, so that none is without mass; the shares of
+  the rows are mixed with that as five folds say.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 
 import numpy as np
 from _likelihood.task import Unattainable
-from scipy.stats import gaussian_kde, norm
+from scipy.stats import cauchy, gaussian_kde, norm
 from sklearn.model_selection import KFold
 
 from .circuits import fit_spflow
@@ -86,8 +87,10 @@ class Whole:
         at = np.searchsorted(self.levels, values).clip(max=len(self.levels) - 1)
         shares = np.where(self.levels[at] == values, self.shares[at], 0)
         edges = values[:, None] + np.array([-0.5, 0.5])
-        cdf = norm.cdf((edges[..., None] - self.values) / self.width).mean(-1)
-        return np.log(mix * shares + (1 - mix) * (cdf[:, 1] - cdf[:, 0]))
+        cdf = norm.cdf((edges[..., None] - self.values) / self.width).sum(-1)
+        cdf += cauchy.cdf((edges - np.median(self.values)) / self.width)
+        kernel = (cdf[:, 1] - cdf[:, 0]) / (len(self.values) + 1)
+        return np.log(mix * shares + (1 - mix) * kernel)
 
     def _best(self, values):
         nats = np.zeros(len(MIXES))
