@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -194,6 +194,16 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
         return self
+
+    @overload
+    def score_samples(
+        self, X: ArrayLike, *, return_error: Literal[False] = False
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def score_samples(
+        self, X: ArrayLike, *, return_error: Literal[True]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
     def score_samples(
         self, X: ArrayLike, *, return_error: bool = False

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skflow import FlowImputer, TableFlow
+from skflow import FlowImputer, FlowOutlierDetector, TableFlow
 from skflow.tables import Bounded, Categorical, Continuous, Count, Inflated, Periodic
 
 QUICK = {"max_iter": 3, "n_particles": 50, "random_state": 0}
@@ -305,6 +305,15 @@ def test_a_search_and_an_imputer(fitted):
     assert not filled.isna().to_numpy().any()
     assert list(imputer.get_feature_names_out()) == ["kind", "x", "is_new"]
     pd.testing.assert_frame_equal(filled, imputer.transform(table))
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_rows_of_a_table_can_be_outliers():
+    table = frame(120, holes=0.05)[["kind", "x"]]
+    strange = table.head(2).copy()
+    strange["kind"], strange["x"] = pd.Categorical(["a", "a"], table["kind"].cat.categories), 30.0
+    detector = FlowOutlierDetector(TableFlow(**QUICK), cv=3, random_state=0).fit(table)
+    assert (detector.p_values(strange) <= 1 / 121).all()
 
 
 @parametrize_with_checks(

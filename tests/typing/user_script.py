@@ -10,10 +10,13 @@ from torch import Tensor
 import skflow
 from skflow import (
     DensityEnsemble,
+    FlowClassifier,
+    FlowImputer,
     FlowOutlierDetector,
     NormalMixture,
     RelativeGradientFlow,
     SmoothLeakyReLU,
+    TableFlow,
     default_bijections,
 )
 from skflow.flow import Bijection, ElementwiseSpline, Flow, StudentT
@@ -23,6 +26,7 @@ from skflow.preprocessing import (
     sample_in_original_units,
     score_samples_in_original_units,
 )
+from skflow.tables import Periodic
 
 X = np.random.default_rng(0).normal(size=(100, 2))
 y = np.zeros(100)
@@ -78,3 +82,9 @@ samples = sample_in_original_units(search, 10, random_state=0)
 monitor = skflow.callbacks.LogLikelihoodMonitor(X_val=X)
 z = own.flow_.sample(3, generator=torch.Generator())
 distribution = own.flow_.as_distribution()
+table = TableFlow({"angle": Periodic(360)}, max_iter=5).fit(X)
+assert_type(table, TableFlow)
+assert_type(float(table.score_samples(X).sum()), float)
+log_prob, error = table.score_samples(X, return_error=True)
+filled = FlowImputer(table, strategy="sample").fit_transform(X)
+assert_type(FlowClassifier(table).fit(X, y), FlowClassifier)
