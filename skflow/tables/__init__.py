@@ -9,6 +9,7 @@ from skflow.tables.count import Count
 from skflow.tables.flow import TableFlow
 from skflow.tables.imputer import FlowImputer
 from skflow.tables.inflated import Inflated
+from skflow.tables.marginal import TableMarginal
 from skflow.tables.periodic import Periodic
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Inflated",
     "Periodic",
     "TableFlow",
+    "TableMarginal",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -26,6 +27,7 @@ from skflow.tables.chain import Chain
 from skflow.tables.column import Column, FitSettings, Floats
 from skflow.tables.formats import Layout
 from skflow.tables.kinds import declared, kind_of
+from skflow.tables.marginal import TableMarginal
 from skflow.tables.noise import Noise
 from skflow.tables.particles import are_exact, complete
 
@@ -225,19 +227,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             The standard errors by which they are estimated. Zero for rows without holes, and for
             those whose holes come after all that is observed. Only returned with `return_error`.
         """
-        values = self._layout.read(self._checked(X))
-        log_prob, error = np.zeros(len(values)), np.zeros(len(values))
-        whole = ~np.isnan(values).any(1)
-        for rows in np.array_split(np.flatnonzero(whole), 1 + whole.sum() // _BLOCK_ROWS):
-            if len(rows):
-                log_prob[rows] = self._chain.log_prob(values[rows])
-        exact = are_exact(self._chain, values)
-        for which, n_particles in ((exact & ~whole, 1), (~exact, self.n_particles)):
-            if which.any():
-                found = complete(
-                    self._chain, values[which], n_particles, self._fixed(), to_the_end=False
-                )
-                log_prob[which], error[which] = found.log_prob, found.errors
+        log_prob, error = self._log_prob(self._layout.read(self._checked(X)))
         return (log_prob, error) if return_error else log_prob
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
@@ -257,10 +247,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             there.
         """
         check_is_fitted(self)
-        check_n_samples(n_samples)
         random_state = check_random_state(random_state)
-        nothing = np.full((n_samples, self.n_features_in_), np.nan)
-        found = self._draws(nothing, 1, Noise(random_state), n_particles=1)[:, 0]
+        found = self._complete_rows(n_samples, random_state)
         holes = random_state.choice(len(self._holes), n_samples, p=self._shares)
         return self._layout.write(np.where(self._holes[holes], np.nan, found))
 
@@ -288,6 +276,32 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         noise = Noise(check_random_state(random_state))
         draws = self._draws(values, n_samples, noise, max(n_samples, self.n_particles))
         return self._layout.write(draws.reshape(-1, values.shape[1]), X)
+
+    def marginal(self, columns: Sequence[Any]) -> TableMarginal:
+        """Return the density of some columns, whatever the others are.
+
+        Parameters
+        ----------
+        columns : sequence of str or int
+            Their names, or their numbers in an array.
+
+        Returns
+        -------
+        marginal : TableMarginal
+            A fitted density, with ``score_samples``, ``score`` and ``sample``.
+
+        Raises
+        ------
+        ValueError
+            If there is no column, one that the table does not have, or one twice.
+        """
+        check_is_fitted(self)
+        names, columns = self._layout.names, list(columns)
+        if not columns or len(set(columns)) < len(columns) or not set(columns) <= set(names):
+            raise ValueError(
+                f"columns must be one or several of {names}, each of them once, got {columns}."
+            )
+        return TableMarginal(self, [names.index(name) for name in columns])
 
     def impute(self, X: ArrayLike, strategy: Literal["mean", "median"] = "mean") -> Any:
         """Fill holes with what is to be expected there, given what is observed.
@@ -322,6 +336,29 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+    def _log_prob(self, values: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return log-probabilities of rows of numbers, and their standard errors."""
+        log_prob, error = np.zeros(len(values)), np.zeros(len(values))
+        whole = ~np.isnan(values).any(1)
+        for rows in np.array_split(np.flatnonzero(whole), 1 + whole.sum() // _BLOCK_ROWS):
+            if len(rows):
+                log_prob[rows] = self._chain.log_prob(values[rows])
+        exact = are_exact(self._chain, values)
+        for which, n_particles in ((exact & ~whole, 1), (~exact, self.n_particles)):
+            if which.any():
+                found = complete(
+                    self._chain, values[which], n_particles, self._fixed(), to_the_end=False
+                )
+                log_prob[which], error[which] = found.log_prob, found.errors
+        return log_prob, error
+
+    def _complete_rows(self, n_samples: int, random_state: Any) -> Floats:
+        """Draw rows of numbers."""
+        check_n_samples(n_samples)
+        nothing = np.full((n_samples, self.n_features_in_), np.nan)
+        noise = Noise(check_random_state(random_state))
+        return self._draws(nothing, 1, noise, n_particles=1)[:, 0]
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)

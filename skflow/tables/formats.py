@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from importlib import import_module
 from typing import Any
 
@@ -119,6 +121,19 @@ class Layout:
         self.dtype = getattr(X, "dtype", None)
         self.names: list[Any] = list(X.columns) if self.library else list(range(np.shape(X)[1]))
         self.formats = [Format(_column(X, j)) for j in range(len(self.names))]
+
+    def part(self, which: Sequence[int]) -> Layout:
+        """Return the layout of some of the columns.
+
+        Parameters
+        ----------
+        which : sequence of int
+            Their numbers, in order.
+        """
+        part = copy(self)
+        part.names = [self.names[j] for j in which]
+        part.formats = [self.formats[j] for j in which]
+        return part
 
     def read(self, X: Any) -> Floats:
         """Return a table as numbers.

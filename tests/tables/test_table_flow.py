@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import FlowImputer, FlowOutlierDetector, TableFlow
+from skflow.metrics import mutual_information
 from skflow.tables import Bounded, Categorical, Continuous, Count, Inflated, Periodic
 
 QUICK = {"max_iter": 3, "n_particles": 50, "random_state": 0}
@@ -183,6 +184,35 @@ def test_the_density_of_what_is_observed_is_the_marginal(of_gaussian):
     truth = multivariate_normal([1, -2], covariance[np.ix_([0, 2], [0, 2])])
     gap = of_gaussian.score_samples(X) - truth.logpdf(X[:, [0, 2]])
     assert abs(gap.mean()) < 0.1
+
+
+def test_a_marginal_is_the_density_of_its_columns(of_gaussian):
+    X, covariance = gaussian(40, seed=5)
+    pair = of_gaussian.marginal([2, 0])
+    rows = np.full_like(X, np.nan)
+    rows[:, [0, 2]] = X[:, [0, 2]]
+    expected = of_gaussian.score_samples(rows)
+    np.testing.assert_array_equal(pair.score_samples(X[:, [2, 0]]), expected)
+    assert pair.score(X[:, [2, 0]]) == pytest.approx(expected.mean())
+    drawn = pair.sample(2000, random_state=0)
+    np.testing.assert_allclose(drawn.mean(0), [-2, 1], atol=0.15)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance[np.ix_([2, 0], [2, 0])], atol=0.2)
+    with pytest.raises(ValueError, match="X must have the 2 columns"):
+        pair.score_samples(X)
+
+
+def test_marginals_of_frames_have_names_and_say_what_columns_share(fitted):
+    kind = fitted.marginal(["kind"])
+    masses = np.exp(kind.score_samples(pd.DataFrame({"kind": ["a", "b", "c"]})))
+    assert masses.sum() == pytest.approx(1, abs=0.05)
+    assert list(kind.sample(3, random_state=0).columns) == ["kind"]
+    marginals = (kind, fitted.marginal(["x"]))
+    both = fitted.marginal(["kind", "x"])
+    shared = mutual_information(both, ["kind"], ["x"], marginals=marginals, n_samples=200)
+    assert shared.value > 0.3
+    for columns in ([], ["nobody"], ["x", "x"]):
+        with pytest.raises(ValueError, match="columns must be one or several of"):
+            fitted.marginal(columns)
 
 
 def test_draws_of_what_is_missing_have_the_conditional_distribution(of_gaussian):
