@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ class Format:
         self.dtype = column.dtype
         self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
-        self.is_bool = False
         if not self.is_category:
             return
         known = entries[~is_missing]
@@ -39,7 +39,6 @@ class Format:
         except TypeError:  # of several types
             by_name = {str(level): level for level in known}
             self.levels = np.array([by_name[name] for name in sorted(by_name)], dtype=object)
-        self.is_bool = all(isinstance(level, bool | np.bool_) for level in self.levels)
         self._codes = {level: code for code, level in enumerate(self.levels)}
 
     def read(self, column: Any, name: str) -> Floats:
@@ -223,18 +222,32 @@ def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if entries.dtype.kind in "mM":
         return entries, np.isnat(entries)
     is_missing = np.array([entry is None or entry != entry for entry in entries], bool)
-    return entries, is_missing
+    return _numbers(entries, is_missing), is_missing
+
+
+def _numbers(entries: NDArray[Any], is_missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return objects as numbers, if all of those that are there are numbers."""
+    known = entries[~is_missing]
+    if not len(known) or not all(_is_number(entry) for entry in known):
+        return entries
+    numbers = np.full(len(entries), np.nan)
+    numbers[~is_missing] = known.astype(np.float64)
+    return numbers
+
+
+def _is_number(entry: Any) -> bool:
+    return isinstance(entry, Real) and not isinstance(entry, bool | np.bool_)
 
 
 def _pandas_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     is_missing = np.asarray(column.isna())
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind != "b":
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind not in "bO":
         return np.asarray(column), is_missing
     if getattr(column.dtype, "kind", "O") in "iuf":  # numbers that may be missing
         return column.to_numpy(np.float64, na_value=np.nan), is_missing
     if getattr(column.dtype, "kind", "O") in "mM":  # with a time zone
         return column.to_numpy(f"{column.dtype.kind}8[ns]"), is_missing
-    return np.asarray(column.astype(object)), is_missing
+    return _numbers(np.asarray(column.astype(object)), is_missing), is_missing
 
 
 def _polars_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
