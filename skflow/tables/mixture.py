@@ -14,6 +14,8 @@ __all__ = ["Mixture", "fit_mixture"]
 _MOST_ROWS = 4000
 _ROWS_OF_COLUMN = 10
 _MOST_COMPONENTS = 16
+# Of more columns there is one component, as a step takes time with the cube of the columns.
+_MOST_COLUMNS = 64
 _N_STEPS = 30
 
 # Rows that each covariance counts as if they had the covariance of all rows, by column.
@@ -52,7 +54,7 @@ class Mixture(NamedTuple):
         factors = torch.linalg.cholesky(known)
         centred = torch.where(observed[:, None], x[:, None].nan_to_num() - self.means, 0.0)
         whitened = torch.linalg.solve_triangular(factors, centred[..., None], upper=False)[..., 0]
-        n_observed = observed.sum(1)
+        n_observed = observed.sum(1).to(x.dtype)
         log_probs = (
             self.log_shares
             - 0.5 * whitened.square().sum(-1)
@@ -125,7 +127,7 @@ class Given(NamedTuple):
         centred = torch.where(missing[:, None], x - self.means[:, k, None], 0.0)
         z = torch.linalg.solve_triangular(factor, centred.mT, upper=False)
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * math.log(2 * math.pi) * missing.sum(1) + log_det
+        constant = 0.5 * math.log(2 * math.pi) * missing.sum(1).to(x.dtype) + log_det
         return -0.5 * z.square().sum(1) - constant[:, None]
 
 
@@ -156,6 +158,8 @@ def fit_mixture(
     n_rows, n_columns = x.shape
     counts = x.new_ones(n_rows) if counts is None else counts
     most = min(_MOST_COMPONENTS, n_rows // (_ROWS_OF_COLUMN * n_columns))
+    if n_columns > _MOST_COLUMNS:
+        most = 1
     sizes = [2**k for k in range(int(math.log2(most)) + 1)] if most > 1 else [1]
     if len(sizes) > 1:
         n_held_out = n_rows // 5
@@ -173,6 +177,10 @@ def _fitted(
 ) -> Mixture:
     """Fit a mixture of so many components."""
     n_columns = x.shape[1]
+    if n_components == 1 and not bool(x.isnan().any()):
+        covariance = torch.cov(x.T, correction=0, aweights=counts).reshape(n_columns, n_columns)
+        covariance.diagonal().add_(_LEAST_VARIANCE)
+        return Mixture(x.new_zeros(1), (counts @ x / counts.sum())[None], covariance[None])
     mixture = _normal(x, counts)
     for _ in range(n_steps if n_components == 1 else 3):
         mixture = _step(mixture, x, counts, mixture.covariances[0])
