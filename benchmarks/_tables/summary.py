@@ -1,6 +1,6 @@
 """What the results say: means by table and contender, and ranks."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -30,6 +30,8 @@ def means(rows, measure, key="estimator", case="split"):
 def mean_ranks(values, *, highest=False):
     """Return the mean rank of each contender over the tables where all of them have a value.
 
+    Contenders that have values of less than half of the tables are left out.
+
     Parameters
     ----------
     values : dict
@@ -42,8 +44,9 @@ def mean_ranks(values, *, highest=False):
     ranks : dict of str to float
     n_tables : int
     """
-    names = list(dict.fromkeys(name for found in values.values() for name in found))
-    whole = [found for found in values.values() if set(found) == set(names)]
+    counts = Counter(name for found in values.values() for name in found)
+    names = [name for name, count in counts.items() if count >= len(values) / 2]
+    whole = [found for found in values.values() if set(found) >= set(names)]
     if not whole:
         return {}, 0
     table = np.array([[np.mean(list(found[name].values())) for name in names] for found in whole])
@@ -79,5 +82,7 @@ def print_means(values, title, *, highest=False):
 def cell(values):
     if not values:
         return ""
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{np.mean(values):.4g} ± {error:.1g} [{len(values)}]"
+    text = f"{np.mean(values):.4g}"
+    if len(values) > 1 and np.isfinite(values).all():
+        text += f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1g}"
+    return f"{text} [{len(values)}]"
