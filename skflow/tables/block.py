@@ -14,6 +14,8 @@ from skflow.estimators import RelativeGradientFlow
 from skflow.exceptions import ColumnWarning
 from skflow.tables.column import FitSettings, Floats, LineColumn
 from skflow.tables.mixture import Mixture, fit_mixture
+from skflow.training.rows import Rows
+from skflow.training.standardization import standardization
 
 __all__ = ["Block"]
 
@@ -59,8 +61,13 @@ class Block:
         kept = ~np.isnan(values).all(1)
         values, weights = values[kept], None if weights is None else weights[kept]
         x, _ = self._to_line(values)
-        self._centre, self._scale = np.nanmean(x, 0), np.nanstd(x, 0)
-        self._scale[self._scale == 0] = 1
+        # Of each column by itself, whatever is missing in others.
+        self._scales = [
+            standardization(
+                Rows(torch.from_numpy(column[~np.isnan(column)][:, None])), robust=True
+            )
+            for column in x.T
+        ]
         generator = torch.Generator().manual_seed(self.settings.random_state)
         counts = None if weights is None else torch.from_numpy(weights)
         self._mixture: Mixture = fit_mixture(self._standard(x), counts, generator)
@@ -151,13 +158,23 @@ class Block:
         return rows, log_weights
 
     def _proposed(self, x: Floats, u: Floats, *, width: float) -> tuple[Floats, Floats]:
+        """Complete rows by the mixture, and return the log-densities of what was drawn."""
         given = self._mixture.given(self._standard(x))
         z, log_prob = given.sample(torch.from_numpy(np.ascontiguousarray(u)), width)
-        log_scale = np.where(np.isnan(x), np.log(self._scale), 0).sum(1)
-        return z.numpy() * self._scale + self._centre, log_prob.numpy() - log_scale[:, None]
+        drawn = np.repeat(x[:, None], u.shape[1], axis=1)
+        for j, scale in enumerate(self._scales):
+            rows = np.isnan(x[:, j])
+            entries, log_slopes = scale.inverse_and_log_det(z[rows, :, j].reshape(-1, 1))
+            drawn[rows, :, j] = entries.reshape(-1, u.shape[1]).numpy()
+            log_prob[rows] -= log_slopes.reshape(-1, u.shape[1])
+        return drawn, log_prob.numpy()
 
     def _standard(self, x: Floats) -> torch.Tensor:
-        return torch.from_numpy((x - self._centre) / self._scale)
+        z = torch.from_numpy(x.copy())
+        for j, scale in enumerate(self._scales):
+            known = ~z[:, j].isnan()
+            z[known, j] = scale(z[known, j : j + 1])[:, 0]
+        return z
 
     def _slopes(self, values: Floats) -> tuple[Floats, Floats]:
         pairs = [column.to_line(values[:, j]) for j, column in enumerate(self.columns)]

@@ -14,7 +14,7 @@ __all__ = ["Bounded"]
 
 # How near to a bound a value counts as, in shares of the range, or of the median distance from
 # the bound if there is no other.
-_NEAREST = 1e-9
+_NEAREST = 1e-16
 _LARGEST_LOG = 300.0
 
 

@@ -206,3 +206,26 @@ def test_bounded_samples_are_uniform_where_the_values_are():
     column = Bounded(0, 1).learn(values, np.empty((2000, 0)), None, SETTINGS)
     drawn = column.sample(np.empty((2000, 0)), uniform(2000))
     assert kstest(drawn, "uniform").statistic < 0.06
+
+
+def test_numbers_that_people_round_have_the_mass_of_what_they_round_to():
+    rng = np.random.default_rng(0)
+    values = np.round(rng.normal(130, 20, 1000))
+    rounded = rng.uniform(size=1000) < 0.6
+    values[rounded] = 10 * np.round(values[rounded] / 10)
+    column = Count(low=0).learn(values, np.empty((1000, 0)), None, SETTINGS)
+    is_rounded = np.array(column._steps) >= 5
+    assert column._shares[is_rounded].sum() == pytest.approx(0.6, abs=0.1)
+    at = np.array([130.0, 131.0])
+    ratio = np.exp(np.diff(column.log_prob(at, np.empty((2, 0)))))[0]
+    assert ratio == pytest.approx(0.4 / 6.4, rel=0.35)
+    drawn = column.sample(np.empty((4000, 0)), uniform(4000))
+    assert np.mean(drawn % 10 == 0) == pytest.approx(0.6 + 0.04, abs=0.06)
+
+
+def test_numbers_on_a_grid_are_drawn_on_it():
+    values = 25 * np.random.default_rng(0).integers(100, 140, 800).astype(float)
+    column = Count(low=0).learn(values, np.empty((800, 0)), None, SETTINGS)
+    drawn = column.sample(np.empty((1000, 0)), uniform(1000))
+    assert np.mean(drawn % 25 == 0) > 0.98
+    assert column.log_prob(values, np.empty((800, 0))).mean() > np.log(1 / 40) - 0.3
