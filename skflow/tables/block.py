@@ -77,6 +77,8 @@ class Block:
             shape = (int(holes.sum()), _N_COMPLETIONS, 1 + x.shape[1])
             noise = np.random.RandomState(self.settings.random_state)
             drawn, _ = self._proposed(x[holes], noise.uniform(1e-12, 1, shape), width=1.0)
+            # A few wild draws would decide the flow's scales.
+            drawn = np.clip(drawn, np.nanmin(x, 0), np.nanmax(x, 0))
             own = np.ones(len(x)) if weights is None else weights
             parts = np.repeat(own[holes] / _N_COMPLETIONS, _N_COMPLETIONS)
             x = np.concatenate([x[~holes], drawn.reshape(-1, x.shape[1])])
