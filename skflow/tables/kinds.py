@@ -30,6 +30,9 @@ _MOST_CODES, _ROWS_OF_CODE = 12, 10
 # frequent as values are in the mean.
 _LEAST_SHARE, _FEWEST_ROWS, _LEAST_EXCESS = 0.01, 10, 10
 
+# The least of whole numbers that lie close together is a heap from such a share on.
+_LEAST_SHARE_OF_COUNT = 0.1
+
 
 def kind_of(values: Floats, form: Format) -> Column:
     """Return the kind of a column.
@@ -47,11 +50,12 @@ def kind_of(values: Floats, form: Format) -> Column:
     if form.is_category or is_code or len(levels) <= 2:
         return Categorical()
     is_whole = bool((known == np.round(known)).all()) and not form.date_kind
-    least = max(_FEWEST_ROWS, _LEAST_SHARE * len(known), _LEAST_EXCESS * counts.mean())
+    enough = max(_FEWEST_ROWS, _LEAST_SHARE * len(known))
+    least = max(enough, _LEAST_EXCESS * counts.mean())
     if is_whole and len(levels) < len(known):
         low = int(levels[0])
-        is_heap = counts[0] >= max(least, 0.1 * len(known))
-        if is_heap and low >= 0:
+        is_far = levels[1] - levels[0] > levels[-1] - levels[1]
+        if counts[0] >= (enough if is_far else max(least, _LEAST_SHARE_OF_COUNT * len(known))):
             return Inflated(at=low, others=Count(low=low + 1))
         return Count(low=0 if low >= 0 else None)
     heaps = levels[counts >= least]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ks_2samp, norm
 
 from skflow import TableFlow
-from skflow.tables import Bounded, Periodic
+from skflow.tables import Bounded, Inflated, Periodic
 
 QUICK = {"max_iter": 4, "random_state": 0}
 N = 600
@@ -32,6 +32,17 @@ def test_values_that_stand_for_something_else_are_not_mixed_with_others(rng, cod
     is_code = sample == code
     assert (np.abs(sample[~is_code]) < 20).all()
     np.testing.assert_allclose(is_code.mean(0), (code == X).mean(0), atol=0.03)
+
+
+def test_a_code_among_whole_numbers_is_a_heap(rng):
+    X = rng.poisson(40, size=(N, 1)).astype(float)
+    X[rng.uniform(size=N) < 0.05] = -9999
+    table = TableFlow(**QUICK).fit(X)
+    assert isinstance(table.columns_[0], Inflated)
+    sample = table.sample(1000, random_state=0)[:, 0]
+    is_code = sample == -9999
+    assert (sample[~is_code] >= 0).all()
+    assert is_code.mean() == pytest.approx(np.mean(X == -9999), abs=0.03)
 
 
 def test_codes_that_depend_on_numbers_have_nearly_the_true_likelihood(rng):
