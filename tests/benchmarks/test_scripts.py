@@ -6,8 +6,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
+from sklearn.mixture import GaussianMixture
 
-from skflow import LeakyTanh, RelativeGradientFlow
+from skflow import FlowClassifier, LeakyTanh, RelativeGradientFlow
 from skflow.datasets import half_moons, sine
 
 
@@ -178,3 +180,33 @@ def test_default_speed(run, tmp_path, monkeypatch):
     assert {row["version"] for row in tables["default_fits"]} == {"before", "after"}
     assert all(np.isfinite(float(row["nats"])) for row in tables["default_fits"])
     assert len(tables["default_rates"]) == 8
+
+
+def test_classes(run, monkeypatch):
+    script = import_module("classes")
+    monkeypatch.setattr(
+        script, "FlowClassifier", partial(FlowClassifier, GaussianMixture(reg_covar=1e-3))
+    )
+    monkeypatch.setattr(script, "told_apart", lambda *_: 0.5)
+    tables = run("classes", ["tables", "--tables", "iris", "--splits", "0"])
+    rows = {row["estimator"]: row for row in tables["classes"]}
+    assert list(rows) == ["skflow", "boosted trees", "random forest", "logistic regression"]
+    assert all(0 < float(row["log_loss"]) < 0.5 for row in rows.values())
+    assert all(0 <= float(row["calibration_error"]) < 0.3 for row in rows.values())
+    assert {row["unseen"] for row in rows.values()} == {"0.5"}
+
+
+def test_a_class_that_was_left_out_is_told_apart():
+    script = import_module("classes")
+    X, labels = load_iris(return_X_y=True)
+    train, test = np.arange(0, 150, 2), np.arange(1, 150, 2)
+    classifier = FlowClassifier(GaussianMixture(reg_covar=1e-3), random_state=0)
+    assert script.told_apart(classifier, X, labels, test, train) > 0.9
+
+
+def test_calibration_errors_are_those_of_the_likeliest_class():
+    script = import_module("classes")
+    proba = np.tile([0.8, 0.2], (1000, 1))
+    labels = np.arange(1000) % 10 < 3  # the likeliest class is right in 70 %
+    error = script.calibration_error(labels, np.array([False, True]), proba)
+    assert error == pytest.approx(0.1, abs=0.01)
