@@ -32,11 +32,11 @@ def table(rng, n=400, *, mean=0.0, shares=(0.5, 0.3, 0.2), missing=0.1, dependen
 @pytest.mark.parametrize(
     ("change", "moved"),
     [
-        ({"mean": 0.7}, {"first"}),
-        ({"shares": (0.1, 0.2, 0.7)}, {"town"}),
-        ({"missing": 0.5}, {"holes", "town"}),
-        ({"late": 200}, {"day"}),
-        ({"dependence": 0.95}, set()),
+        ({"mean": 0.7}, ["first"]),
+        ({"shares": (0.1, 0.2, 0.7)}, ["town"]),
+        ({"missing": 0.5}, ["holes", "town"]),
+        ({"late": 200}, ["day"]),
+        ({"dependence": 0.95}, []),
     ],
     ids=str,
 )
@@ -51,7 +51,7 @@ def test_the_columns_that_moved_are_named(change, moved):
             for column, pvalue in zip(result.columns, result.column_pvalue, strict=True)
             if pvalue < 1e-4
         }
-        assert named == moved
+        assert named == set(moved)
 
 
 def test_pvalues_if_nothing_has_changed():
