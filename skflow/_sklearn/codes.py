@@ -116,20 +116,15 @@ def _beyond(column: NDArray[np.float64]) -> float:
 
 def _kinds(X: Any) -> list[str]:
     """Return what each column of a frame holds."""
-    return [
-        "number"
-        if is_number
-        else ("date" if np.asarray(_column(X, j)).dtype.kind in "mM" else "category")
-        for j, is_number in enumerate(are_numeric(X))
-    ]
-
-
-def _column(X: Any, j: int) -> Any:
-    return take_columns(X, j)
+    kinds = []
+    for j, is_number in enumerate(are_numeric(X)):
+        is_date = not is_number and np.asarray(take_columns(X, j)).dtype.kind in "mM"
+        kinds.append("number" if is_number else "date" if is_date else "category")
+    return kinds
 
 
 def _floats(X: Any, j: int) -> NDArray[np.float64]:
-    values = np.asarray(_column(X, j))
+    values = np.asarray(take_columns(X, j))
     if values.dtype.kind in "mM":
         seconds = values.astype(f"{values.dtype.kind}8[s]").astype(np.float64)
         return np.where(np.isnat(values), np.nan, seconds)
@@ -141,7 +136,8 @@ def _floats(X: Any, j: int) -> NDArray[np.float64]:
 def _written(X: Any, j: int) -> list[str | None]:
     """Return how each entry of a column is written, and None for each that is missing."""
     return [
-        None if is_missing(entry) else str(entry) for entry in np.asarray(_column(X, j), object)
+        None if is_missing(entry) else str(entry)
+        for entry in np.asarray(take_columns(X, j), object)
     ]
 
 

@@ -74,6 +74,7 @@ __all__ = [
     "row_weights",
     "rows",
     "rows_back",
+    "table",
     "take_columns",
     "take_rows",
     "target_rows",

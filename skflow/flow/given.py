@@ -23,7 +23,71 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "Given", "GivenBase", "GivenLinear", "Leading"]
 
 
-class Given(Bijection):
+class _OfSome(Bijection):
+    """A bijection of some columns, one beside the other. All before and behind them stay.
+
+    Parameters
+    ----------
+    bijection : Bijection
+        The map.
+    first : int
+        The first of the columns.
+    end : int or None
+        The first one behind them; None if they are the last.
+    """
+
+    def __init__(self, bijection: Bijection, first: int, end: int | None) -> None:
+        super().__init__()
+        self.bijection = bijection
+        self._first, self._end = first, end
+
+    @property
+    def can_be_neutral(self) -> bool:
+        """Whether the bijection can."""
+        return self.bijection.can_be_neutral
+
+    def start_neutral(self) -> None:
+        self.bijection.start_neutral()
+
+    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, log_det = self.bijection.forward_and_log_det(self._own(x))
+        return self._among(x, y), log_det
+
+    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_det = self.bijection.inverse_and_log_det(self._own(y))
+        return self._among(y, x), log_det
+
+    def forward_and_pullback(
+        self, x: Tensor, *, input_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Pullback]:
+        y, log_det, inner = self.bijection.forward_and_pullback(
+            self._own(x).contiguous(), input_gradient=input_gradient
+        )
+
+        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
+            by_own = inner(self._own(grad_y).contiguous(), grad_log_det)
+            return None if by_own is None else self._among(grad_y, by_own)
+
+        return self._among(x, y), log_det, pullback
+
+    @torch.no_grad()
+    def initialize(
+        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
+    ) -> None:
+        self.bijection.initialize(self._own(x).contiguous(), generator, weights)
+
+    def _own(self, x: Tensor) -> Tensor:
+        return x[:, self._first : self._end]
+
+    def _among(self, x: Tensor, own: Tensor) -> Tensor:
+        """Put columns in the place of those of `x`."""
+        parts = [x[:, : self._first].to(own.dtype), own]
+        if self._end is not None:
+            parts.append(x[:, self._end :].to(own.dtype))
+        return torch.cat(parts, 1)
+
+
+class Given(_OfSome):
     r"""A bijection of the last columns, :math:`(c, y) \mapsto (c, f(y))`.
 
     Parameters
@@ -43,53 +107,13 @@ class Given(Bijection):
     """
 
     def __init__(self, bijection: Bijection, n_context: int) -> None:
-        super().__init__()
-        self.bijection = bijection
+        super().__init__(bijection, n_context, None)
         self.n_context = n_context
         inner = bijection.n_features
         self.n_features = None if inner is None else n_context + inner
 
-    @property
-    def can_be_neutral(self) -> bool:
-        """Whether the bijection can."""
-        return self.bijection.can_be_neutral
 
-    def start_neutral(self) -> None:  # noqa: D102
-        self.bijection.start_neutral()
-
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        y, log_det = self.bijection.forward_and_log_det(x[:, self.n_context :])
-        return self._behind(x, y), log_det
-
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        x, log_det = self.bijection.inverse_and_log_det(y[:, self.n_context :])
-        return self._behind(y, x), log_det
-
-    def forward_and_pullback(  # noqa: D102
-        self, x: Tensor, *, input_gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Pullback]:
-        n = self.n_context
-        y, log_det, inner = self.bijection.forward_and_pullback(
-            x[:, n:].contiguous(), input_gradient=input_gradient
-        )
-
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            by_y = inner(grad_y[:, n:].contiguous(), grad_log_det)
-            return None if by_y is None else torch.cat([grad_y[:, :n], by_y], 1)
-
-        return self._behind(x, y), log_det, pullback
-
-    @torch.no_grad()
-    def initialize(  # noqa: D102
-        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
-    ) -> None:
-        self.bijection.initialize(x[:, self.n_context :].contiguous(), generator, weights)
-
-    def _behind(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([x[:, : self.n_context].to(y.dtype), y], 1)
-
-
-class Leading(Bijection):
+class Leading(_OfSome):
     r"""A bijection of the first columns, :math:`(c, y) \mapsto (f(c), y)`.
 
     With it, a flow models one target after the other: that of the first target takes the context,
@@ -112,47 +136,8 @@ class Leading(Bijection):
     """
 
     def __init__(self, bijection: Bijection, n_features: int) -> None:
-        super().__init__()
-        assert bijection.n_features is not None
-        self.bijection = bijection
-        self.n_leading = bijection.n_features
+        super().__init__(bijection, 0, bijection.n_features)
         self.n_features = n_features
-
-    @property
-    def can_be_neutral(self) -> bool:
-        """Whether the bijection can."""
-        return self.bijection.can_be_neutral
-
-    def start_neutral(self) -> None:  # noqa: D102
-        self.bijection.start_neutral()
-
-    def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        y, log_det = self.bijection.forward_and_log_det(x[:, : self.n_leading])
-        return torch.cat([y, x[:, self.n_leading :]], 1), log_det
-
-    def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        x, log_det = self.bijection.inverse_and_log_det(y[:, : self.n_leading])
-        return torch.cat([x, y[:, self.n_leading :]], 1), log_det
-
-    def forward_and_pullback(  # noqa: D102
-        self, x: Tensor, *, input_gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Pullback]:
-        n = self.n_leading
-        y, log_det, inner = self.bijection.forward_and_pullback(
-            x[:, :n].contiguous(), input_gradient=input_gradient
-        )
-
-        def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
-            by_c = inner(grad_y[:, :n].contiguous(), grad_log_det)
-            return None if by_c is None else torch.cat([by_c, grad_y[:, n:]], 1)
-
-        return torch.cat([y, x[:, n:]], 1), log_det, pullback
-
-    @torch.no_grad()
-    def initialize(  # noqa: D102
-        self, x: Tensor, generator: torch.Generator, weights: Tensor | None = None
-    ) -> None:
-        self.bijection.initialize(x[:, : self.n_leading].contiguous(), generator, weights)
 
 
 class GivenLinear(Bijection):

@@ -139,7 +139,7 @@ class Block:
         log_weights : ndarray of shape (n_rows, n_samples)
             Of which the mean, not of the logarithms, is the density of what is observed.
         """
-        x, _ = self._to_line(values)
+        x, log_slope = self._to_line(values)  # of what is observed, which is the same for all
         n_samples = u.shape[1]
         rows = np.empty((len(x), n_samples, x.shape[1]))
         log_weights = np.empty((len(x), n_samples))
@@ -147,16 +147,12 @@ class Block:
         for i in range(0, len(x), length):
             part = slice(i, i + length)
             drawn, log_proposal = self._proposed(x[part], u[part], width=_WIDTH)
-            flat = self._from_line(drawn.reshape(-1, x.shape[1]))
-            missing = np.isnan(x[part])
-            back = np.where(missing[:, None], flat.reshape(drawn.shape), values[part][:, None])
-            _, log_slope = self._to_line(back.reshape(flat.shape))
-            log_prob = self.flow.score_samples(drawn.reshape(flat.shape)) + log_slope
-            # The slopes of what was drawn are in neither density.
-            _, slopes = self._slopes(back.reshape(flat.shape))
-            of_drawn = np.where(np.repeat(missing, n_samples, 0), slopes, 0).sum(1)
-            rows[part] = back
-            log_weights[part] = (log_prob - of_drawn).reshape(log_proposal.shape) - log_proposal
+            flat = drawn.reshape(-1, x.shape[1])
+            back = self._from_line(flat).reshape(drawn.shape)
+            is_missing = np.isnan(x[part])[:, None]
+            rows[part] = np.where(is_missing, back, values[part][:, None])
+            log_prob = self.flow.score_samples(flat).reshape(log_proposal.shape)
+            log_weights[part] = log_prob + log_slope[part][:, None] - log_proposal
         return rows, log_weights
 
     def _proposed(self, x: Floats, u: Floats, *, width: float) -> tuple[Floats, Floats]:
@@ -178,13 +174,11 @@ class Block:
             z[known, j] = scale(z[known, j : j + 1])[:, 0]
         return z
 
-    def _slopes(self, values: Floats) -> tuple[Floats, Floats]:
-        pairs = [column.to_line(values[:, j]) for j, column in enumerate(self.columns)]
-        return np.stack([x for x, _ in pairs], 1), np.stack([slope for _, slope in pairs], 1)
-
     def _to_line(self, values: Floats) -> tuple[Floats, Floats]:
-        x, log_slopes = self._slopes(values)
-        return x, np.where(np.isnan(values), 0, log_slopes).sum(1)
+        """Return values on the line, and by row the sum of the log-slopes of what is there."""
+        pairs = [column.to_line(values[:, j]) for j, column in enumerate(self.columns)]
+        log_slopes = np.stack([slopes for _, slopes in pairs], 1)
+        return np.stack([x for x, _ in pairs], 1), np.where(np.isnan(values), 0, log_slopes).sum(1)
 
     def _from_line(self, x: Floats) -> Floats:
         return np.stack([c.from_line(x[:, j]) for j, c in enumerate(self.columns)], 1)

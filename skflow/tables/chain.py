@@ -68,6 +68,16 @@ class Chain:
         self.steps = Parallel(n_jobs=n_jobs)(delayed(s.fit)(values, weights) for s in steps)
         return self
 
+    def columns_from(self, step: int) -> list[int]:
+        """Return the columns of a step and of all behind it.
+
+        Parameters
+        ----------
+        step : int
+            Its number, from 0.
+        """
+        return [j for other in self.steps[step:] for j in other.own]
+
     def log_prob(self, rows: Floats) -> Floats:
         """Return the log-probability of rows without holes.
 

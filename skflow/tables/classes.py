@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skflow.tables.column import Floats
+from skflow.tables.noise import chosen
 from skflow.training.stacking import stacking_weights
 
 __all__ = ["Classes"]
@@ -25,7 +26,6 @@ __all__ = ["Classes"]
 _MOST_CLASSES_OF_TREES = 30
 
 _N_FOLDS = 3
-_SMALLEST = 1e-12
 _FEWEST_ROWS = 20
 
 
@@ -65,8 +65,8 @@ class Classes:
             Where the randomness comes from.
         """
         w = np.ones(len(codes)) if weights is None else weights
-        self._members: list[_Member] = []
-        self._shares = np.array([1.0])
+        self._members: list[tuple[float, _Member]] = []
+        self._share_of_marginal = 1.0
         self._marginal = self._counted(codes, w)
         varies = ~np.all((features == features[:1]) | np.isnan(features), axis=0)
         if self.n_classes < 2 or len(codes) < _FEWEST_ROWS or not varies.any():
@@ -86,10 +86,11 @@ class Classes:
         with np.errstate(divide="ignore"):
             log_probs = torch.from_numpy(np.log(held_out))
         counts = None if weights is None else torch.from_numpy(weights)
-        self._shares = stacking_weights(log_probs, counts).numpy()
-        for kind, share in zip(kinds, self._shares[1:], strict=True):
-            member = _Member(kind, self.n_classes, random_state)
-            self._members.append(member.fit(features, codes, w) if share > 0 else member)
+        self._share_of_marginal, *shares = stacking_weights(log_probs, counts).tolist()
+        for kind, share in zip(kinds, shares, strict=True):
+            if share > 0:
+                member = _Member(kind, self.n_classes, random_state)
+                self._members.append((share, member.fit(features, codes, w)))
         return self
 
     def predict_proba(self, features: Floats) -> Floats:
@@ -105,10 +106,9 @@ class Classes:
         proba : ndarray of shape (n_samples, n_classes)
             All above zero.
         """
-        proba = np.tile(self._shares[0] * self._marginal, (len(features), 1))
-        for member, share in zip(self._members, self._shares[1:], strict=True):
-            if share > 0:
-                proba += share * member.predict_proba(features)
+        proba = np.tile(self._share_of_marginal * self._marginal, (len(features), 1))
+        for share, member in self._members:
+            proba += share * member.predict_proba(features)
         return proba / proba.sum(1, keepdims=True)
 
     def sample(self, features: Floats, u: Floats) -> tuple[NDArray[np.intp], Floats]:
@@ -128,12 +128,7 @@ class Classes:
         rest : ndarray of shape (n_samples,)
             Uniform between 0 and 1 given the class.
         """
-        proba = self.predict_proba(features)
-        below = proba.cumsum(1)
-        codes: NDArray[np.intp] = np.minimum((u[:, None] >= below).sum(1), self.n_classes - 1)
-        own = proba[np.arange(len(codes)), codes]
-        rest = (u - below[np.arange(len(codes)), codes] + own) / own
-        return codes, rest.clip(_SMALLEST, 1 - _SMALLEST)
+        return chosen(self.predict_proba(features), u)
 
     def _counted(self, codes: NDArray[np.intp], weights: Floats) -> Floats:
         counts = np.bincount(codes, weights, self.n_classes) + 0.5

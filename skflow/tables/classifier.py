@@ -162,8 +162,7 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
             with np.errstate(divide="ignore"):
                 self.class_log_prior_ = np.log(shares / shares.sum())
             random_state = check_random_state(self.random_state)
-            density = TableFlow() if self.estimator is None else self.estimator
-            self._density = seeded_clone(density, random_state)
+            self._density = seeded_clone(self._density_estimator(), random_state)
             self.temperature_, self.lapse_ = 1.0, 0.0
             self.__dict__.pop("calibration_scores_", None)
             if self.cv is not None:
@@ -286,12 +285,14 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        density = TableFlow() if self.estimator is None else self.estimator
-        of_density = get_tags(density).input_tags
+        of_density = get_tags(self._density_estimator()).input_tags
         tags.input_tags.allow_nan = of_density.allow_nan
         tags.input_tags.categorical = of_density.categorical
         tags.input_tags.string = of_density.string
         return tags
+
+    def _density_estimator(self) -> Any:
+        return TableFlow() if self.estimator is None else self.estimator
 
     def _rows(self, X: Any, y: Any) -> tuple[Any, NDArray[Any]]:
         """Check rows and labels."""

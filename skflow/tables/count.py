@@ -10,6 +10,7 @@ from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from skflow.tables.column import Column, FitSettings, Floats
 from skflow.tables.continuous import fitted_flow, given
+from skflow.tables.noise import chosen
 from skflow.training.stacking import stacking_weights
 
 __all__ = ["Count"]
@@ -84,10 +85,8 @@ class Count(Column):
         return log_mass
 
     def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
-        below = self._shares.cumsum()
-        which = np.searchsorted(below, u, side="right").clip(max=len(below) - 1)
-        share = self._shares[which]
-        rest = ((u - below[which] + share) / share).clip(1e-12, 1 - 1e-12)
+        shares = np.broadcast_to(self._shares, (len(u), len(self._shares)))
+        which, rest = chosen(shares, u)
         steps = np.asarray(self._steps, np.float64)[which]
         # By the upper tail, which may be all that there is.
         above = ndtr(-self._lowest(features, steps))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skflow._sklearn.validation import refuse_but_two_dimensions
+from skflow._sklearn.validation import is_missing, refuse_but_two_dimensions, take_columns
 from skflow.tables.column import Floats
 
 __all__ = ["Format", "Layout"]
@@ -27,13 +27,13 @@ class Format:
     """
 
     def __init__(self, column: Any) -> None:
-        entries, is_missing = _entries(column)
+        entries, gone = _entries(column)
         self.dtype = column.dtype
         self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
         if not self.is_category:
             return
-        known = entries[~is_missing]
+        known = entries[~gone]
         try:
             self.levels = np.unique(known)
         except TypeError:  # of several types
@@ -51,15 +51,15 @@ class Format:
         name : str
             What it is called.
         """
-        entries, is_missing = _entries(column)
+        entries, gone = _entries(column)
         if self.is_category:
             values = np.array([float(self._codes.get(entry, -1)) for entry in entries])
         elif entries.dtype.kind not in "fiuMm":
             try:
                 values = np.array(
                     [
-                        np.nan if gone else float(entry)
-                        for entry, gone in zip(entries, is_missing, strict=True)
+                        np.nan if lacks else float(entry)
+                        for entry, lacks in zip(entries, gone, strict=True)
                     ]
                 )
             except (TypeError, ValueError):
@@ -71,7 +71,7 @@ class Format:
             values = whole.astype(np.float64)
         else:
             values = entries.astype(np.float64)
-        values[is_missing] = np.nan
+        values[gone] = np.nan
         if np.isinf(values).any():
             raise ValueError(f"Column {name} contains infinity.")
         return values
@@ -119,7 +119,7 @@ class Layout:
         self.library = _library(X)
         self.dtype = getattr(X, "dtype", None)
         self.names: list[Any] = list(X.columns) if self.library else list(range(np.shape(X)[1]))
-        self.formats = [Format(_column(X, j)) for j in range(len(self.names))]
+        self.formats = [Format(take_columns(X, j)) for j in range(len(self.names))]
 
     def part(self, which: Sequence[int]) -> Layout:
         """Return the layout of some of the columns.
@@ -148,7 +148,7 @@ class Layout:
             NaN where an entry is missing.
         """
         columns = [
-            form.read(_column(X, j), repr(name))
+            form.read(take_columns(X, j), repr(name))
             for j, (name, form) in enumerate(zip(self.names, self.formats, strict=True))
         ]
         return np.stack(columns, 1)
@@ -168,9 +168,9 @@ class Layout:
             entries = form.write(values[:, j])
             dtype = form.dtype
             if given is not None:
-                kept, is_missing = _entries(_column(given, j))
-                _keep(entries, kept, is_missing)
-                if not form.knows(kept[~is_missing]):
+                kept, gone = _entries(take_columns(given, j))
+                _keep(entries, kept, gone)
+                if not form.knows(kept[~gone]):
                     dtype = None  # that of the column cannot hold them
             columns.append(entries)
             dtypes.append(dtype)
@@ -189,11 +189,11 @@ class Layout:
         )
 
 
-def _keep(entries: list[Any], given: NDArray[Any], is_missing: NDArray[np.bool_]) -> None:
+def _keep(entries: list[Any], given: NDArray[Any], gone: NDArray[np.bool_]) -> None:
     """Put what was given in the place of what was written, each so many times in a row."""
     if len(given):
         n_repeats = len(entries) // len(given)
-        for i in np.flatnonzero(~is_missing):
+        for i in np.flatnonzero(~gone):
             entries[i * n_repeats : (i + 1) * n_repeats] = [given[i]] * n_repeats
 
 
@@ -201,13 +201,7 @@ def _library(X: Any) -> str:
     """Return the library of a frame, or "" for an array."""
     if hasattr(X, "iloc"):
         return "pandas"
-    return "polars" if hasattr(X, "to_physical") or hasattr(X, "get_column") else ""
-
-
-def _column(X: Any, j: int) -> Any:
-    if hasattr(X, "iloc"):
-        return X.iloc[:, j]
-    return X.to_series(j) if hasattr(X, "to_series") else np.asarray(X)[:, j]
+    return "polars" if hasattr(X, "get_column") else ""
 
 
 def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -221,17 +215,17 @@ def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         return entries, np.isnan(entries)
     if entries.dtype.kind in "mM":
         return entries, np.isnat(entries)
-    is_missing = np.array([entry is None or entry != entry for entry in entries], bool)
-    return _numbers(entries, is_missing), is_missing
+    gone = np.array([is_missing(entry) for entry in entries], bool)
+    return _numbers(entries, gone), gone
 
 
-def _numbers(entries: NDArray[Any], is_missing: NDArray[np.bool_]) -> NDArray[Any]:
+def _numbers(entries: NDArray[Any], gone: NDArray[np.bool_]) -> NDArray[Any]:
     """Return objects as numbers, if all of those that are there are numbers."""
-    known = entries[~is_missing]
+    known = entries[~gone]
     if not len(known) or not all(_is_number(entry) for entry in known):
         return entries
     numbers = np.full(len(entries), np.nan)
-    numbers[~is_missing] = known.astype(np.float64)
+    numbers[~gone] = known.astype(np.float64)
     return numbers
 
 
@@ -240,26 +234,26 @@ def _is_number(entry: Any) -> bool:
 
 
 def _pandas_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    is_missing = np.asarray(column.isna())
+    gone = np.asarray(column.isna())
     if isinstance(column.dtype, np.dtype) and column.dtype.kind not in "bO":
-        return np.asarray(column), is_missing
+        return np.asarray(column), gone
     if getattr(column.dtype, "kind", "O") in "iuf":  # numbers that may be missing
-        return column.to_numpy(np.float64, na_value=np.nan), is_missing
+        return column.to_numpy(np.float64, na_value=np.nan), gone
     if getattr(column.dtype, "kind", "O") in "mM":  # with a time zone
-        return column.to_numpy(f"{column.dtype.kind}8[ns]"), is_missing
-    return _numbers(np.asarray(column.astype(object)), is_missing), is_missing
+        return column.to_numpy(f"{column.dtype.kind}8[ns]"), gone
+    return _numbers(np.asarray(column.astype(object)), gone), gone
 
 
 def _polars_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    is_missing = column.is_null().to_numpy()
+    gone = column.is_null().to_numpy()
     if column.dtype.is_numeric():
         entries = column.cast(float).to_numpy()
-        return entries, is_missing | np.isnan(entries)
+        return entries, gone | np.isnan(entries)
     if column.dtype.is_temporal():
-        return column.to_numpy(), is_missing
+        return column.to_numpy(), gone
     entries = np.empty(len(column), object)
     entries[:] = column.to_list()
-    return entries, is_missing
+    return entries, gone
 
 
 def _series(library: Any, entries: list[Any], dtype: Any, index: dict[str, Any]) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skflow.tables.column import Floats
 
-__all__ = ["Noise"]
+__all__ = ["Noise", "chosen"]
 
 _SMALLEST = 1e-12
 
@@ -57,3 +58,27 @@ class Noise:
         shape = (n_rows if self._seed is None else 1, n_particles, n_columns)
         u = self._state.uniform(_SMALLEST, 1 - _SMALLEST, size=shape)
         return np.broadcast_to(u, (n_rows, n_particles, n_columns))
+
+
+def chosen(shares: Floats, u: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Choose one of several for each row, as a uniform number says.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (n_rows, n_choices)
+        Of each row, with a sum of one.
+    u : ndarray of shape (n_rows,)
+        Between 0 and 1, both excluded.
+
+    Returns
+    -------
+    which : ndarray of shape (n_rows,)
+        The choices.
+    rest : ndarray of shape (n_rows,)
+        What is left of the numbers: uniform between 0 and 1 given the choice.
+    """
+    below, rows = shares.cumsum(1), np.arange(len(u))
+    which: NDArray[np.intp] = np.minimum((u[:, None] >= below).sum(1), shares.shape[1] - 1)
+    own = shares[rows, which]
+    rest = (u - below[rows, which] + own) / own
+    return which, rest.clip(_SMALLEST, 1 - _SMALLEST)

@@ -54,17 +54,9 @@ class Completed(NamedTuple):
         rows : ndarray of shape (n_rows, n_samples, n_columns)
             Some of the particles, as often as their weights say.
         """
-        n_rows, n_particles = self.log_weights.shape
-        found = np.empty((n_rows, n_samples, self.rows.shape[2]))
-        starts = noise.uniform(n_rows, 1)[:, 0, 0]
-        for i, log_weights in enumerate(self.log_weights):
-            # If none of them is possible, all are as good.
-            known = log_weights if np.isfinite(log_weights.max()) else np.zeros(n_particles)
-            shares = np.exp(known - known.max())
-            places = (np.arange(n_samples) + starts[i]) / n_samples
-            at = np.searchsorted((shares / shares.sum()).cumsum(), places)
-            found[i] = self.rows[i, at.clip(max=n_particles - 1)]
-        return found
+        starts = noise.uniform(len(self.rows), 1)[:, 0, 0]
+        drawn = zip(self.rows, self.log_weights, starts, strict=True)
+        return np.stack([row[_places(own, n_samples, start)] for row, own, start in drawn])
 
 
 def are_exact(chain: Chain, values: Floats) -> NDArray[np.bool_]:
@@ -87,8 +79,8 @@ def are_exact(chain: Chain, values: Floats) -> NDArray[np.bool_]:
     missing = np.isnan(values)
     exact = np.ones(len(values), bool)
     for k, step in enumerate(chain.steps):
-        later = [j for other in chain.steps[k:] for j in other.own]
-        exact &= ~(missing[:, step.own].any(1) & ~missing[:, later].all(1))
+        has_more = ~missing[:, chain.columns_from(k)].all(1)
+        exact &= ~(missing[:, step.own].any(1) & has_more)
     return exact
 
 
@@ -141,9 +133,8 @@ def _walk(
     cloud = _Cloud(np.repeat(values[:, None], n_particles, axis=1))
     observed = ~np.isnan(values)
     for k, step in enumerate(chain.steps):
-        later = [j for other in chain.steps[k:] for j in other.own]
         noise.begin(k)
-        at = np.flatnonzero(observed[:, later].any(1) | to_the_end)
+        at = np.flatnonzero(observed[:, chain.columns_from(k)].any(1) | to_the_end)
         if len(at):
             completed, log_weights = step.extend(cloud.rows[at], values[at], noise)
             cloud.rows[at] = completed
@@ -163,36 +154,40 @@ class _Cloud:
     def weigh(self, at: NDArray[np.intp], log_weights: Floats, u: Floats) -> None:
         """Count weights of some rows' particles, and draw those anew of which few count."""
         self.log_weights[at] += log_weights
-        for i, start in zip(at, u, strict=True):
-            if self._worth(i) < _LEAST_WORTH:
-                self._resample(i, start)
+        few = _worths(self.log_weights[at]) < _LEAST_WORTH
+        for i, start in zip(at[few], u[few], strict=True):
+            places = _places(self.log_weights[i], self.rows.shape[1], start)
+            self.rows[i] = self.rows[i, places]
+        self._count(at[few])
 
     def counted(self) -> Completed:
         """Return what there is in the end."""
         kept = self.log_weights.copy()
-        for i in range(len(self.rows)):
-            self._count(i)
-        errors = np.sqrt(self.variances)
-        return Completed(self.rows, kept, self.log_prob, errors)
+        self._count(np.arange(len(self.rows)))
+        return Completed(self.rows, kept, self.log_prob, np.sqrt(self.variances))
 
-    def _worth(self, i: int) -> float:
-        log_weights = self.log_weights[i]
-        if not np.isfinite(log_weights.max()):
-            return 1.0
-        worth = 2 * logsumexp(log_weights) - logsumexp(2 * log_weights)
-        return float(np.exp(worth)) / len(log_weights)
+    def _count(self, at: NDArray[np.intp]) -> None:
+        """Turn the weights of some rows into a factor of their probability."""
+        log_weights, n = self.log_weights[at], self.rows.shape[1]
+        self.log_prob[at] += logsumexp(log_weights, axis=1) - np.log(n)
+        excess = 1 / _worths(log_weights) - 1
+        self.variances[at] += np.where(excess > _LEAST_EXCESS, excess / n, 0.0)
+        self.log_weights[at] = 0
 
-    def _count(self, i: int) -> None:
-        worth = self._worth(i)
-        n = len(self.log_weights[i])
-        self.log_prob[i] += logsumexp(self.log_weights[i]) - np.log(n)
-        excess = 1 / worth - 1
-        self.variances[i] += excess / n if excess > _LEAST_EXCESS else 0.0
-        self.log_weights[i] = 0
 
-    def _resample(self, i: int, start: float) -> None:
-        shares = np.exp(self.log_weights[i] - logsumexp(self.log_weights[i]))
-        self._count(i)
-        n = len(shares)
-        at = np.searchsorted(shares.cumsum(), (np.arange(n) + start) / n)
-        self.rows[i] = self.rows[i, at.clip(max=n - 1)]
+def _worths(log_weights: Floats) -> Floats:
+    """Return how many equal weights say as much as those of each row, as a share of all."""
+    is_possible = np.isfinite(log_weights.max(1))
+    known = np.where(is_possible[:, None], log_weights, 0.0)
+    worths: Floats = 2 * logsumexp(known, axis=1) - logsumexp(2 * known, axis=1)
+    return np.exp(worths) / log_weights.shape[1]
+
+
+def _places(log_weights: Floats, n_samples: int, start: float) -> NDArray[np.intp]:
+    """Return which particles are drawn, as often as their weights say: systematically."""
+    # If none of them is possible, all are as good.
+    is_possible = np.isfinite(log_weights.max())
+    shares = np.exp(log_weights - log_weights.max()) if is_possible else np.ones(len(log_weights))
+    places = (np.arange(n_samples) + start) / n_samples
+    at = np.searchsorted((shares / shares.sum()).cumsum(), places)
+    return at.clip(max=len(shares) - 1)

@@ -325,6 +325,13 @@ def test_weights_are_repeated_rows_of_a_classifier():
     assert one.score(table) == pytest.approx(other.score(table), abs=0.1)
 
 
+def test_columns_may_be_learned_in_processes_of_their_own():
+    table = frame(60, holes=0.1)[["kind", "n", "is_new"]]
+    one, several = (TableFlow(**QUICK, n_jobs=n_jobs).fit(table) for n_jobs in (1, 2))
+    np.testing.assert_allclose(several.score_samples(table), one.score_samples(table), rtol=1e-6)
+    pd.testing.assert_frame_equal(several.impute(table), one.impute(table))
+
+
 @pytest.mark.usefixtures("quick_mixtures")
 def test_a_search_and_an_imputer(fitted):
     table = frame(90, holes=0.1)[["kind", "x", "is_new"]]
