@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from skflow.estimators import RelativeGradientFlow
 from skflow.exceptions import ColumnWarning
 from skflow.tables.column import FitSettings, Floats, LineColumn
-from skflow.tables.mixture import Mixture, fit_mixture
-from skflow.training.rows import Rows
-from skflow.training.standardization import standardization
+from skflow.tables.margins import Margins
+from skflow.tables.mixture import choose_mixture
+from skflow.tables.noise import Noise, places
+from skflow.tables.tempering import temper
 
 __all__ = ["Block"]
 
@@ -25,8 +27,16 @@ _N_COMPLETIONS = 5
 # Proposals are so much wider than the mixture, as weights must not be unbounded.
 _WIDTH = 1.2
 
-# Rows times samples that are mapped at once.
+# With so many rows for each column, the flow completes rows anew and is fitted once more. It has
+# so many particles to choose from.
+_ROWS_OF_COLUMN = 60
+_N_PARTICLES = 50
+
+# Rows times particles that are completed at once.
 _MOST_ROWS = 20_000
+
+# Of fewer rows, columns are not made normal one by one.
+_LEAST_ROWS = 100
 
 
 class Block:
@@ -61,24 +71,30 @@ class Block:
         kept = ~np.isnan(values).all(1)
         values, weights = values[kept], None if weights is None else weights[kept]
         x, _ = self._to_line(values)
-        # Of each column by itself, whatever is missing in others.
-        self._scales = [
-            standardization(
-                Rows(torch.from_numpy(column[~np.isnan(column)][:, None])), robust=True
-            )
-            for column in x.T
-        ]
+        rows = torch.from_numpy(x)
+        standard = Margins.standard(rows)
+        scales = [standard] if len(x) < _LEAST_ROWS else [standard, standard.to_normal(rows)]
         generator = torch.Generator().manual_seed(self.settings.random_state)
         counts = None if weights is None else torch.from_numpy(weights)
-        self._mixture: Mixture = fit_mixture(self._standard(x), counts, generator)
+        which, self._mixture = choose_mixture(
+            [scale.forward(rows) for scale in scales], counts, generator
+        )
+        self._margins = scales[which]
+        self._fit_flow(x, weights, self._completed)
+        if np.isnan(x).any() and len(x) >= _ROWS_OF_COLUMN * x.shape[1]:
+            self._fit_flow(x, weights, self._completed_by_flow)
+        return self
+
+    def _fit_flow(
+        self, x: Floats, weights: Floats | None, completed: Callable[[Floats, Noise], Floats]
+    ) -> None:
+        """Fit the flow to rows on the line, of which those with holes are completed."""
         holes = np.isnan(x).any(1)
         groups = None
         if holes.any():
-            shape = (int(holes.sum()), _N_COMPLETIONS, 1 + x.shape[1])
-            noise = np.random.RandomState(self.settings.random_state)
-            drawn, _ = self._proposed(x[holes], noise.uniform(1e-12, 1, shape), width=1.0)
+            noise = Noise(np.random.RandomState(self.settings.random_state))
             # A few wild draws would decide the flow's scales.
-            drawn = np.clip(drawn, np.nanmin(x, 0), np.nanmax(x, 0))
+            drawn = np.clip(completed(x[holes], noise), np.nanmin(x, 0), np.nanmax(x, 0))
             own = np.ones(len(x)) if weights is None else weights
             parts = np.repeat(own[holes] / _N_COMPLETIONS, _N_COMPLETIONS)
             x = np.concatenate([x[~holes], drawn.reshape(-1, x.shape[1])])
@@ -89,7 +105,6 @@ class Block:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ColumnWarning)
             self.flow = flow.fit(x, sample_weight=weights, groups=groups)
-        return self
 
     def log_prob(self, values: Floats) -> Floats:
         """Return the log-density of rows without holes.
@@ -122,7 +137,7 @@ class Block:
         x = self.flow.inverse_transform(ndtri(u).reshape(-1, u.shape[2]))
         return self._from_line(np.asarray(x, np.float64)).reshape(u.shape)
 
-    def complete(self, values: Floats, u: Floats) -> tuple[Floats, Floats]:
+    def complete(self, values: Floats, u: Floats, noise: Noise) -> tuple[Floats, Floats, Floats]:
         """Fill holes, so that weighted rows have the distribution given what is observed.
 
         Parameters
@@ -131,6 +146,8 @@ class Block:
             Rows of which some entries are observed, and some are missing.
         u : ndarray of shape (n_rows, n_samples, 1 + n_columns)
             Uniform between 0 and 1, both excluded.
+        noise : Noise
+            Where further randomness comes from.
 
         Returns
         -------
@@ -138,41 +155,54 @@ class Block:
             The completed rows.
         log_weights : ndarray of shape (n_rows, n_samples)
             Of which the mean, not of the logarithms, is the density of what is observed.
+        variances : ndarray of shape (n_rows,)
+            Of the logarithm of this mean, beyond what the weights tell.
         """
         x, log_slope = self._to_line(values)  # of what is observed, which is the same for all
-        n_samples = u.shape[1]
-        rows = np.empty((len(x), n_samples, x.shape[1]))
-        log_weights = np.empty((len(x), n_samples))
-        length = max(1, _MOST_ROWS // n_samples)
-        for i in range(0, len(x), length):
-            part = slice(i, i + length)
-            drawn, log_proposal = self._proposed(x[part], u[part], width=_WIDTH)
-            flat = drawn.reshape(-1, x.shape[1])
-            back = self._from_line(flat).reshape(drawn.shape)
-            is_missing = np.isnan(x[part])[:, None]
-            rows[part] = np.where(is_missing, back, values[part][:, None])
-            log_prob = self.flow.score_samples(flat).reshape(log_proposal.shape)
-            log_weights[part] = log_prob + log_slope[part][:, None] - log_proposal
-        return rows, log_weights
+        completed, log_weights, variances = self._particles(x, u, noise)
+        back = self._from_line(completed.reshape(-1, x.shape[1])).reshape(completed.shape)
+        rows = np.where(np.isnan(values)[:, None], back, values[:, None])
+        return rows, log_weights + log_slope[:, None], variances
 
-    def _proposed(self, x: Floats, u: Floats, *, width: float) -> tuple[Floats, Floats]:
-        """Complete rows by the mixture, and return the log-densities of what was drawn."""
-        given = self._mixture.given(self._standard(x))
-        z, log_prob = given.sample(torch.from_numpy(np.ascontiguousarray(u)), width)
-        drawn = np.repeat(x[:, None], u.shape[1], axis=1)
-        for j, scale in enumerate(self._scales):
-            rows = np.isnan(x[:, j])
-            entries, log_slopes = scale.inverse_and_log_det(z[rows, :, j].reshape(-1, 1))
-            drawn[rows, :, j] = entries.reshape(-1, u.shape[1]).numpy()
-            log_prob[rows] -= log_slopes.reshape(-1, u.shape[1])
-        return drawn, log_prob.numpy()
+    def _particles(self, x: Floats, u: Floats, noise: Noise) -> tuple[Floats, Floats, Floats]:
+        """Complete rows on the line, with weights of the flow."""
+        rows = torch.from_numpy(x)
+        z, _ = self._margins.forward(rows)
+        mixture = self._mixture.widened(_WIDTH)
+        particles = mixture.complete(z, torch.from_numpy(u.copy())).numpy()
+        log_observed = mixture.log_probs(z).logsumexp(1).numpy()
 
-    def _standard(self, x: Floats) -> torch.Tensor:
-        z = torch.from_numpy(x.copy())
-        for j, scale in enumerate(self._scales):
-            known = ~z[:, j].isnan()
-            z[known, j] = scale(z[known, j : j + 1])[:, 0]
-        return z
+        def evaluate(which: NDArray[np.intp], z: Floats) -> tuple[Floats, Floats]:
+            shape, part = z.shape[:2], torch.from_numpy(z)
+            completed, log_slopes = self._margins.inverse(part, rows[which])
+            log_base = mixture.log_prob(part.flatten(0, 1)).reshape(shape).numpy()
+            log_prob = self.flow.score_samples(completed.flatten(0, 1).numpy()).reshape(shape)
+            return log_base - log_observed[which, None], log_prob - log_slopes.numpy()
+
+        particles, log_weights, variances = temper(particles, evaluate, np.isnan(x), noise)
+        completed, _ = self._margins.inverse(torch.from_numpy(particles), rows)
+        return completed.numpy(), log_weights, variances
+
+    def _completed(self, x: Floats, noise: Noise) -> Floats:
+        """Complete rows on the line by the mixture."""
+        u = noise.uniform(len(x), _N_COMPLETIONS, 1 + x.shape[1])
+        rows = torch.from_numpy(x)
+        z = self._mixture.complete(self._margins.forward(rows)[0], torch.from_numpy(u.copy()))
+        return self._margins.inverse(z, rows)[0].numpy()
+
+    def _completed_by_flow(self, x: Floats, noise: Noise) -> Floats:
+        """Complete rows on the line by the flow."""
+        completed = []
+        length = max(1, _MOST_ROWS // _N_PARTICLES)
+        for part in np.split(x, range(length, len(x), length)):
+            u = noise.uniform(len(part), _N_PARTICLES, 1 + x.shape[1])
+            particles, log_weights, _ = self._particles(part, u, noise)
+            starts = noise.uniform(len(part), 1)[:, 0, 0]
+            completed += [
+                own[places(weights, _N_COMPLETIONS, start)]
+                for own, weights, start in zip(particles, log_weights, starts, strict=True)
+            ]
+        return np.stack(completed)
 
     def _to_line(self, values: Floats) -> tuple[Floats, Floats]:
         """Return values on the line, and by row the sum of the log-slopes of what is there."""

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Mixture", "fit_mixture"]
+__all__ = ["Mixture", "choose_mixture"]
 
 # Of more rows, some are enough. A component has so many rows for each of its columns.
 _MOST_ROWS = 4000
-_ROWS_OF_COLUMN = 10
-_MOST_COMPONENTS = 16
+_ROWS_OF_COLUMN = 3
+_MOST_COMPONENTS = 32
 # Of more columns there is one component, as a step takes time with the cube of the columns.
 _MOST_COLUMNS = 64
 _N_STEPS = 30
+# Steps after which mixtures are compared.
+_N_FIRST_STEPS = 10
 
-# Rows that each covariance counts as if they had the covariance of all rows, by column.
+# Rows that each covariance counts as if they had the covariance within all components, by column;
+# and rows that this one counts as if columns had no correlations.
 _PRIOR_ROWS_OF_COLUMN = 1.0
+_PRIOR_ROWS_WITHOUT_CORRELATION = 0.3
 _LEAST_VARIANCE = 1e-6
+
+# A component does not learn from a row that it has a lesser share in.
+_LEAST_SHARE = 1e-4
 
 # Entries of the matrices that are held at once.
 _MOST_ENTRIES = 2**23
@@ -38,164 +46,208 @@ class Mixture(NamedTuple):
     covariances: Tensor
     """Of shape (M, D, D)."""
 
-    def given(self, x: Tensor) -> Given:
-        """Return the distributions of what is missing in rows.
+    def widened(self, width: float) -> Mixture:
+        """Return the mixture with other standard deviations.
+
+        Parameters
+        ----------
+        width : float
+            By what they are multiplied.
+        """
+        return self._replace(covariances=width**2 * self.covariances)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of rows without holes.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            The rows.
+        """
+        return self._whole_log_probs(x).logsumexp(1)
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """Return the log-density of what is observed by each component, times its share.
 
         Parameters
         ----------
         x : Tensor of shape (N, D)
             NaN where an entry is missing.
-        """
-        observed = ~x.isnan()
-        both = observed[:, None, :, None] & observed[:, None, None, :]
-        identity = torch.eye(x.shape[1], dtype=x.dtype)
-        # What is missing is replaced by a variance of one without any correlation.
-        known = torch.where(both, self.covariances, identity)
-        factors = torch.linalg.cholesky(known)
-        centred = torch.where(observed[:, None], x[:, None].nan_to_num() - self.means, 0.0)
-        whitened = torch.linalg.solve_triangular(factors, centred[..., None], upper=False)[..., 0]
-        n_observed = observed.sum(1).to(x.dtype)
-        log_probs = (
-            self.log_shares
-            - 0.5 * whitened.square().sum(-1)
-            - factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            - 0.5 * math.log(2 * math.pi) * n_observed[:, None]
-        )
-        # Regression of what is missing on what is observed.
-        mixed = (~observed)[:, None, :, None] & observed[:, None, None, :]
-        cross = torch.where(mixed, self.covariances, 0.0)
-        gains = torch.cholesky_solve(cross.mT, factors).mT
-        means = torch.where(
-            observed[:, None], x[:, None].nan_to_num(), self.means + _times(gains, centred)
-        )
-        gone = ~both & ~mixed & ~mixed.mT
-        rest = torch.where(gone, self.covariances - gains @ cross.mT, 0.0)
-        return Given(log_probs, means, rest, observed)
-
-
-class Given(NamedTuple):
-    """Of each row, what a mixture says of its missing entries given the others."""
-
-    log_probs: Tensor
-    """Of the observed entries by each component, times its share, of shape (N, M)."""
-
-    means: Tensor
-    """Of the components, of shape (N, M, D); observed entries are as they are."""
-
-    covariances: Tensor
-    """Of shape (N, M, D, D), zero where an entry is observed."""
-
-    observed: Tensor
-    """Of shape (N, D)."""
-
-    def sample(self, u: Tensor, width: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Complete rows, as uniform numbers say.
-
-        Parameters
-        ----------
-        u : Tensor of shape (N, n_samples, 1 + D)
-            Between 0 and 1: which component it is, and where in it.
-        width : float, default=1.0
-            By what standard deviations are multiplied.
 
         Returns
         -------
-        x : Tensor of shape (N, n_samples, D)
-            The rows.
-        log_prob : Tensor of shape (N, n_samples)
-            The log-density of what was drawn, given what is observed.
+        log_probs : Tensor of shape (N, M)
+            Of which the log-sum is the log-density.
         """
-        n_rows, n_columns = self.observed.shape
-        shares = self.log_probs.softmax(1)
-        below = shares.cumsum(1)[:, None, :-1]
+        log_probs = x.new_empty(len(x), len(self.means))
+        whole = ~x.isnan().any(1)
+        log_probs[whole] = self._whole_log_probs(x[whole])
+        log_probs[~whole] = self._holed_log_probs(x[~whole])
+        return log_probs
+
+    def regressions(self, x: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what components say of what is missing in rows, given what is observed.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            NaN where an entry is missing.
+        which : Tensor of shape (N,), of ints
+            One component for each row.
+
+        Returns
+        -------
+        means : Tensor of shape (N, D)
+            Where an entry is observed, that entry.
+        covariances : Tensor of shape (N, D, D)
+            Zero where an entry is observed.
+        """
+        filled, rest = x.clone(), x.new_zeros(*x.shape, x.shape[1])
+        holed = x.isnan().any(1)
+        x, which = x[holed], which[holed]
+        observed = ~x.isnan()
+        across, along = observed[:, :, None], observed[:, None, :]
+        covariances, means = self.covariances[which], self.means[which]
+        identity = torch.eye(x.shape[1], dtype=x.dtype)
+        factors = torch.linalg.cholesky(torch.where(across & along, covariances, identity))
+        cross = torch.where(~across & along, covariances, 0.0)
+        gains = torch.cholesky_solve(cross.mT, factors).mT
+        centred = torch.where(observed, x.nan_to_num() - means, 0.0)
+        filled[holed] = torch.where(observed, x.nan_to_num(), means + _times(gains, centred))
+        rest[holed] = torch.where(~across & ~along, covariances - gains @ cross.mT, 0.0)
+        return filled, rest
+
+    def complete(self, x: Tensor, u: Tensor) -> Tensor:
+        """Draw what is missing in rows, as uniform numbers say.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            NaN where an entry is missing.
+        u : Tensor of shape (N, n_samples, 1 + D)
+            Between 0 and 1: which component it is, and where in it.
+
+        Returns
+        -------
+        completed : Tensor of shape (N, n_samples, D)
+            The rows.
+        """
+        below = self.log_probs(x).softmax(1).cumsum(1)[:, None, :-1]
         which = (u[:, :, :1] >= below).sum(-1)
-        missing = ~self.observed
-        identity = torch.eye(n_columns, dtype=self.means.dtype)
-        known = self.observed[:, None, :, None] & self.observed[:, None, None, :]
-        covariances = width**2 * self.covariances + torch.where(known, identity, 0.0)
-        factors = torch.linalg.cholesky(covariances)
-        rows = torch.arange(n_rows)[:, None]
+        rows = torch.arange(len(x))[:, None].expand_as(which)
+        # A component's regression is computed once for each row that it is drawn for.
+        pairs, place = (rows * len(self.means) + which).unique(return_inverse=True)
+        row, component = pairs // len(self.means), pairs % len(self.means)
+        means, covariances = self.regressions(x[row], component)
+        missing = x.isnan()
+        known = torch.diag_embed((~missing[row]).to(x.dtype))
+        factors = torch.linalg.cholesky(covariances + known)
         noise = torch.where(missing[:, None], torch.special.ndtri(u[:, :, 1:]), 0.0)
-        x = self.means[rows, which] + _times(factors[rows, which], noise)
-        log_prob = torch.stack([self._log_prob(x, factors, k) for k in range(shares.shape[1])], -1)
-        return x, (log_prob + shares.log()[:, None]).logsumexp(-1)
+        return means[place] + _times(factors[place], noise)
 
-    def _log_prob(self, x: Tensor, factors: Tensor, k: int) -> Tensor:
-        """Return the log-density of completed rows by one component."""
-        missing = ~self.observed
-        factor = factors[:, k]
-        centred = torch.where(missing[:, None], x - self.means[:, k, None], 0.0)
-        z = torch.linalg.solve_triangular(factor, centred.mT, upper=False)
-        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * math.log(2 * math.pi) * missing.sum(1).to(x.dtype) + log_det
-        return -0.5 * z.square().sum(1) - constant[:, None]
+    def _whole_log_probs(self, x: Tensor) -> Tensor:
+        factors = torch.linalg.cholesky(self.covariances)
+        identity = torch.eye(x.shape[1], dtype=x.dtype)
+        whiteners = torch.linalg.solve_triangular(factors, identity, upper=False)
+        log_dets = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constants = self.log_shares - log_dets - 0.5 * math.log(2 * math.pi) * x.shape[1]
+        each = [
+            constant - 0.5 * ((x - mean) @ whitener.T).square().sum(1)
+            for constant, mean, whitener in zip(constants, self.means, whiteners, strict=True)
+        ]
+        return torch.stack(each, 1)
+
+    def _holed_log_probs(self, x: Tensor) -> Tensor:
+        observed = ~x.isnan()
+        both = (observed[:, :, None] & observed[:, None, :])[:, None]
+        # What is missing is replaced by a variance of one without any correlation.
+        identity = torch.eye(x.shape[1], dtype=x.dtype)
+        factors = torch.linalg.cholesky(torch.where(both, self.covariances, identity))
+        centred = torch.where(observed[:, None], x[:, None].nan_to_num() - self.means, 0.0)
+        whitened = torch.linalg.solve_triangular(factors, centred[..., None], upper=False)[..., 0]
+        return (
+            self.log_shares
+            - 0.5 * whitened.square().sum(-1)
+            - factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            - 0.5 * math.log(2 * math.pi) * observed.sum(1, dtype=x.dtype)[:, None]
+        )
 
 
-def fit_mixture(
-    x: Tensor, counts: Tensor | None, generator: torch.Generator, n_steps: int = _N_STEPS
-) -> Mixture:
-    """Fit a mixture to rows with holes by expectation maximisation.
+def choose_mixture(
+    versions: Sequence[tuple[Tensor, Tensor]],
+    counts: Tensor | None,
+    generator: torch.Generator,
+) -> tuple[int, Mixture]:
+    """Fit mixtures to rows with holes by expectation maximisation, and choose one of them.
 
-    A fifth of the rows chooses the number of components.
+    A fifth of the rows chooses the number of components, and on which scale of the columns.
 
     Parameters
     ----------
-    x : Tensor of shape (N, D)
-        Standardised, in float64, NaN where an entry is missing.
+    versions : sequence of (Tensor of shape (N, D), Tensor of shape (N,))
+        The same rows on several scales, standardised, in float64, NaN where an entry is missing;
+        and what is added to their log-densities to compare them.
     counts : Tensor of shape (N,) or None
         How many rows each row stands for; None is one each.
     generator : torch.Generator
         Where the randomness comes from.
-    n_steps : int, default=30
-        The number of steps.
+
+    Returns
+    -------
+    which : int
+        The scale.
+    mixture : Mixture
+        Fitted to all rows there.
 
     Notes
     -----
     Cost: O(N·M·D³) a step, for M components.
     """
-    some = torch.randperm(len(x), generator=generator)[:_MOST_ROWS]
-    x, counts = x[some], None if counts is None else counts[some]
-    n_rows, n_columns = x.shape
-    counts = x.new_ones(n_rows) if counts is None else counts
-    most = min(_MOST_COMPONENTS, n_rows // (_ROWS_OF_COLUMN * n_columns))
-    if n_columns > _MOST_COLUMNS:
-        most = 1
-    sizes = [2**k for k in range(int(math.log2(most)) + 1)] if most > 1 else [1]
-    if len(sizes) > 1:
-        n_held_out = n_rows // 5
-        held_out, own = x[:n_held_out], counts[:n_held_out]
-        scores = []
-        for size in sizes:
-            one = _fitted(x[n_held_out:], counts[n_held_out:], size, generator, n_steps)
-            scores.append(float(own @ one.given(held_out).log_probs.logsumexp(1)))
-        sizes = [sizes[max(range(len(sizes)), key=scores.__getitem__)]]
-    return _fitted(x, counts, sizes[0], generator, n_steps)
+    n_rows, n_columns = versions[0][0].shape
+    some = torch.randperm(n_rows, generator=generator)[:_MOST_ROWS]
+    counts = versions[0][0].new_ones(len(some)) if counts is None else counts[some]
+    versions = [(x[some], log_dets[some]) for x, log_dets in versions]
+    most = 1
+    if n_columns <= _MOST_COLUMNS:
+        most = max(1, min(_MOST_COMPONENTS, len(some) // (_ROWS_OF_COLUMN * n_columns)))
+    n_held_out = len(some) // 5
+    found: list[tuple[float, int, int]] = []
+    for which, (x, log_dets) in enumerate(versions):
+        if len(versions) == most == 1:
+            found.append((0.0, which, 1))
+        before = -math.inf
+        for size in (2**k for k in range(most.bit_length())):
+            one = _fitted(x[n_held_out:], counts[n_held_out:], size, generator, _N_FIRST_STEPS)
+            scores = one.log_probs(x[:n_held_out]).logsumexp(1) + log_dets[:n_held_out]
+            score = float(counts[:n_held_out] @ scores)
+            found.append((score, which, size))
+            if score < before:
+                break
+            before = score
+    _, which, size = max(found, key=lambda one: one[0])
+    return which, _fitted(versions[which][0], counts, size, generator, _N_STEPS)
 
 
 def _fitted(
     x: Tensor, counts: Tensor, n_components: int, generator: torch.Generator, n_steps: int
 ) -> Mixture:
     """Fit a mixture of so many components."""
-    n_columns = x.shape[1]
-    if n_components == 1 and not bool(x.isnan().any()):
-        covariance = torch.cov(x.T, correction=0, aweights=counts).reshape(n_columns, n_columns)
-        covariance.diagonal().add_(_LEAST_VARIANCE)
-        return Mixture(x.new_zeros(1), (counts @ x / counts.sum())[None], covariance[None])
     mixture = _normal(x, counts)
-    for _ in range(n_steps if n_components == 1 else 3):
-        mixture = _step(mixture, x, counts, mixture.covariances[0])
+    # Without holes, a step is enough for one component.
+    has_holes = bool(x.isnan().any())
+    for _ in range((n_steps if n_components == 1 else 3) if has_holes else 1):
+        mixture = _step(mixture, x, counts)
     if n_components == 1:
         return mixture
-    pooled = mixture.covariances[0]
-    filled = mixture.given(x).means[:, 0]
-    centres = _distant_rows(filled, n_components, generator)
+    pairs = torch.zeros(len(x), dtype=torch.long)
+    filled, _ = mixture.regressions(x, pairs)
     mixture = Mixture(
         x.new_full((n_components,), -math.log(n_components)),
-        centres,
-        pooled.expand(n_components, -1, -1) / n_components ** (2 / n_columns),
+        _distant_rows(filled, n_components, generator),
+        mixture.covariances.expand(n_components, -1, -1) / n_components ** (2 / x.shape[1]),
     )
     for _ in range(n_steps):
-        mixture = _step(mixture, x, counts, pooled)
+        mixture = _step(mixture, x, counts)
     return mixture
 
 
@@ -209,27 +261,35 @@ def _normal(x: Tensor, counts: Tensor) -> Mixture:
     return Mixture(x.new_zeros(1), means[None], covariance[None])
 
 
-def _step(mixture: Mixture, x: Tensor, counts: Tensor, pooled: Tensor) -> Mixture:
-    """Take a step of expectation maximisation, towards the covariance of all rows."""
+def _step(mixture: Mixture, x: Tensor, counts: Tensor) -> Mixture:
+    """Take a step of expectation maximisation, with a prior on the covariances."""
     n_components, n_columns = mixture.means.shape
     totals = x.new_zeros(n_components)
     firsts = torch.zeros_like(mixture.means)
     seconds = torch.zeros_like(mixture.covariances)
     length = max(1, _MOST_ENTRIES // (n_components * n_columns**2))
     for rows, own in zip(x.split(length), counts.split(length), strict=True):
-        given = mixture.given(rows)
-        shares = given.log_probs.softmax(1) * own[:, None]
-        totals += shares.sum(0)
-        firsts += torch.einsum("nm,nmd->md", shares, given.means)
-        seconds += torch.einsum("nm,nmd,nme->mde", shares, given.means, given.means)
-        seconds += torch.einsum("nm,nmde->mde", shares, given.covariances)
-    known = totals.clamp_min(1e-6)
-    means = firsts / known[:, None]
-    covariances = seconds / known[:, None, None] - means[:, :, None] * means[:, None]
-    prior = _PRIOR_ROWS_OF_COLUMN * n_columns if n_components > 1 else 0.0
-    covariances = (totals[:, None, None] * covariances + prior * pooled) / (
-        totals[:, None, None].clamp_min(1e-6) + prior
-    )
+        shares = mixture.log_probs(rows).softmax(1)
+        shares = torch.where(shares < _LEAST_SHARE, 0.0, shares)
+        row, component = shares.nonzero(as_tuple=True)
+        filled, rest = mixture.regressions(rows[row], component)
+        weights = (own[:, None] * shares / shares.sum(1, keepdim=True))[row, component]
+        totals.index_add_(0, component, weights)
+        firsts.index_add_(0, component, weights[:, None] * filled)
+        outer = filled[:, :, None] * filled[:, None] + rest
+        seconds.index_add_(0, component, weights[:, None, None] * outer)
+    known = totals.clamp_min(1e-6)[:, None]
+    means = firsts / known
+    scatters = seconds - totals[:, None, None] * means[:, :, None] * means[:, None]
+    # Towards the covariance within components, and of this one towards no correlations.
+    within = scatters.sum(0) / totals.sum()
+    prior = _PRIOR_ROWS_WITHOUT_CORRELATION * n_columns
+    lone = torch.diag(within.diagonal())
+    within = (totals.sum() * within + prior * lone) / (totals.sum() + prior)
+    prior = _PRIOR_ROWS_OF_COLUMN * n_columns
+    covariances = (scatters + prior * within) / (totals[:, None, None] + prior)
+    if n_components == 1:
+        covariances = within[None]
     covariances = (covariances + covariances.mT) / 2
     covariances.diagonal(dim1=-2, dim2=-1).add_(_LEAST_VARIANCE)
     log_shares = ((totals + 1e-3) / (totals + 1e-3).sum()).log()

@@ -1,13 +1,14 @@
-"""Where the randomness of particles comes from."""
+"""Where the randomness of particles comes from, and what their weights say."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from skflow.tables.column import Floats
 
-__all__ = ["Noise", "chosen"]
+__all__ = ["Noise", "chosen", "places", "worths"]
 
 _SMALLEST = 1e-12
 
@@ -25,6 +26,7 @@ class Noise:
     def __init__(self, random_state: np.random.RandomState | int) -> None:
         self._seed = None if isinstance(random_state, np.random.RandomState) else random_state
         self._state = random_state
+        self._step = 0
 
     def begin(self, step: int) -> None:
         """Say that what is drawn next is for a step, of which each has its own numbers.
@@ -34,8 +36,20 @@ class Noise:
         step : int
             Its number, from 0.
         """
+        self._step = step
         if self._seed is not None:
             self._state = np.random.RandomState([self._seed, step])
+
+    def stage(self, stage: int) -> None:
+        """Say that what is drawn next is for a stage of the step, which not all rows have.
+
+        Parameters
+        ----------
+        stage : int
+            Its number, from 0.
+        """
+        if self._seed is not None:
+            self._state = np.random.RandomState([self._seed, self._step, stage])
 
     def uniform(self, n_rows: int, n_particles: int, n_columns: int = 1) -> Floats:
         """Draw numbers between 0 and 1, both excluded.
@@ -82,3 +96,46 @@ def chosen(shares: Floats, u: Floats) -> tuple[NDArray[np.intp], Floats]:
     own = shares[rows, which]
     rest = (u - below[rows, which] + own) / own
     return which, rest.clip(_SMALLEST, 1 - _SMALLEST)
+
+
+def worths(log_weights: Floats) -> Floats:
+    """Return how many equal weights say as much as those of each row, as a share of all.
+
+    Parameters
+    ----------
+    log_weights : ndarray of shape (n_rows, n_particles)
+        Of the particles of each row.
+
+    Returns
+    -------
+    worths : ndarray of shape (n_rows,)
+        Between 0 and 1; 1 where no particle is possible.
+    """
+    is_possible = np.isfinite(log_weights.max(1))
+    known = np.where(is_possible[:, None], log_weights, 0.0)
+    found: Floats = 2 * logsumexp(known, axis=1) - logsumexp(2 * known, axis=1)
+    return np.exp(found) / log_weights.shape[1]
+
+
+def places(log_weights: Floats, n_samples: int, start: float) -> NDArray[np.intp]:
+    """Return which particles are drawn, as often as their weights say: systematically.
+
+    Parameters
+    ----------
+    log_weights : ndarray of shape (n_particles,)
+        If none of them is possible, all are as good.
+    n_samples : int
+        How many are drawn.
+    start : float
+        A uniform number.
+
+    Returns
+    -------
+    places : ndarray of shape (n_samples,)
+        In their order.
+    """
+    is_possible = np.isfinite(log_weights.max())
+    shares = np.exp(log_weights - log_weights.max()) if is_possible else np.ones(len(log_weights))
+    at = (np.arange(n_samples) + start) / n_samples
+    found: NDArray[np.intp] = np.searchsorted((shares / shares.sum()).cumsum(), at)
+    return found.clip(max=len(shares) - 1)

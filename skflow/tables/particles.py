@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from skflow.tables.chain import Chain
 from skflow.tables.column import Floats
-from skflow.tables.noise import Noise
+from skflow.tables.noise import Noise, places, worths
 
 __all__ = ["Completed", "are_exact", "complete"]
 
@@ -56,7 +56,7 @@ class Completed(NamedTuple):
         """
         starts = noise.uniform(len(self.rows), 1)[:, 0, 0]
         drawn = zip(self.rows, self.log_weights, starts, strict=True)
-        return np.stack([row[_places(own, n_samples, start)] for row, own, start in drawn])
+        return np.stack([row[places(own, n_samples, start)] for row, own, start in drawn])
 
 
 def are_exact(chain: Chain, values: Floats) -> NDArray[np.bool_]:
@@ -134,11 +134,13 @@ def _walk(
     observed = ~np.isnan(values)
     for k, step in enumerate(chain.steps):
         noise.begin(k)
+        starts = noise.uniform(len(values), 1)[:, 0, 0]
         at = np.flatnonzero(observed[:, chain.columns_from(k)].any(1) | to_the_end)
         if len(at):
-            completed, log_weights = step.extend(cloud.rows[at], values[at], noise)
-            cloud.rows[at] = completed
-            cloud.weigh(at, log_weights, noise.uniform(len(values), 1)[at, 0, 0])
+            extended = step.extend(cloud.rows[at], values[at], noise)
+            cloud.rows[at] = extended.rows
+            cloud.variances[at] += extended.variances
+            cloud.weigh(at, extended.log_weights, starts[at])
     return cloud.counted()
 
 
@@ -154,10 +156,9 @@ class _Cloud:
     def weigh(self, at: NDArray[np.intp], log_weights: Floats, u: Floats) -> None:
         """Count weights of some rows' particles, and draw those anew of which few count."""
         self.log_weights[at] += log_weights
-        few = _worths(self.log_weights[at]) < _LEAST_WORTH
+        few = worths(self.log_weights[at]) < _LEAST_WORTH
         for i, start in zip(at[few], u[few], strict=True):
-            places = _places(self.log_weights[i], self.rows.shape[1], start)
-            self.rows[i] = self.rows[i, places]
+            self.rows[i] = self.rows[i, places(self.log_weights[i], self.rows.shape[1], start)]
         self._count(at[few])
 
     def counted(self) -> Completed:
@@ -170,24 +171,6 @@ class _Cloud:
         """Turn the weights of some rows into a factor of their probability."""
         log_weights, n = self.log_weights[at], self.rows.shape[1]
         self.log_prob[at] += logsumexp(log_weights, axis=1) - np.log(n)
-        excess = 1 / _worths(log_weights) - 1
+        excess = 1 / worths(log_weights) - 1
         self.variances[at] += np.where(excess > _LEAST_EXCESS, excess / n, 0.0)
         self.log_weights[at] = 0
-
-
-def _worths(log_weights: Floats) -> Floats:
-    """Return how many equal weights say as much as those of each row, as a share of all."""
-    is_possible = np.isfinite(log_weights.max(1))
-    known = np.where(is_possible[:, None], log_weights, 0.0)
-    worths: Floats = 2 * logsumexp(known, axis=1) - logsumexp(2 * known, axis=1)
-    return np.exp(worths) / log_weights.shape[1]
-
-
-def _places(log_weights: Floats, n_samples: int, start: float) -> NDArray[np.intp]:
-    """Return which particles are drawn, as often as their weights say: systematically."""
-    # If none of them is possible, all are as good.
-    is_possible = np.isfinite(log_weights.max())
-    shares = np.exp(log_weights - log_weights.max()) if is_possible else np.ones(len(log_weights))
-    places = (np.arange(n_samples) + start) / n_samples
-    at = np.searchsorted((shares / shares.sum()).cumsum(), places)
-    return at.clip(max=len(shares) - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -12,7 +12,20 @@ from skflow.tables.block import Block
 from skflow.tables.column import Column, FitSettings, Floats
 from skflow.tables.noise import Noise
 
-__all__ = ["BlockStep", "ColumnStep", "Step"]
+__all__ = ["BlockStep", "ColumnStep", "Extended", "Step"]
+
+
+class Extended(NamedTuple):
+    """Particles that are complete in some more columns."""
+
+    rows: Floats
+    """Of shape (n_rows, n_particles, n_columns)."""
+
+    log_weights: Floats
+    """By what was observed in these columns, of shape (n_rows, n_particles)."""
+
+    variances: Floats | float = 0.0
+    """What the variance of the logarithm of their mean has beyond theirs, of shape (n_rows,)."""
 
 
 class Step(ABC):
@@ -54,7 +67,7 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def extend(self, rows: Floats, values: Floats, noise: Noise) -> tuple[Floats, Floats]:
+    def extend(self, rows: Floats, values: Floats, noise: Noise) -> Extended:
         """Draw what is missing of the columns, and weigh particles by what is observed.
 
         Parameters
@@ -68,10 +81,8 @@ class Step(ABC):
 
         Returns
         -------
-        rows : ndarray of shape (n_rows, n_particles, n_columns)
-            Complete in these columns as well.
-        log_weights : ndarray of shape (n_rows, n_particles)
-            The weights of what was observed.
+        extended : Extended
+            Particles that are complete in these columns as well.
         """
 
 
@@ -99,11 +110,11 @@ class BlockStep(Step):
 
     def extend(  # noqa: D102
         self, rows: Floats, values: Floats, noise: Noise
-    ) -> tuple[Floats, Floats]:
+    ) -> Extended:
         n_particles = rows.shape[1]
         own = values[:, self.own]
         missing = np.isnan(own)
-        log_weights = np.zeros(rows.shape[:2])
+        log_weights, variances = np.zeros(rows.shape[:2]), np.zeros(len(rows))
         # Whatever the rows need, so that what others need changes nothing.
         u = noise.uniform(len(rows), n_particles, 1 + len(self.own))
         none, every = ~missing.any(1), missing.all(1)
@@ -113,9 +124,11 @@ class BlockStep(Step):
             self._put(rows, every, self.block.sample(u[every, :, 1:]))
         some = ~none & ~every
         if some.any():
-            drawn, log_weights[some] = self.block.complete(own[some], u[some])
+            drawn, log_weights[some], variances[some] = self.block.complete(
+                own[some], u[some], noise
+            )
             self._put(rows, some, drawn)
-        return rows, log_weights
+        return Extended(rows, log_weights, variances)
 
     def _put(self, rows: Floats, which: Any, drawn: Floats) -> None:
         part = rows[which]
@@ -158,7 +171,7 @@ class ColumnStep(Step):
 
     def extend(  # noqa: D102
         self, rows: Floats, values: Floats, noise: Noise
-    ) -> tuple[Floats, Floats]:
+    ) -> Extended:
         n_rows, n_particles, n_columns = rows.shape
         missing = np.repeat(np.isnan(values[:, self.own[0]]), n_particles)
         flat = rows.reshape(-1, n_columns)
@@ -169,7 +182,7 @@ class ColumnStep(Step):
             flat[missing, self.own[0]] = self.column.sample(features, u[missing])
         if not missing.all():
             log_weights[~missing] = self.log_prob(flat[~missing])
-        return flat.reshape(rows.shape), log_weights.reshape(n_rows, n_particles)
+        return Extended(flat.reshape(rows.shape), log_weights.reshape(n_rows, n_particles))
 
     def _features(self, rows: Floats) -> Floats:
         shown = [column.as_features(rows[:, j]) for j, column in self.before]
