@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ def temper(
         moving = _Moving(particles[at], base[at], target[at], reached[at], is_missing[at])
         for _ in range(_N_MOVES):
             u = noise.uniform(n_rows, n_particles, 5 + n_columns)[at]
-            moving.move(u, lambda z, at=at: evaluate(at, z))
+            moving.move(u, partial(evaluate, at))
         particles[at], base[at], target[at] = moving.particles, moving.base, moving.target
     rest = (1 - reached)[:, None] * (target - base)
     return particles, log_factors[:, None] + rest, variances
@@ -123,7 +124,12 @@ class _Moving:
     """Particles that take Metropolis steps, one half along differences of the other."""
 
     def __init__(
-        self, particles: Floats, base: Floats, target: Floats, reached: Floats, is_missing: Floats
+        self,
+        particles: Floats,
+        base: Floats,
+        target: Floats,
+        reached: Floats,
+        is_missing: NDArray[np.bool_],
     ) -> None:
         self.particles, self.base, self.target = particles, base, target
         self.reached = reached[:, None]
