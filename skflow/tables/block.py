@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -16,24 +16,19 @@ from skflow.exceptions import ColumnWarning
 from skflow.tables.column import FitSettings, Floats, LineColumn
 from skflow.tables.margins import Margins
 from skflow.tables.mixture import choose_mixture
-from skflow.tables.noise import Noise, places
+from skflow.tables.noise import Noise
 from skflow.tables.tempering import temper
 
-__all__ = ["Block"]
+__all__ = ["N_COMPLETIONS", "Block"]
 
 # A row with holes is completed so often for the fit, each time with a part of its weight.
-_N_COMPLETIONS = 5
+N_COMPLETIONS = 5
 
 # Proposals are so much wider than the mixture, as weights must not be unbounded.
 _WIDTH = 1.2
 
-# With so many rows for each column, the flow completes rows anew and is fitted once more. It has
-# so many particles to choose from.
+# With so many rows for each column, the flow is fitted once more to rows completed by the table.
 _ROWS_OF_COLUMN = 60
-_N_PARTICLES = 50
-
-# Rows times particles that are completed at once.
-_MOST_ROWS = 20_000
 
 # Of fewer rows, columns are not made normal one by one.
 _LEAST_ROWS = 100
@@ -80,27 +75,49 @@ class Block:
             [scale.forward(rows) for scale in scales], counts, generator
         )
         self._margins = scales[which]
-        self._fit_flow(x, weights, self._completed)
-        if np.isnan(x).any() and len(x) >= _ROWS_OF_COLUMN * x.shape[1]:
-            self._fit_flow(x, weights, self._completed_by_flow)
+        self._fit_flow(x, weights, self._completed_by_mixture(x[np.isnan(x).any(1)]))
         return self
 
-    def _fit_flow(
-        self, x: Floats, weights: Floats | None, completed: Callable[[Floats, Noise], Floats]
-    ) -> None:
-        """Fit the flow to rows on the line, of which those with holes are completed."""
+    def fit_anew(self, values: Floats, drawn: Floats, weights: Floats | None) -> None:
+        """Fit the flow once more, with holes that have been filled by the whole table.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            The rows of :meth:`fit`.
+        drawn : ndarray of shape (n_samples, n_draws, n_columns)
+            The same rows, completed several times.
+        weights : ndarray of shape (n_samples,) or None
+            How many rows each row counts for.
+
+        Notes
+        -----
+        With few rows for each column, it stays as it is: a flow that knows few rows by heart would
+        learn its own draws.
+        """
+        kept = ~np.isnan(values).all(1)
+        values, drawn = values[kept], drawn[kept]
+        weights = None if weights is None else weights[kept]
+        holes = np.isnan(values).any(1)
+        if holes.any() and len(values) >= _ROWS_OF_COLUMN * values.shape[1]:
+            flat = drawn[holes].reshape(-1, values.shape[1])
+            completed = self._to_line(flat)[0].reshape(drawn[holes].shape)
+            self._fit_flow(self._to_line(values)[0], weights, completed)
+
+    def _fit_flow(self, x: Floats, weights: Floats | None, drawn: Floats) -> None:
+        """Fit the flow to rows on the line, of which those with holes have been completed."""
         holes = np.isnan(x).any(1)
         groups = None
         if holes.any():
-            noise = Noise(np.random.RandomState(self.settings.random_state))
             # A few wild draws would decide the flow's scales.
-            drawn = np.clip(completed(x[holes], noise), np.nanmin(x, 0), np.nanmax(x, 0))
+            drawn = np.clip(drawn, np.nanmin(x, 0), np.nanmax(x, 0))
+            n_draws = drawn.shape[1]
             own = np.ones(len(x)) if weights is None else weights
-            parts = np.repeat(own[holes] / _N_COMPLETIONS, _N_COMPLETIONS)
+            parts = np.repeat(own[holes] / n_draws, n_draws)
             x = np.concatenate([x[~holes], drawn.reshape(-1, x.shape[1])])
             weights = np.concatenate([own[~holes], parts])
             rows = np.arange(len(own))
-            groups = np.concatenate([rows[~holes], np.repeat(rows[holes], _N_COMPLETIONS)])
+            groups = np.concatenate([rows[~holes], np.repeat(rows[holes], n_draws)])
         flow = RelativeGradientFlow(**self.settings._asdict())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ColumnWarning)
@@ -183,26 +200,13 @@ class Block:
         completed, _ = self._margins.inverse(torch.from_numpy(particles), rows)
         return completed.numpy(), log_weights, variances
 
-    def _completed(self, x: Floats, noise: Noise) -> Floats:
-        """Complete rows on the line by the mixture."""
-        u = noise.uniform(len(x), _N_COMPLETIONS, 1 + x.shape[1])
+    def _completed_by_mixture(self, x: Floats) -> Floats:
+        """Complete rows on the line several times."""
+        noise = Noise(np.random.RandomState(self.settings.random_state))
+        u = noise.uniform(len(x), N_COMPLETIONS, 1 + x.shape[1])
         rows = torch.from_numpy(x)
         z = self._mixture.complete(self._margins.forward(rows)[0], torch.from_numpy(u.copy()))
         return self._margins.inverse(z, rows)[0].numpy()
-
-    def _completed_by_flow(self, x: Floats, noise: Noise) -> Floats:
-        """Complete rows on the line by the flow."""
-        completed = []
-        length = max(1, _MOST_ROWS // _N_PARTICLES)
-        for part in np.split(x, range(length, len(x), length)):
-            u = noise.uniform(len(part), _N_PARTICLES, 1 + x.shape[1])
-            particles, log_weights, _ = self._particles(part, u, noise)
-            starts = noise.uniform(len(part), 1)[:, 0, 0]
-            completed += [
-                own[places(weights, _N_COMPLETIONS, start)]
-                for own, weights, start in zip(particles, log_weights, starts, strict=True)
-            ]
-        return np.stack(completed)
 
     def _to_line(self, values: Floats) -> tuple[Floats, Floats]:
         """Return values on the line, and by row the sum of the log-slopes of what is there."""

@@ -25,6 +25,7 @@ from skflow._sklearn.validation import (
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.tables.chain import Chain
 from skflow.tables.column import Column, FitSettings, Floats
+from skflow.tables.completion import fit_completed
 from skflow.tables.formats import Layout
 from skflow.tables.kinds import declared, kind_of
 from skflow.tables.marginal import TableMarginal
@@ -191,7 +192,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             self._refuse(values, kinds)
             seed = int(check_random_state(self.random_state).randint(_MOST_SEEDS))
             chain = Chain([kinds[j] for j in range(len(names))], FitSettings(seed, self.max_iter))
-            self._chain = chain.fit(values, weights, self.n_jobs)
+            chain = chain.fit(values, weights, self.n_jobs)
+            self._chain = fit_completed(chain, values, weights, self.n_jobs)
             self._holes = np.isnan(values)
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}

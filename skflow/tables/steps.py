@@ -52,6 +52,20 @@ class Step(ABC):
         """
 
     @abstractmethod
+    def fit_anew(self, values: Floats, drawn: Floats, weights: Floats | None) -> Self:
+        """Learn once more, from rows that have been completed.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+            All columns, NaN where an entry is missing.
+        drawn : ndarray of shape (n_samples, n_draws, n_columns)
+            The same rows, completed several times.
+        weights : ndarray of shape (n_samples,) or None
+            How many rows each row counts for.
+        """
+
+    @abstractmethod
     def log_prob(self, rows: Floats) -> Floats:
         """Return the log-probability of the columns given those before them.
 
@@ -103,6 +117,10 @@ class BlockStep(Step):
 
     def fit(self, values: Floats, weights: Floats | None) -> Self:  # noqa: D102
         self.block.fit(values[:, self.own], weights)
+        return self
+
+    def fit_anew(self, values: Floats, drawn: Floats, weights: Floats | None) -> Self:  # noqa: D102
+        self.block.fit_anew(values[:, self.own], drawn[:, :, self.own], weights)
         return self
 
     def log_prob(self, rows: Floats) -> Floats:  # noqa: D102
@@ -160,10 +178,12 @@ class ColumnStep(Step):
         self.settings = settings
 
     def fit(self, values: Floats, weights: Floats | None) -> Self:  # noqa: D102
-        own = values[:, self.own[0]]
-        known = ~np.isnan(own)
-        kept = None if weights is None else weights[known]
-        self.column.learn(own[known], self._features(values[known]), kept, self.settings)
+        self._learn(values[:, self.own[0]], values, weights)
+        return self
+
+    def fit_anew(self, values: Floats, drawn: Floats, weights: Floats | None) -> Self:  # noqa: D102
+        if np.isnan(values[:, [j for j, _ in self.before]]).any():
+            self._learn(values[:, self.own[0]], drawn[:, 0], weights)
         return self
 
     def log_prob(self, rows: Floats) -> Floats:  # noqa: D102
@@ -183,6 +203,11 @@ class ColumnStep(Step):
         if not missing.all():
             log_weights[~missing] = self.log_prob(flat[~missing])
         return Extended(flat.reshape(rows.shape), log_weights.reshape(n_rows, n_particles))
+
+    def _learn(self, own: Floats, rows: Floats, weights: Floats | None) -> None:
+        known = ~np.isnan(own)
+        kept = None if weights is None else weights[known]
+        self.column.learn(own[known], self._features(rows[known]), kept, self.settings)
 
     def _features(self, rows: Floats) -> Floats:
         shown = [column.as_features(rows[:, j]) for j, column in self.before]
