@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skflow.tables.classes import Classes
 from skflow.tables.column import Column, FitSettings, Floats, spread
@@ -73,6 +74,9 @@ class Categorical(Column):
             levels[is_rare] = rare[at]
         values: Floats = self._levels[levels]
         return values
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return ~np.isnan(values)
 
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         at, is_seen = self._places(values)

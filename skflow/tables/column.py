@@ -108,6 +108,21 @@ class Column(BaseEstimator, ABC):
             In the column's support.
         """
 
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:
+        """Say which values have a mass, and not a density.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples,)
+            May be missing (NaN).
+
+        Returns
+        -------
+        has_mass : ndarray of shape (n_samples,), of bools
+            None of them by default.
+        """
+        return np.zeros(len(values), bool)
+
     def as_features(self, values: Floats) -> Floats:
         """Return what the columns behind this one see of its values.
 

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from skflow.tables.column import Column, FitSettings, Floats
@@ -93,6 +94,9 @@ class Count(Column):
         z = -ndtri(above * (1 - rest))
         values = steps * np.round(self._flow.from_latents(given(features), z) / steps)
         return values if self.low is None else np.maximum(values, self._least(steps))
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return ~np.isnan(values)
 
     def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
         return np.round(super().centre(draws, strategy))

@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.formats import Layout
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -25,7 +26,6 @@ from skflow._sklearn.validation import (
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.tables.chain import Chain
 from skflow.tables.column import Column, FitSettings, Floats
-from skflow.tables.formats import Layout
 from skflow.tables.kinds import declared, kind_of
 from skflow.tables.marginal import TableMarginal
 from skflow.tables.noise import Noise
@@ -229,6 +229,24 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         """
         log_prob, error = self._log_prob(self._layout.read(self._checked(X)))
         return (log_prob, error) if return_error else log_prob
+
+    def has_mass(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Say which entries have a mass, and not a density: categories, counts and heaps.
+
+        Scores of rows compare if the same of their entries have masses.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        has_mass : ndarray of shape (n_samples, n_features), of bools
+            False where an entry is missing.
+        """
+        values = self._layout.read(self._checked(X))
+        return np.stack([c.has_mass(values[:, j]) for j, c in enumerate(self._chain.columns)], 1)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows, with holes as rows of :meth:`fit` had them.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skflow.tables.classes import Classes
@@ -82,6 +83,9 @@ class Inflated(Column):
         if free.any():
             values[free] = self._free.sample(features[free], rest[free])
         return values
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return np.isin(values, self._atoms) | self._free.has_mass(values)
 
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         codes = self._codes(values)

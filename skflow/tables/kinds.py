@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skflow._sklearn.formats import Format
 from skflow.tables.bounded import Bounded
 from skflow.tables.categorical import Categorical
 from skflow.tables.column import Column, Floats
 from skflow.tables.continuous import Continuous
 from skflow.tables.count import Count
-from skflow.tables.formats import Format
 from skflow.tables.inflated import Inflated
 
 __all__ = ["KINDS", "kind_of"]

@@ -105,6 +105,16 @@ def test_probabilities_add_up_to_one(case):
         assert total == pytest.approx(1, abs=1e-3)
 
 
+def test_points_have_a_mass_and_an_interval_has_a_density(case):
+    column, _, _, (points, interval) = case
+    points = np.asarray(points, float)
+    assert column.has_mass(points).all()
+    if interval is not None:
+        inside = np.setdiff1d(np.linspace(*interval, 50), points)
+        assert not column.has_mass(inside).any()
+    assert not column.has_mass(np.array([np.nan])).any()
+
+
 def test_samples_are_in_the_support_and_follow_the_probabilities(case):
     column, _, f, (points, _) = case
     row = np.tile(f[0], (4000, 1))

@@ -65,6 +65,15 @@ def test_kinds_are_found(fitted):
     assert fitted.columns_["rain"].others.low == 0.0
 
 
+def test_which_entries_have_a_mass(fitted):
+    table = frame(100, holes=0.1)
+    has_mass = pd.DataFrame(fitted.has_mass(table), columns=table.columns)
+    for name in ("kind", "n", "is_new"):
+        assert (has_mass[name] == table[name].notna().to_numpy()).all()
+    assert (has_mass["rain"] == (table["rain"] == 0).to_numpy()).all()
+    assert not has_mass[["x", "share", "angle", "day"]].to_numpy().any()
+
+
 def test_samples_are_like_the_table(fitted):
     table = frame(300, holes=0.1)
     sample = fitted.sample(200, random_state=0)
@@ -252,6 +261,16 @@ def test_frames_of_either_library_give_the_same(library):
     np.testing.assert_allclose(one.score_samples(table), expected.score_samples(reference))
     sample = one.sample(5, random_state=0)
     assert type(sample) is type(table)
+    assert list(sample.dtypes) == list(table.dtypes)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_dates_of_polars_come_back():
+    polars = pytest.importorskip("polars")
+    days = pd.date_range("2024-01-01", periods=60)
+    table = polars.DataFrame({"day": days.to_numpy(), "at": (days - days[0]).to_numpy()})
+    table = table.with_columns(polars.col("day").cast(polars.Date).alias("date"))
+    sample = TableFlow(**QUICK).fit(table).sample(5, random_state=0)
     assert list(sample.dtypes) == list(table.dtypes)
 
 
