@@ -33,6 +33,10 @@ class Format:
         self.dtype = column.dtype
         self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
+        is_declared = getattr(self.dtype, "categories", None) is not None
+        self.has_order = not self.is_category and (
+            not is_declared or bool(getattr(self.dtype, "ordered", False))
+        )
         if not self.is_category:
             return
         known = entries[~gone]

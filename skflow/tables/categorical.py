@@ -24,6 +24,9 @@ class Categorical(Column):
     categories that were not seen have the mass of half a row together. A category that is not
     known has all of it, as nobody can say how many there are.
 
+    What is to be expected is the likeliest category, but for the median of numbers, which is that
+    of the numbers.
+
     Examples
     --------
     >>> from skflow.tables import Categorical
@@ -89,6 +92,10 @@ class Categorical(Column):
         return spread(values, [classes == k for k in shown])
 
     def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        if strategy == "median":
+            # The lower one, which is a category, where the mean of two may be none.
+            middle: Floats = np.sort(draws, 1)[:, (draws.shape[1] - 1) // 2]
+            return middle
         at, _ = self._places(draws.ravel())
         counts = np.zeros((len(draws), len(self._levels)))
         np.add.at(counts, (np.repeat(np.arange(len(draws)), draws.shape[1]), at), 1)

@@ -330,7 +330,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             Rows with holes.
         strategy : {"mean", "median"}, default="mean"
             What is filled in: the mean, which has the smallest squared error, or the median, which
-            has the smallest absolute error. Of categories, it is the likeliest.
+            has the smallest absolute error. Of categories, both are the likeliest one; but the
+            median of numbers that are categorical is their lower median.
 
         Returns
         -------
@@ -345,7 +346,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         filled = values.copy()
         for j, column in enumerate(self._chain.columns):
             rows = np.isnan(values[:, j])
-            filled[rows, j] = column.centre(draws[rows, :, j], strategy)
+            own = strategy if self._layout.formats[j].has_order else "mean"
+            filled[rows, j] = column.centre(draws[rows, :, j], own)
         return self._layout.write(filled, X)
 
     def __sklearn_tags__(self) -> Tags:

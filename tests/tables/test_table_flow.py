@@ -298,6 +298,29 @@ def test_types_of_pandas_come_back():
 
 
 @pytest.mark.usefixtures("quick_mixtures")
+@pytest.mark.parametrize("kind", ["int64", "Int64", "category", "str", "bool"])
+def test_the_median_of_numbers_that_are_categories_is_one_of_them(kind):
+    years = np.repeat([2007, 2008, 2009], [60, 30, 50])  # the median is not the most frequent
+    x = np.random.default_rng(0).normal(size=140)
+    table = pd.DataFrame({"year": pd.Series(years == 2007 if kind == "bool" else years), "x": x})
+    table["year"] = table["year"].astype(kind)
+    flow = TableFlow(**QUICK | {"n_particles": 1000}).fit(table)
+    assert isinstance(flow.columns_["year"], Categorical)
+    gap = pd.DataFrame({"year": [None], "x": [np.nan]})
+    mean, median = (flow.impute(gap, strategy)["year"].iloc[0] for strategy in ("mean", "median"))
+    expected = {"bool": (False, False), "int64": (2007, 2008), "Int64": (2007, 2008)}
+    assert (str(mean), str(median)) == tuple(map(str, expected.get(kind, (2007, 2007))))
+
+
+def test_the_lower_median_of_categories_is_in_their_midst():
+    column = Categorical()
+    column.prepare(np.array([2007.0, 2008, 2009]), None)
+    draws = np.array([[2007.0] * 4 + [2008] * 3 + [2009] * 3, [2007] * 5 + [2009] * 5])
+    assert column.centre(draws, "mean").tolist() == [2007, 2007]
+    assert column.centre(draws, "median").tolist() == [2008, 2007]
+
+
+@pytest.mark.usefixtures("quick_mixtures")
 def test_strings_of_an_array_are_categories(rng):
     X = np.array([["a", 1.5], ["b", None], ["a", 2.5]] * 20, dtype=object)
     X[:, 1] = [None if k % 5 == 0 else float(v) for k, v in enumerate(rng.normal(size=60))]
