@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from sklearn.base import clone
@@ -40,7 +40,13 @@ class Chain:
         self.settings = settings
         self.steps: list[Step] = []
 
-    def fit(self, values: Floats, weights: Floats | None, n_jobs: int | None = None) -> Chain:
+    def fit(
+        self,
+        values: Floats,
+        weights: Floats | None,
+        n_jobs: int | None = None,
+        announce: Callable[[int, list[int]], None] | None = None,
+    ) -> Chain:
         """Learn from rows, which may have holes.
 
         Parameters
@@ -51,6 +57,8 @@ class Chain:
             How many rows each row counts for.
         n_jobs : int or None, default=None
             How many steps are learned at once.
+        announce : callable or None, default=None
+            Called as each step begins, with the number of columns before it, and its own.
         """
         for j, column in enumerate(self.columns):
             known = ~np.isnan(values[:, j])
@@ -65,7 +73,16 @@ class Chain:
         for k, j in enumerate(others):
             before = [*together, *others[:k]]
             steps.append(ColumnStep(j, before, self.columns, self.settings))
-        self.steps = Parallel(n_jobs=n_jobs)(delayed(s.fit)(values, weights) for s in steps)
+
+        def announced() -> Iterator[Step]:
+            n_before = 0
+            for step in steps:
+                if announce is not None:
+                    announce(n_before, step.own)
+                n_before += len(step.own)
+                yield step
+
+        self.steps = Parallel(n_jobs=n_jobs)(delayed(s.fit)(values, weights) for s in announced())
         return self
 
     def columns_from(self, step: int) -> list[int]:

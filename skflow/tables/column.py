@@ -56,6 +56,18 @@ class Column(BaseEstimator, ABC):
             How many rows each row counts for.
         """
 
+    def leave_out(self, values: Floats) -> None:
+        """Give no mass to some values, whatever is learned: heaps that are counted elsewhere.
+
+        :class:`Inflated` says so to its others, before they learn. A column with a density alone
+        need not know.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_values,)
+            The heaps.
+        """
+
     @abstractmethod
     def learn(
         self, values: Floats, features: Floats, weights: Floats | None, settings: FitSettings

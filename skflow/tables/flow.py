@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, overload
@@ -77,6 +78,9 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         How many columns are learned at once, in processes of their own; None is 1, and -1 all
         processors.
 
+    verbose : bool or int, default=False
+        Whether to write a line as the fit of each column begins, such as "column 3 of 8: species".
+
     random_state : int, RandomState instance or None, default=None
         Determines the fit, and the particles of rows with holes. Pass an int for the same result
         each time.
@@ -134,12 +138,14 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         n_particles: int = 200,
         max_iter: int | Literal["auto"] = "auto",
         n_jobs: int | None = None,
+        verbose: bool | int = False,
         random_state: Any = None,
     ) -> None:
         self.columns = columns
         self.n_particles = n_particles
         self.max_iter = max_iter
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -147,6 +153,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         "n_particles": [Interval(Integral, 2, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
@@ -191,7 +198,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             self._refuse(values, kinds)
             seed = int(check_random_state(self.random_state).randint(_MOST_SEEDS))
             chain = Chain([kinds[j] for j in range(len(names))], FitSettings(seed, self.max_iter))
-            self._chain = chain.fit(values, weights, self.n_jobs)
+            announce = self._announce if self.verbose else None
+            self._chain = chain.fit(values, weights, self.n_jobs, announce)
             self._holes = np.isnan(values)
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
@@ -388,6 +396,14 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         for j, kind in kinds.items():
             known = values[:, j][~np.isnan(values[:, j])]
             kind.refuse(known, repr(self._layout.names[j]))
+
+    def _announce(self, n_before: int, own: list[int]) -> None:
+        """Write which columns are learned next: those of the flow all together."""
+        names = ", ".join(str(self._layout.names[j]) for j in own)
+        first, last, n = n_before + 1, n_before + len(own), len(self._layout.names)
+        which = f"column {first}" if first == last else f"columns {first} to {last}"
+        sys.stdout.write(f"{type(self).__name__}: {which} of {n}: {names}\n")
+        sys.stdout.flush()
 
     def _fixed(self) -> Noise:
         """Return the same randomness each time, so that a row always has the same density."""

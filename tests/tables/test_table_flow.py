@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -246,6 +247,21 @@ def test_holes_are_worth_more_than_complete_rows_alone(while_mixtures_are_quick)
     with while_mixtures_are_quick():
         table = TableFlow(max_iter=10, random_state=0)
         assert clone(table).fit(X).score(test) > clone(table).fit(complete).score(test) + 0.1
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_a_line_for_each_column_if_asked(capsys):
+    table = frame(60)[["kind", "x", "is_new", "day"]]
+    TableFlow(**QUICK).fit(table)
+    assert not capsys.readouterr().out
+    for n_jobs in (None, 2):
+        with joblib.parallel_config(backend="threading"):
+            TableFlow(**QUICK, verbose=True, n_jobs=n_jobs).fit(table)
+        assert capsys.readouterr().out.splitlines() == [
+            "TableFlow: columns 1 to 2 of 4: x, day",
+            "TableFlow: column 3 of 4: kind",
+            "TableFlow: column 4 of 4: is_new",
+        ]
 
 
 @pytest.mark.usefixtures("quick_mixtures")
