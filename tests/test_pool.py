@@ -14,6 +14,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import FlowOutlierDetector, LogarithmicPool, RelativeGradientFlow
+from skflow.exceptions import ColumnWarning
 from skflow.training.stiff import stiff_densities
 
 # It learns clumps: its bandwidth is about the distance between neighbours.

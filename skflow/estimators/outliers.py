@@ -26,9 +26,7 @@ from skflow._sklearn.validation import (
     Interval,
     check_columns,
     column_label,
-    columns,
     fit_context,
-    in_kind_of,
     indexable,
     n_samples,
     routed_params,
@@ -36,10 +34,10 @@ from skflow._sklearn.validation import (
 )
 from skflow.estimators.conformal import n_as_low, n_refused, p_values
 from skflow.estimators.density import RelativeGradientFlow
+from skflow.estimators.entries import Entries
 from skflow.estimators.folds import held_out_by, paired_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone
 from skflow.estimators.pool import LogarithmicPool
-from skflow.estimators.surprise import excess_surprise, grid_of, numbers_in
 
 __all__ = ["FlowOutlierDetector"]
 
@@ -263,10 +261,10 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
             calibrates: NDArray[np.bool_] = np.asarray(held_out.any(axis=1))
             judges = held_out | ~calibrates[:, None]
             scores = log_density_by(estimators, X, judges)
-            grid = grid_of(columns(X))
+            entries = Entries(X, estimators)
             # At the end, so that other threads may go on scoring by the former fit.
             check_columns(self, X, fitting=True)
-            self.estimators_, self._judges, self._grid = estimators, judges, grid
+            self.estimators_, self._judges, self._entries = estimators, judges, entries
             self._fitted_scores, self._calibrates = scores, calibrates
             self.calibration_scores_ = scores[calibrates]
             _ = self.offset_  # warns if the rows are too few
@@ -454,8 +452,9 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows of finite numbers. A frame stays a frame with the same names, so that pipelines
-            may select columns by them; its numbers become float64.
+            Rows that `estimator` takes. A frame stays a frame with the same names, so that
+            pipelines may select columns by them. Categories and dates keep their types, and
+            numbers become float64 where others are put in their place. Holes stay holes.
         fitted_rows : array-like of int, of shape (n_samples,), or None, default=None
             The positions of these rows among those passed to :meth:`fit`. Each is then judged by
             the estimators that it was held out from, as in :meth:`score_fitted_rows`. If None,
@@ -473,13 +472,14 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
                -\log p(x_i' | x_{-i})]
 
             It is :math:`(r^2 - 1) / 2` if the entry is normal given the others and lies
-            :math:`r` standard deviations from its mean.
+            :math:`r` standard deviations from its mean. Zero for an entry that is missing: what
+            is not there surprises nobody.
 
         Raises
         ------
         ValueError
-            If a column holds text, categories, holes or infinities, or `fitted_rows` are not
-            positions of rows in :meth:`fit`.
+            If a column holds infinities, or entries that are neither numbers nor categories nor
+            dates, or `fitted_rows` are not positions of rows in :meth:`fit`.
 
         Notes
         -----
@@ -493,12 +493,24 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         :math:`-\log p(x)` exceeds its mean. Where no value of an entry would give the row a
         density, its surprise is zero: others are to blame.
 
-        The integrals run over the range of the rows in :meth:`fit`. They are sums over 67 values,
-        half of which close in on the likeliest; they see conditional densities that are ten
-        thousand times narrower than the column, if these have one peak.
+        Over text, categories and bools of frames, the expectation is a sum over all levels in
+        :meth:`fit`. Over numbers and dates, it is an integral over the range there: a sum over 67
+        values, half of which close in on the likeliest; they see conditional densities that are
+        ten thousand times narrower than the column, if these have one peak.
 
-        Cost: 67 log-densities for each entry, in blocks of some :math:`10^6` numbers. Explain the
-        rows that matter.
+        An `estimator` may have a method ``has_mass``, as :class:`TableFlow` does, which says which
+        entries have a mass, and not a density. If all numbers of a column do, as counts, the
+        expectation is a sum over those in :meth:`fit`, or if there are more than 200, over 67 of
+        them and those that 1 % of the rows have. If some do, as heaps of zeros, a mass and a
+        density must not be compared. Then an entry's surprise is that of which heap it is on, if
+        any, less what is expected of it; and if it is on none, that of its value among those on
+        none is added. An estimator inside of a pipeline is not asked.
+
+        Where other entries of a row are missing, the score of the row is what `estimator` makes
+        of it: of :class:`TableFlow`, the marginal log-density of what is observed.
+
+        Cost: 67 log-densities for each number, and as many as there are levels for each category,
+        in blocks of some :math:`10^6` entries. Explain the rows that matter.
 
         References
         ----------
@@ -507,18 +519,16 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
         """
         check_is_fitted(self)
         self._check(X)
-        numbers = self._numbers(X)
         judges = None
         if fitted_rows is not None:
-            judges = self._judges[self._positions(fitted_rows, len(numbers))]
+            judges = self._judges[self._positions(fitted_rows, n_samples(X))]
 
-        def log_density(hybrids: NDArray[Any], of_row: NDArray[np.intp]) -> NDArray[np.float64]:
-            hybrids = in_kind_of(X, hybrids)
+        def log_density(rows: Any, of_row: NDArray[np.intp]) -> NDArray[np.float64]:
             return log_density_by(
-                self.estimators_, hybrids, None if judges is None else judges[of_row]
+                self.estimators_, rows, None if judges is None else judges[of_row]
             )
 
-        return excess_surprise(log_density, numbers, self._grid)
+        return self._entries.excess_surprise(log_density, X, lambda j: column_label(self, j))
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Say that the parameters of :meth:`fit` go to `estimator`, and `groups` to the splitter.
@@ -565,21 +575,6 @@ class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMix
     def _check(self, X: Any) -> None:
         check_is_fitted(self)
         check_columns(self, X)
-
-    def _numbers(self, X: Any) -> NDArray[np.float64]:
-        """Return `X` as an array of finite numbers, or say which columns have something else."""
-        numbers = np.column_stack([numbers_in(column) for column in columns(X)])
-        lacking = np.flatnonzero(
-            ~np.isfinite(numbers).all(axis=0) | np.isnan(self._grid).any(axis=1)
-        )
-        if len(lacking):
-            where = ", ".join(column_label(self, int(j)) for j in lacking)
-            raise ValueError(
-                "explain needs finite numbers, and there are text, categories, holes or "
-                f"infinities in {where}. Leave out rows with holes; encode or fill columns before "
-                "the detector, not inside it."
-            )
-        return numbers
 
     def _positions(self, fitted_rows: ArrayLike, n: int) -> NDArray[np.intp]:
         positions = np.asarray(fitted_rows)

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["excess_surprise", "grid_of", "numbers_in"]
+__all__ = [
+    "Along",
+    "excess_surprise",
+    "grid_of",
+    "nodes_along",
+    "numbers_in",
+    "weighted_mean",
+    "widths_of",
+]
+
+# Takes values of an entry, of shape (n_lines, n_values), and returns as many log-densities.
+Along = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 # The values of a column at which conditional densities are looked at first: so many quantiles, and
 # as many at equal distances. Each round then divides the two intervals beside the likeliest.
@@ -121,11 +132,34 @@ def excess_surprise(
 
 
 def _expected_log_density(
-    along: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    grid: NDArray[np.float64],
-    value: NDArray[np.float64],
+    along: Along, grid: NDArray[np.float64], value: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Integrate over lines: `along` takes values, of shape (n_lines, n_values)."""
+    nodes, log_p = nodes_along(along, grid, value)
+    return weighted_mean(log_p, widths_of(nodes))
+
+
+def nodes_along(
+    along: Along, grid: NDArray[np.float64], value: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return values of an entry that close in on the likeliest, and their log-densities.
+
+    Parameters
+    ----------
+    along : callable
+        Takes values, of shape (n_lines, n_values), and returns as many log-densities.
+    grid : array of shape (n_lines, n_nodes)
+        Sorted values to begin with.
+    value : array of shape (n_lines,)
+        The entry of each line.
+
+    Returns
+    -------
+    nodes : array of shape (n_lines, n_values)
+        Sorted values between the ends of the grid.
+    log_p : array of shape (n_lines, n_values)
+        Their log-densities.
+    """
     inside = np.clip(value, grid[:, 0], grid[:, -1])  # the peak of an ordinary entry is near
     nodes = np.column_stack([grid, inside])
     log_p = along(nodes)
@@ -137,11 +171,38 @@ def _expected_log_density(
         new = np.hstack([peak + (end - peak) * between for end in (below, above)])
         nodes, log_p = np.hstack([nodes, new]), np.hstack([log_p, along(new)])
     order = nodes.argsort(axis=1)
-    nodes, log_p = (np.take_along_axis(of, order, axis=1) for of in (nodes, log_p))
+    return np.take_along_axis(nodes, order, axis=1), np.take_along_axis(log_p, order, axis=1)
 
+
+def widths_of(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of the trapezoidal rule, times two.
+
+    Parameters
+    ----------
+    nodes : array of shape (n_lines, n_values)
+        Sorted.
+    """
     gaps = np.diff(nodes, axis=1)
     widths = np.pad(gaps, ((0, 0), (0, 1))) + np.pad(gaps, ((0, 0), (1, 0)))
     widths[nodes[:, 0] == nodes[:, -1]] = 1.0  # a constant column has one value
+    return widths
+
+
+def weighted_mean(log_p: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of log-densities, by the densities themselves.
+
+    Parameters
+    ----------
+    log_p : array of shape (n_lines, n_values)
+        The log-densities.
+    widths : array of shape (n_lines, n_values)
+        For how much each of them stands.
+
+    Returns
+    -------
+    mean : array of shape (n_lines,)
+        Minus infinity if all densities are zero.
+    """
     highest = log_p.max(axis=1)
     drop = log_p - np.maximum(highest, np.finfo(np.float64).min)[:, None]
     weights = widths * np.exp(drop)

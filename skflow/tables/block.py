@@ -93,16 +93,15 @@ class Block:
         Notes
         -----
         With few rows for each column, it stays as it is: a flow that knows few rows by heart would
-        learn its own draws.
+        learn its own draws. It does not if there are rows of which it has seen nothing, as these
+        may differ from others by what the rest of the table says.
         """
-        kept = ~np.isnan(values).all(1)
-        values, drawn = values[kept], drawn[kept]
-        weights = None if weights is None else weights[kept]
-        holes = np.isnan(values).any(1)
-        if holes.any() and len(values) >= _ROWS_OF_COLUMN * values.shape[1]:
-            flat = drawn[holes].reshape(-1, values.shape[1])
-            completed = self._to_line(flat)[0].reshape(drawn[holes].shape)
-            self._fit_flow(self._to_line(values)[0], weights, completed)
+        holes = np.isnan(values)
+        are_enough = len(values) >= _ROWS_OF_COLUMN * values.shape[1]
+        if holes.all(1).any() or (holes.any() and are_enough):
+            drawn = drawn[holes.any(1)]
+            completed = self._to_line(drawn.reshape(-1, values.shape[1]))[0]
+            self._fit_flow(self._to_line(values)[0], weights, completed.reshape(drawn.shape))
 
     def _fit_flow(self, x: Floats, weights: Floats | None, drawn: Floats) -> None:
         """Fit the flow to rows on the line, of which those with holes have been completed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skflow.tables.classes import Classes
 from skflow.tables.column import Column, FitSettings, Floats, spread
@@ -22,6 +23,9 @@ class Categorical(Column):
     have a class each; those beyond share one, in which each has a share by its rows. All
     categories that were not seen have the mass of half a row together. A category that is not
     known has all of it, as nobody can say how many there are.
+
+    What is to be expected is the likeliest category, but for the median of numbers, which is that
+    of the numbers.
 
     Examples
     --------
@@ -74,6 +78,9 @@ class Categorical(Column):
         values: Floats = self._levels[levels]
         return values
 
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return ~np.isnan(values)
+
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         at, is_seen = self._places(values)
         classes = np.where(is_seen, self._class_of[at], -1)
@@ -85,6 +92,10 @@ class Categorical(Column):
         return spread(values, [classes == k for k in shown])
 
     def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
+        if strategy == "median":
+            # The lower one, which is a category, where the mean of two may be none.
+            middle: Floats = np.sort(draws, 1)[:, (draws.shape[1] - 1) // 2]
+            return middle
         at, _ = self._places(draws.ravel())
         counts = np.zeros((len(draws), len(self._levels)))
         np.add.at(counts, (np.repeat(np.arange(len(draws)), draws.shape[1]), at), 1)

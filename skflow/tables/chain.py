@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from sklearn.base import clone
@@ -13,7 +13,9 @@ from skflow.tables.categorical import Categorical
 from skflow.tables.column import Column, FitSettings, Floats, LineColumn
 from skflow.tables.steps import BlockStep, ColumnStep, Step
 
-__all__ = ["Chain"]
+__all__ = ["Announce", "Chain"]
+
+Announce = Callable[[int, list[int], bool], None]
 
 
 class Chain:
@@ -40,7 +42,13 @@ class Chain:
         self.settings = settings
         self.steps: list[Step] = []
 
-    def fit(self, values: Floats, weights: Floats | None, n_jobs: int | None = None) -> Chain:
+    def fit(
+        self,
+        values: Floats,
+        weights: Floats | None,
+        n_jobs: int | None = None,
+        announce: Announce | None = None,
+    ) -> Chain:
         """Learn from rows, which may have holes.
 
         Parameters
@@ -51,6 +59,8 @@ class Chain:
             How many rows each row counts for.
         n_jobs : int or None, default=None
             How many steps are learned at once.
+        announce : callable or None, default=None
+            Called as each step begins; see :meth:`announced`.
         """
         for j, column in enumerate(self.columns):
             known = ~np.isnan(values[:, j])
@@ -65,8 +75,29 @@ class Chain:
         for k, j in enumerate(others):
             before = [*together, *others[:k]]
             steps.append(ColumnStep(j, before, self.columns, self.settings))
-        self.steps = Parallel(n_jobs=n_jobs)(delayed(s.fit)(values, weights) for s in steps)
+
+        self.steps = steps
+        self.steps = Parallel(n_jobs=n_jobs)(
+            delayed(step.fit)(values, weights) for step in self.announced(announce, again=False)
+        )
         return self
+
+    def announced(self, announce: Announce | None, *, again: bool) -> Iterator[Step]:
+        """Go through the steps, and say of each that it begins.
+
+        Parameters
+        ----------
+        announce : callable or None
+            Called as each step begins, with the number of columns before it, its own, and `again`.
+        again : bool
+            Whether they are learned once more.
+        """
+        n_before = 0
+        for step in self.steps:
+            if announce is not None:
+                announce(n_before, step.own, again)
+            n_before += len(step.own)
+            yield step
 
     def columns_from(self, step: int) -> list[int]:
         """Return the columns of a step and of all behind it.

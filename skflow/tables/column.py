@@ -56,6 +56,18 @@ class Column(BaseEstimator, ABC):
             How many rows each row counts for.
         """
 
+    def leave_out(self, values: Floats) -> None:
+        """Give no mass to some values, whatever is learned: heaps that are counted elsewhere.
+
+        :class:`Inflated` says so to its others, before they learn. A column with a density alone
+        need not know.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_values,)
+            The heaps.
+        """
+
     @abstractmethod
     def learn(
         self, values: Floats, features: Floats, weights: Floats | None, settings: FitSettings
@@ -107,6 +119,21 @@ class Column(BaseEstimator, ABC):
         values : ndarray of shape (n_samples,)
             In the column's support.
         """
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:
+        """Say which values have a mass, and not a density.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples,)
+            May be missing (NaN).
+
+        Returns
+        -------
+        has_mass : ndarray of shape (n_samples,), of bools
+            None of them by default.
+        """
+        return np.zeros(len(values), bool)
 
     def as_features(self, values: Floats) -> Floats:
         """Return what the columns behind this one see of its values.

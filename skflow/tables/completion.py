@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
 from skflow.tables.block import N_COMPLETIONS
-from skflow.tables.chain import Chain
+from skflow.tables.chain import Announce, Chain
 from skflow.tables.column import Floats
 from skflow.tables.noise import Noise
 from skflow.tables.particles import complete
@@ -20,7 +20,11 @@ _ALL_PARTICLES = 500_000
 
 
 def fit_completed(
-    chain: Chain, values: Floats, weights: Floats | None, n_jobs: int | None
+    chain: Chain,
+    values: Floats,
+    weights: Floats | None,
+    n_jobs: int | None = None,
+    announce: Announce | None = None,
 ) -> Chain:
     """Fit a chain to rows with holes once more, completed by itself.
 
@@ -36,8 +40,10 @@ def fit_completed(
         NaN where an entry is missing.
     weights : ndarray of shape (n_samples,) or None
         How many rows each row counts for.
-    n_jobs : int or None
+    n_jobs : int or None, default=None
         How many steps are learned at once.
+    announce : callable or None, default=None
+        Called as each step begins; see :meth:`Chain.announced`.
 
     Returns
     -------
@@ -57,6 +63,7 @@ def fit_completed(
     completed = complete(chain, values, n_particles, noise, to_the_end=True)
     drawn = completed.drawn(N_COMPLETIONS, noise)
     chain.steps = Parallel(n_jobs=n_jobs)(
-        delayed(step.fit_anew)(values, drawn, weights) for step in chain.steps
+        delayed(step.fit_anew)(values, drawn, weights)
+        for step in chain.announced(announce, again=True)
     )
     return chain

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp, ndtr, ndtri
 
 from skflow.tables.column import Column, FitSettings, Floats
@@ -13,11 +14,13 @@ from skflow.tables.continuous import fitted_flow, given
 from skflow.tables.noise import chosen
 from skflow.training.stacking import stacking_weights
 
-__all__ = ["Count"]
+__all__ = ["STEPS", "Count"]
 
 # Numbers may be rounded to multiples of these, of which the range holds so many at least.
-_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 500, 1000)
+STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 500, 1000)
 _FEWEST_STEPS = 4
+
+_LEAST_MASS = np.nextafter(0, 1)
 
 
 class Count(Column):
@@ -26,20 +29,24 @@ class Count(Column):
     A :class:`~skflow.ConditionalFlow` learns the values with uniform noise between -1/2 and 1/2.
     Values may be rounded: people like multiples of five and of ten. With :math:`F` the
     distribution function of the flow, and :math:`w_s` the share of values that are rounded to
-    multiples of s, of which :math:`l_s` is the least that there can be, the mass of k is
+    multiples of s, the mass of k is
 
     .. math::
 
        P(k) = \sum_{s \,:\, s | k} w_s
-       \frac{F(k + s/2) - F(k - s/2)}{1 - F(l_s - s/2)},
+       \frac{F(k + s/2) - F(k - s/2)}{\sum_{s | j} F(j + s/2) - F(j - s/2)},
 
-    which is exact: it adds up to one over the whole numbers. The shares are those that make the
-    values likeliest, and 1 has half a row at least, so that every number has a mass.
+    where j goes through all numbers that there can be: those from `low` to `high`, but for the
+    heaps of :class:`Inflated`. It is exact: it adds up to one over these numbers. The shares are
+    those that make the values likeliest, and 1 has half a row at least, so that every number has
+    a mass.
 
     Parameters
     ----------
     low : int or None, default=None
         The least number that there can be. None is no bound.
+    high : int or None, default=None
+        The greatest number that there can be. None is no bound.
 
     Examples
     --------
@@ -48,21 +55,34 @@ class Count(Column):
     Count(low=0)
     """
 
-    def __init__(self, low: int | None = None) -> None:
+    def __init__(self, low: int | None = None, high: int | None = None) -> None:
         self.low = low
+        self.high = high
+
+    _heaps: Floats = np.empty(0)
 
     def refuse(self, values: Floats, name: str) -> None:  # noqa: D102
+        low, high = self._bounds
+        if low > high:
+            raise ValueError(
+                f"The bounds of column {name} must be low <= high, got low={self.low!r} and "
+                f"high={self.high!r}."
+            )
         broken = values[values != np.round(values)]
         if len(broken):
             raise ValueError(
                 f"Column {name} is declared to be a count, which takes whole numbers, but has "
                 f"{broken[0]:g}."
             )
-        if self.low is not None and len(values) and values.min() < self.low:
+        outside = values[(values < low) | (values > high)]
+        if len(outside):
+            bound = f"low={self.low}" if outside[0] < low else f"high={self.high}"
             raise ValueError(
-                f"Column {name} is declared to be a count with low={self.low}, but has "
-                f"{values.min():g}."
+                f"Column {name} is declared to be a count with {bound}, but has {outside[0]:g}."
             )
+
+    def leave_out(self, values: Floats) -> None:  # noqa: D102
+        self._heaps = np.unique(values)
 
     def learn(  # noqa: D102
         self, values: Floats, features: Floats, weights: Floats | None, settings: FitSettings
@@ -70,7 +90,7 @@ class Count(Column):
         noise = np.random.RandomState(settings.random_state).uniform(-0.5, 0.5, len(values))
         self._flow = fitted_flow(values + noise, features, weights, settings)
         most = max(1.0, np.ptp(values) / _FEWEST_STEPS)
-        self._steps = [step for step in _STEPS if step <= most]
+        self._steps = [s for s in STEPS if s <= most and (s == 1 or (values % s == 0).any())]
         log_masses = torch.from_numpy(self._log_masses(values, features))
         counts = None if weights is None else torch.from_numpy(weights)
         shares = stacking_weights(log_masses, counts).numpy()
@@ -87,43 +107,70 @@ class Count(Column):
     def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
         shares = np.broadcast_to(self._shares, (len(u), len(self._shares)))
         which, rest = chosen(shares, u)
-        steps = np.asarray(self._steps, np.float64)[which]
-        # By the upper tail, which may be all that there is.
-        above = ndtr(-self._lowest(features, steps))
-        z = -ndtri(above * (1 - rest))
-        values = steps * np.round(self._flow.from_latents(given(features), z) / steps)
-        return values if self.low is None else np.maximum(values, self._least(steps))
+        values = np.empty(len(u))
+        for k, step in enumerate(self._steps):
+            rows = which == k
+            if rows.any():
+                values[rows] = self._sample_multiples(step, features[rows], rest[rows])
+        return values
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return ~np.isnan(values)
 
     def centre(self, draws: Floats, strategy: str) -> Floats:  # noqa: D102
         return np.round(super().centre(draws, strategy))
 
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        low = -np.inf if self.low is None else float(self.low)
+        return low, np.inf if self.high is None else float(self.high)
+
     def _log_masses(self, values: Floats, features: Floats) -> Floats:
         """Return the log-masses of values that are rounded to each step, of shape (n, n_steps)."""
         found = np.full((len(values), len(self._steps)), -np.inf)
+        low, high = self._bounds
+        is_there = (values >= low) & (values <= high) & ~np.isin(values, self._heaps)
         for k, step in enumerate(self._steps):
-            rows = np.mod(values, step) == 0
-            if self.low is not None:
-                rows &= values >= self.low
+            rows = is_there & (np.mod(values, step) == 0)
             if rows.any():
-                x, at = features[rows], values[rows]
-                low, high = (self._latents(at + side * step / 2, x) for side in (-1, 1))
-                steps = np.full(len(at), float(step))
-                found[rows, k] = _log_mass_between(low, high) - log_ndtr(-self._lowest(x, steps))
+                own = values[rows, None] + np.array([-step / 2, step / 2])
+                ends = np.hstack([own, np.tile(self._ends(step), (len(own), 1))])
+                z = self._latents(ends, features[rows])
+                log_masses = _log_mass_between(z[:, ::2], z[:, 1::2])
+                found[rows, k] = log_masses[:, 0] - logsumexp(log_masses[:, 1:], axis=1)
         return found
 
-    def _least(self, steps: Floats) -> Floats:
-        """Return the least multiples of steps that there can be."""
-        assert self.low is not None
-        return steps * np.ceil(self.low / steps)
+    def _sample_multiples(self, step: int, features: Floats, u: Floats) -> Floats:
+        """Return multiples of a step that there can be, as uniform numbers say."""
+        z = self._latents(np.tile(self._ends(step), (len(u), 1)), features)
+        low, high = z[:, ::2], z[:, 1::2]
+        log_masses = _log_mass_between(low, high)
+        masses = np.exp(log_masses - logsumexp(log_masses, axis=1, keepdims=True))
+        which, rest = chosen(masses, u)
+        rows = np.arange(len(u))
+        z = _between(low[rows, which], high[rows, which], rest)
+        values = step * np.round(self._flow.from_latents(given(features), z) / step)
+        # Where rounding has crossed the end of a stretch.
+        ends = self._ends(step).reshape(-1, 2)[which] + np.array([step / 2, -step / 2])
+        return np.clip(values, *ends.T)
 
-    def _lowest(self, features: Floats, steps: Floats) -> Floats:
-        """Return the latents where the masses begin."""
-        if self.low is None:
-            return np.full(len(features), -np.inf)
-        return self._latents(self._least(steps) - steps / 2, features)
+    def _ends(self, step: int) -> Floats:
+        """Return where stretches of multiples begin and end, in turn: between bounds and heaps."""
+        low, high = self._bounds
+        low, high = step * np.ceil(low / step), step * np.floor(high / step)
+        heaps = self._heaps[(self._heaps % step == 0) & (self._heaps >= low)]
+        heaps = heaps[heaps <= high]
+        sides = np.stack([heaps - step / 2, heaps + step / 2], 1).ravel()
+        ends = np.concatenate([[low - step / 2], sides, [high + step / 2]]).reshape(-1, 2)
+        return ends[ends[:, 0] < ends[:, 1]].ravel()
 
     def _latents(self, values: Floats, features: Floats) -> Floats:
-        return self._flow.to_latents(given(features), values)
+        """Return the latents of several values of each row, which may be infinite."""
+        z, is_finite = values.copy(), np.isfinite(values)
+        rows = np.nonzero(is_finite)[0]
+        if len(rows):
+            z[is_finite] = self._flow.to_latents(given(features)[rows], values[is_finite])
+        return z
 
 
 def _log_mass_between(low: Floats, high: Floats) -> Floats:
@@ -131,6 +178,17 @@ def _log_mass_between(low: Floats, high: Floats) -> Floats:
     flips = low > 0
     low, high = np.where(flips, -high, low), np.where(flips, -low, high)
     below, above = log_ndtr(low), log_ndtr(high)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         log_mass: Floats = above + np.log(-np.expm1(np.minimum(below - above, 0)))
-    return log_mass
+    return np.where(np.isnan(log_mass), -np.inf, log_mass)
+
+
+def _between(low: Floats, high: Floats, u: Floats) -> Floats:
+    """Return standard normal numbers between bounds, as uniform numbers say."""
+    # By the upper tail, which may be all that there is; or by the lower one.
+    is_upper = (low > 0) | np.isinf(high)
+    low, high = np.where(is_upper, -high, low), np.where(is_upper, -low, high)
+    u = np.where(is_upper, 1 - u, u)
+    p = ndtr(low) + u * (ndtr(high) - ndtr(low))
+    z = ndtri(np.maximum(p, _LEAST_MASS)).clip(low, high)
+    return np.where(is_upper, -z, z)

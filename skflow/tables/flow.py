@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, overload
@@ -13,6 +14,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.formats import Layout
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -26,7 +28,6 @@ from skflow.estimators.score import ScoredDensityMixin
 from skflow.tables.chain import Chain
 from skflow.tables.column import Column, FitSettings, Floats
 from skflow.tables.completion import fit_completed
-from skflow.tables.formats import Layout
 from skflow.tables.kinds import declared, kind_of
 from skflow.tables.marginal import TableMarginal
 from skflow.tables.noise import Noise
@@ -77,6 +78,10 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
     n_jobs : int or None, default=None
         How many columns are learned at once, in processes of their own; None is 1, and -1 all
         processors.
+
+    verbose : bool or int, default=False
+        Whether to write a line as the fit of each column begins, such as "column 3 of 8: species".
+        Tables with holes are learned twice.
 
     random_state : int, RandomState instance or None, default=None
         Determines the fit, and the particles of rows with holes. Pass an int for the same result
@@ -135,12 +140,14 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         n_particles: int = 200,
         max_iter: int | Literal["auto"] = "auto",
         n_jobs: int | None = None,
+        verbose: bool | int = False,
         random_state: Any = None,
     ) -> None:
         self.columns = columns
         self.n_particles = n_particles
         self.max_iter = max_iter
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.random_state = random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -148,6 +155,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         "n_particles": [Interval(Integral, 2, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
@@ -192,8 +200,9 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             self._refuse(values, kinds)
             seed = int(check_random_state(self.random_state).randint(_MOST_SEEDS))
             chain = Chain([kinds[j] for j in range(len(names))], FitSettings(seed, self.max_iter))
-            chain = chain.fit(values, weights, self.n_jobs)
-            self._chain = fit_completed(chain, values, weights, self.n_jobs)
+            announce = self._announce if self.verbose else None
+            chain = chain.fit(values, weights, self.n_jobs, announce)
+            self._chain = fit_completed(chain, values, weights, self.n_jobs, announce)
             self._holes = np.isnan(values)
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
@@ -231,6 +240,24 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         """
         log_prob, error = self._log_prob(self._layout.read(self._checked(X)))
         return (log_prob, error) if return_error else log_prob
+
+    def has_mass(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Say which entries have a mass, and not a density: categories, counts and heaps.
+
+        Scores of rows compare if the same of their entries have masses.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        has_mass : ndarray of shape (n_samples, n_features), of bools
+            False where an entry is missing.
+        """
+        values = self._layout.read(self._checked(X))
+        return np.stack([c.has_mass(values[:, j]) for j, c in enumerate(self._chain.columns)], 1)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows, with holes as rows of :meth:`fit` had them.
@@ -314,7 +341,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             Rows with holes.
         strategy : {"mean", "median"}, default="mean"
             What is filled in: the mean, which has the smallest squared error, or the median, which
-            has the smallest absolute error. Of categories, it is the likeliest.
+            has the smallest absolute error. Of categories, both are the likeliest one; but the
+            median of numbers that are categorical is their lower median.
 
         Returns
         -------
@@ -329,7 +357,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         filled = values.copy()
         for j, column in enumerate(self._chain.columns):
             rows = np.isnan(values[:, j])
-            filled[rows, j] = column.centre(draws[rows, :, j], strategy)
+            own = strategy if self._layout.formats[j].has_order else "mean"
+            filled[rows, j] = column.centre(draws[rows, :, j], own)
         return self._layout.write(filled, X)
 
     def __sklearn_tags__(self) -> Tags:
@@ -370,6 +399,15 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         for j, kind in kinds.items():
             known = values[:, j][~np.isnan(values[:, j])]
             kind.refuse(known, repr(self._layout.names[j]))
+
+    def _announce(self, n_before: int, own: list[int], again: bool) -> None:
+        """Write which columns are learned next: those of the flow all together."""
+        names = ", ".join(str(self._layout.names[j]) for j in own)
+        first, last, n = n_before + 1, n_before + len(own), len(self._layout.names)
+        which = f"column {first}" if first == last else f"columns {first} to {last}"
+        once_more = " once more" if again else ""
+        sys.stdout.write(f"{type(self).__name__}: {which} of {n}: {names}{once_more}\n")
+        sys.stdout.flush()
 
     def _fixed(self) -> Noise:
         """Return the same randomness each time, so that a row always has the same density."""

@@ -31,7 +31,8 @@ class FlowImputer(DocumentationLinkMixin, OneToOneFeatureMixin, TransformerMixin
         What is filled in: the mean or the median given what is observed in the row, or a draw.
         For multiple imputation, call :meth:`transform` several times with "sample" and
         ``random_state=None``: holes that are hard to tell then differ from call to call. Of
-        categories, mean and median are the likeliest.
+        categories, mean and median are the likeliest; but the median of numbers that are
+        categorical is their lower median.
 
     random_state : int, RandomState instance or None, default=None
         Determines the fit of the default density, and draws.

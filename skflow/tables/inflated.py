@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skflow.tables.classes import Classes
@@ -16,18 +17,18 @@ __all__ = ["Inflated"]
 
 
 class Inflated(Column):
-    """A column in which single values have a mass each, and all others a density.
+    """A column in which single values have a mass each, and all others another distribution.
 
-    Zeros of rainfall, the last value that an instrument can show and codes such as -9999 are such
-    values. The classes "this value" and "another" have probabilities given the columns before,
-    and what is another has the distribution of a column without them.
+    Zeros of rainfall, the last value that an instrument can show, ages of 90 and more and codes
+    such as -9999 are such values. The classes "this value" and "another" have probabilities given
+    the columns before, and what is another has the distribution of a column without them.
 
     Parameters
     ----------
     at : float or sequence of float
         The values that have a mass.
     others : Column or None, default=None
-        The kind of all other values, which must give no mass to those in `at`. None is
+        The kind of all other values. A :class:`Count` gives no mass to those in `at`. None is
         :class:`Continuous`.
 
     Examples
@@ -48,6 +49,7 @@ class Inflated(Column):
     def prepare(self, values: Floats, weights: Floats | None) -> None:  # noqa: D102
         self._atoms = np.unique(np.asarray(self.at, np.float64))
         self._free = self._inner()
+        self._free.leave_out(self._atoms)
         free = self._codes(values) == len(self._atoms)
         self._has_others = bool(free.any())
         self._free.prepare(values[free], None if weights is None else weights[free])
@@ -82,6 +84,9 @@ class Inflated(Column):
         if free.any():
             values[free] = self._free.sample(features[free], rest[free])
         return values
+
+    def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
+        return np.isin(values, self._atoms) | self._free.has_mass(values)
 
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         codes = self._codes(values)

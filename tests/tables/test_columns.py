@@ -7,10 +7,12 @@ import pytest
 from scipy.stats import kstest, norm
 from sklearn.base import clone
 
+from skflow._sklearn.formats import Format
 from skflow.tables import Bounded, Categorical, Continuous, Count, Inflated, Periodic
 from skflow.tables.column import FitSettings
+from skflow.tables.kinds import kind_of
 
-N = 400
+N, N2 = 400, 2000
 SETTINGS = FitSettings(0, 10)
 
 
@@ -20,6 +22,10 @@ def features(rng, n=N):
 
 def uniform(n):
     return np.random.RandomState(0).uniform(1e-12, 1, n)
+
+
+def half_rounded(rng, values):
+    return np.where(rng.uniform(size=len(values)) < 0.5, np.round(values), np.round(values, -1))
 
 
 # Of each kind: the column, how values are drawn, and what its masses or densities are added up
@@ -72,6 +78,32 @@ CASES = {
         lambda rng, f: np.where(rng.uniform(size=len(f)) < 0.6, 0, 1 + rng.poisson(9, len(f))),
         (range(500), None),
     ),
+    "bounded count": (
+        Count(low=0, high=20),
+        lambda rng, f: np.minimum(rng.poisson(np.exp(2.5 + 0.3 * f[:, 0])), 20),
+        (range(21), None),
+    ),
+    "count with a top code": (
+        Inflated(at=90, others=Count(low=0, high=89)),
+        lambda rng, f: np.clip(np.round(60 + 20 * f[:, 0] + 5 * rng.normal(size=len(f))), 0, 90),
+        (range(91), None),
+    ),
+    "count with heaps in its midst": (
+        Inflated(at=[30, 31, 40], others=Count(low=0)),
+        lambda rng, f: np.where(
+            rng.uniform(size=len(f)) < 0.6,
+            rng.choice([30, 31, 40], size=len(f)),
+            rng.poisson(np.exp(3.5 + 0.2 * f[:, 0])),
+        ),
+        (range(500), None),
+    ),
+    "rounded count with a heap": (
+        Inflated(at=50, others=Count()),
+        lambda rng, f: np.where(
+            rng.uniform(size=len(f)) < 0.3, 50, half_rounded(rng, 50 + 10 * f.sum(1))
+        ),
+        (range(-500, 500), None),
+    ),
 }
 
 
@@ -103,6 +135,16 @@ def test_probabilities_add_up_to_one(case):
             on_points = np.isin(at, points)
             total += density[~on_points].sum() * (high - low) / len(at)
         assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_points_have_a_mass_and_an_interval_has_a_density(case):
+    column, _, _, (points, interval) = case
+    points = np.asarray(points, float)
+    assert column.has_mass(points).all()
+    if interval is not None:
+        inside = np.setdiff1d(np.linspace(*interval, 50), points)
+        assert not column.has_mass(inside).any()
+    assert not column.has_mass(np.array([np.nan])).any()
 
 
 def test_samples_are_in_the_support_and_follow_the_probabilities(case):
@@ -161,6 +203,8 @@ def test_what_is_to_be_expected_is_in_the_support(case, strategy):
         (Bounded(1, 0), [0.5], "must be low < high, one of them finite at least, got low=1"),
         (Count(), [1, 2.5], r"takes whole numbers, but has 2\.5"),
         (Count(low=0), [3, -1], "with low=0, but has -1"),
+        (Count(high=9), [3, 10], "with high=9, but has 10"),
+        (Count(low=9, high=8), [3], "low <= high, got low=9 and high=8"),
         (Periodic(-1), [0.5], "must be a positive number"),
         (Inflated(at=0, others=Bounded(1, 2)), [0, 3], "between 1 and 2, but has 3"),
     ],
@@ -229,3 +273,79 @@ def test_numbers_on_a_grid_are_drawn_on_it():
     drawn = column.sample(np.empty((1000, 0)), uniform(1000))
     assert np.mean(drawn % 25 == 0) > 0.98
     assert column.log_prob(values, np.empty((800, 0))).mean() > np.log(1 / 40) - 0.3
+
+
+def kind_of_numbers(values):
+    return kind_of(values, Format(values))
+
+
+@pytest.mark.parametrize(
+    ("draw", "heaps", "others"),
+    [
+        (lambda rng, u: np.where(u < 0.1, 90, rng.integers(17, 90, N2)), [90], Count(0, 89)),
+        (lambda rng, u: np.where(u < 0.3, 40, rng.integers(0, 101, N2)), [40], Count(0)),
+        (lambda rng, u: np.where(u < 0.5, 0, rng.poisson(30, N2)), [0], Count(1)),
+        (lambda rng, u: np.where(u < 0.04, 999, rng.poisson(30, N2)), [999], Count(0, 998)),
+        (
+            lambda rng, u: np.select([u < 0.1, u < 0.3], [-1, 60], rng.poisson(30, N2)),
+            [-1, 60],
+            Count(0, 59),
+        ),
+    ],
+    ids=["top code", "middle", "zeros", "code", "two"],
+)
+def test_heaps_of_whole_numbers_are_found(draw, heaps, others):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        kind = kind_of_numbers(draw(rng, rng.uniform(size=N2)).astype(float))
+        assert list(kind.at) == heaps
+        assert str(kind.others) == str(others)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.poisson(5, N2),
+        lambda rng: rng.poisson(40, N2),
+        lambda rng: rng.geometric(0.3, N2),
+        lambda rng: rng.geometric(0.05, N2),
+        lambda rng: rng.integers(0, 100, N2),
+        lambda rng: np.round(rng.standard_t(2, N2)),
+        lambda rng: half_rounded(rng, rng.normal(130, 20, N2)),
+    ],
+)
+def test_ordinary_whole_numbers_have_no_heaps(draw):
+    for seed in range(3):
+        values = draw(np.random.default_rng(seed)).astype(float)
+        assert isinstance(kind_of_numbers(values), Count)
+
+
+def test_samples_of_a_count_do_not_fall_on_its_heap():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 101, N).astype(float)
+    column = Count(low=0)
+    column.leave_out(np.array([40.0, 50, 51]))
+    values = values[~np.isin(values, [40, 50, 51])]
+    column.learn(values, np.empty((len(values), 0)), None, SETTINGS)
+    # Also where a stretch between heaps begins and ends.
+    u = np.r_[uniform(4000), np.linspace(1e-12, 1 - 1e-12, 4000)]
+    drawn = column.sample(np.empty((8000, 0)), u)
+    assert not np.isin(drawn, [40, 50, 51]).any()
+    assert np.isin([39, 41, 49, 52], drawn).all()
+
+
+def test_a_heap_makes_whole_numbers_likelier_than_a_count_alone():
+    """Where what says who is on the heap says nothing about others."""
+
+    def draw(rng, n):
+        f = features(rng, n)
+        is_on_heap = rng.uniform(size=n) < np.where(f[:, 0] > 0.5, 0.9, 0.05)
+        return np.where(is_on_heap, 40.0, rng.poisson(np.exp(3 + 0.3 * f[:, 1]))), f
+
+    rng = np.random.default_rng(0)
+    (values, f), (test, of_test) = draw(rng, N), draw(rng, 2000)
+    scores = []
+    for column in (Count(low=0), Inflated(at=40, others=Count(low=0))):
+        column.prepare(values, None)
+        scores.append(column.learn(values, f, None, SETTINGS).log_prob(test, of_test).mean())
+    assert scores[1] > scores[0] + 0.02

@@ -2,6 +2,7 @@
 
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,6 +64,15 @@ def test_kinds_are_found(fitted):
     }
     assert fitted.columns_["rain"].at == [0.0]
     assert fitted.columns_["rain"].others.low == 0.0
+
+
+def test_which_entries_have_a_mass(fitted):
+    table = frame(100, holes=0.1)
+    has_mass = pd.DataFrame(fitted.has_mass(table), columns=table.columns)
+    for name in ("kind", "n", "is_new"):
+        assert (has_mass[name] == table[name].notna().to_numpy()).all()
+    assert (has_mass["rain"] == (table["rain"] == 0).to_numpy()).all()
+    assert not has_mass[["x", "share", "angle", "day"]].to_numpy().any()
 
 
 def test_samples_are_like_the_table(fitted):
@@ -240,6 +250,44 @@ def test_holes_are_worth_more_than_complete_rows_alone(while_mixtures_are_quick)
 
 
 @pytest.mark.usefixtures("quick_mixtures")
+def test_holes_that_go_along_with_a_category_are_filled_as_it_says():
+    # Of kind "b" hardly any length is known, which is three times that of kind "a".
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["a", "b"], 600)
+    length = np.where(kind == "a", 1.0, 3.0) * (1 + 0.1 * rng.normal(size=600))
+    width = length + 0.1 * rng.normal(size=600)
+    table = pd.DataFrame({"kind": kind, "length": length, "width": width})
+    table.loc[(kind == "b") & (rng.uniform(size=600) < 0.9), ["length", "width"]] = np.nan
+    fitted = TableFlow(max_iter=30, random_state=0).fit(table)
+    drawn = fitted.sample(2000, random_state=0)
+    drawn = fitted.sample_given(drawn, random_state=0)
+    means = drawn.groupby("kind")[["length", "width"]].mean()
+    np.testing.assert_allclose(means.loc["a"], 1, atol=0.1)
+    np.testing.assert_allclose(means.loc["b"], 3, atol=0.3)
+    assert (drawn["kind"] == "b").mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_a_line_for_each_column_if_asked(capsys):
+    table = frame(60)[["kind", "x", "is_new", "day"]]
+    TableFlow(**QUICK).fit(table)
+    assert not capsys.readouterr().out
+    lines = [
+        "TableFlow: columns 1 to 2 of 4: x, day",
+        "TableFlow: column 3 of 4: kind",
+        "TableFlow: column 4 of 4: is_new",
+    ]
+    for n_jobs in (None, 2):
+        with joblib.parallel_config(backend="threading"):
+            TableFlow(**QUICK, verbose=True, n_jobs=n_jobs).fit(table)
+        assert capsys.readouterr().out.splitlines() == lines
+    table.loc[0, "x"] = np.nan
+    TableFlow(**QUICK, verbose=True).fit(table)
+    again = [f"{line} once more" for line in lines]  # with what has been completed
+    assert capsys.readouterr().out.splitlines() == lines + again
+
+
+@pytest.mark.usefixtures("quick_mixtures")
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_of_either_library_give_the_same(library):
     table = frame(120)[["kind", "x", "n", "is_new"]].astype({"n": "int64", "kind": str})
@@ -252,6 +300,16 @@ def test_frames_of_either_library_give_the_same(library):
     np.testing.assert_allclose(one.score_samples(table), expected.score_samples(reference))
     sample = one.sample(5, random_state=0)
     assert type(sample) is type(table)
+    assert list(sample.dtypes) == list(table.dtypes)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_dates_of_polars_come_back():
+    polars = pytest.importorskip("polars")
+    days = pd.date_range("2024-01-01", periods=60)
+    table = polars.DataFrame({"day": days.to_numpy(), "at": (days - days[0]).to_numpy()})
+    table = table.with_columns(polars.col("day").cast(polars.Date).alias("date"))
+    sample = TableFlow(**QUICK).fit(table).sample(5, random_state=0)
     assert list(sample.dtypes) == list(table.dtypes)
 
 
@@ -276,6 +334,29 @@ def test_types_of_pandas_come_back():
     filled = flow.impute(table)
     assert filled.dtypes.equals(table.dtypes)
     pd.testing.assert_frame_equal(filled.drop(index=10), table.drop(index=10))
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+@pytest.mark.parametrize("kind", ["int64", "Int64", "category", "str", "bool"])
+def test_the_median_of_numbers_that_are_categories_is_one_of_them(kind):
+    years = np.repeat([2007, 2008, 2009], [60, 30, 50])  # the median is not the most frequent
+    x = np.random.default_rng(0).normal(size=140)
+    table = pd.DataFrame({"year": pd.Series(years == 2007 if kind == "bool" else years), "x": x})
+    table["year"] = table["year"].astype(kind)
+    flow = TableFlow(**QUICK | {"n_particles": 1000}).fit(table)
+    assert isinstance(flow.columns_["year"], Categorical)
+    gap = pd.DataFrame({"year": [None], "x": [np.nan]})
+    mean, median = (flow.impute(gap, strategy)["year"].iloc[0] for strategy in ("mean", "median"))
+    expected = {"bool": (False, False), "int64": (2007, 2008), "Int64": (2007, 2008)}
+    assert (str(mean), str(median)) == tuple(map(str, expected.get(kind, (2007, 2007))))
+
+
+def test_the_lower_median_of_categories_is_in_their_midst():
+    column = Categorical()
+    column.prepare(np.array([2007.0, 2008, 2009]), None)
+    draws = np.array([[2007.0] * 4 + [2008] * 3 + [2009] * 3, [2007] * 5 + [2009] * 5])
+    assert column.centre(draws, "mean").tolist() == [2007, 2007]
+    assert column.centre(draws, "median").tolist() == [2008, 2007]
 
 
 @pytest.mark.usefixtures("quick_mixtures")

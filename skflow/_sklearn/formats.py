@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from decimal import Decimal
 from importlib import import_module
 from numbers import Real
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skflow._sklearn.validation import is_missing, refuse_but_two_dimensions, take_columns
-from skflow.tables.column import Floats
 
 __all__ = ["Format", "Layout"]
+
+Floats = NDArray[np.float64]
 
 
 class Format:
@@ -31,6 +33,10 @@ class Format:
         self.dtype = column.dtype
         self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
+        is_declared = getattr(self.dtype, "categories", None) is not None
+        self.has_order = not self.is_category and (
+            not is_declared or bool(getattr(self.dtype, "ordered", False))
+        )
         if not self.is_category:
             return
         known = entries[~gone]
@@ -188,6 +194,35 @@ class Layout:
             }
         )
 
+    def replaced(self, X: Any, column: int, values: Floats) -> Any:
+        """Return a table with other entries in one column, and all else as it is.
+
+        Categories and dates keep the type that they had at first, and numbers become float64.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            With the columns that there were.
+        column : int
+            The number of the column.
+        values : ndarray of shape (n_samples,)
+            Numbers as :meth:`read` returns them, none of them missing.
+        """
+        form = self.formats[column]
+        is_number = not form.is_category and not form.date_kind
+        entries = values.tolist() if is_number else form.write(values)
+        name = _library(X)
+        if not name:
+            X = X.copy()
+            X[:, column] = entries
+            return X
+        library, dtype = import_module(name), None if is_number else form.dtype
+        if name == "polars":
+            return X.with_columns(_series(library, entries, dtype, {}).alias(X.columns[column]))
+        X = X.copy()
+        X.isetitem(column, _series(library, entries, dtype, {"index": X.index}))
+        return X
+
 
 def _keep(entries: list[Any], given: NDArray[Any], gone: NDArray[np.bool_]) -> None:
     """Put what was given in the place of what was written, each so many times in a row."""
@@ -230,7 +265,7 @@ def _numbers(entries: NDArray[Any], gone: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _is_number(entry: Any) -> bool:
-    return isinstance(entry, Real) and not isinstance(entry, bool | np.bool_)
+    return isinstance(entry, Real | Decimal) and not isinstance(entry, bool | np.bool_)
 
 
 def _pandas_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -259,4 +294,6 @@ def _polars_entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 def _series(library: Any, entries: list[Any], dtype: Any, index: dict[str, Any]) -> Any:
     if library.__name__ == "pandas":
         return library.Series(entries, dtype=dtype, **index)
+    # Polars takes dates of Python's alone.
+    entries = [e.item() if isinstance(e, np.datetime64 | np.timedelta64) else e for e in entries]
     return library.Series(entries) if dtype is None else library.Series(entries).cast(dtype)
