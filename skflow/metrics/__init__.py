@@ -9,6 +9,7 @@ from skflow.metrics.integral_transform import (
     probability_integral_transform,
 )
 from skflow.metrics.intervals import IntervalCoverage, interval_coverage
+from skflow.metrics.nearest_rows import NearestRowResult, nearest_row_test
 from skflow.metrics.ranked_probability import crps
 from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
 from skflow.metrics.table_drift import DriftResult, drift
@@ -18,6 +19,7 @@ __all__ = [
     "HighestDensityCoverage",
     "IntervalCoverage",
     "MonteCarloEstimate",
+    "NearestRowResult",
     "ProbabilityIntegralTransform",
     "TwoSampleTestResult",
     "classifier_two_sample_test",
@@ -30,5 +32,6 @@ __all__ = [
     "interval_coverage",
     "kl_divergence",
     "mutual_information",
+    "nearest_row_test",
     "probability_integral_transform",
 ]
