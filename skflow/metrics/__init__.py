@@ -12,6 +12,7 @@ from skflow.metrics.intervals import IntervalCoverage, interval_coverage
 from skflow.metrics.nearest_rows import NearestRowResult, nearest_row_test
 from skflow.metrics.ranked_probability import crps
 from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
+from skflow.metrics.synthesis import SynthesisReport, synthesis_report
 from skflow.metrics.table_drift import DriftResult, drift
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MonteCarloEstimate",
     "NearestRowResult",
     "ProbabilityIntegralTransform",
+    "SynthesisReport",
     "TwoSampleTestResult",
     "classifier_two_sample_test",
     "crps",
@@ -34,4 +36,5 @@ __all__ = [
     "mutual_information",
     "nearest_row_test",
     "probability_integral_transform",
+    "synthesis_report",
 ]
