@@ -7,6 +7,7 @@ from functools import cache
 
 from _likelihood.measure import rounded, version_of
 from _likelihood.rows import Rows
+from _likelihood.task import Unattainable
 
 from .data import WITH_HOLES, load_case
 from .measure import MEASURES, MOST_ROWS, quality
@@ -72,7 +73,8 @@ def measured(case, fit, package):
             seconds[1] = time.perf_counter() - started - seconds[0]
             found = quality(case, [each.reset_index(drop=True) for each in drawn])
         except Exception as error:  # of any package, and of any kind
-            status, detail = "failed", f"{type(error).__name__}: {error}".partition("\n")[0]
+            status = "left out" if isinstance(error, Unattainable) else "failed"
+            detail = f"{type(error).__name__}: {error}".partition("\n")[0]
     return {
         "status": status,
         **{name: rounded(value, 5) for name, value in found.items()},

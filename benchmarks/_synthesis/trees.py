@@ -1,20 +1,25 @@
-"""Forest-Flow and UnmaskingTrees, which take numbers, and how often each row is repeated to them.
+"""Forest-Flow and UnmaskingTrees, which take numbers, and are cut to some minutes.
 
-Both learn from copies of each row, with other noise or other gaps: 100 and 50 by default. Their
-fits would take hours on some tables. Copies are as many as make `MOST_WORK`, but two at least.
+Both learn from copies of each row, with other noise or other gaps: 100 and 50 by default.
+Forest-Flow has as many copies as make 20,000 rows for each level of its label, 100 at most. It has
+50 steps of 100 trees for each output and level by default, and time for that on iris alone. On
+others it has fewer steps, each with twice as many trees as there are steps. Where these would be
+fewer than ten, or the label has more than five levels, it is left out. UnmaskingTrees has as
+many copies as make 12 million entries times columns, and two at least.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from _likelihood.task import Unattainable
 
 __all__ = ["Codes", "fit_forest_flow", "fit_unmasking_trees"]
 
-FLOW_COPIES, FLOW_STEPS = 100, 50
-UNMASKING_COPIES = 50
-MOST_FLOW_WORK = 3e6
-MOST_UNMASKING_WORK = 4e6
+MOST_COPIES, MOST_STEPS, MOST_TREES = 100, 50, 100
+MOST_FLOW_ROWS, MOST_FLOW_WORK = 20_000, 3e5
+FEWEST_STEPS, MOST_LEVELS = 10, 5
+MOST_UNMASKING_COPIES, MOST_UNMASKING_WORK = 50, 12e6
 
 
 class Codes:
@@ -55,7 +60,7 @@ class Codes:
 
 
 def fit_forest_flow(case):
-    """Fit Forest-Flow with its defaults: a model for each level of the label, if there is one.
+    """Fit Forest-Flow with a model for each level of the label, if there is one.
 
     Parameters
     ----------
@@ -76,15 +81,16 @@ def fit_forest_flow(case):
     # It takes column 1 for a part of column 11: those of several levels are the first ten.
     order = sorted((j for j in range(len(names)) if j != label), key=lambda j: n_levels[j] < 3)
     if (n_levels[order] > 2).sum() > 10:
-        raise ValueError("more than ten columns of several levels")
+        raise Unattainable("more than ten columns of several levels")
+    n_models = 1 if label is None else n_levels[label]
     n_outputs = sum(max(n_levels[j] - 1, 1) for j in order)
-    work = len(X) * n_outputs * n_outputs
-    n_copies = int(np.clip(MOST_FLOW_WORK / work, 2, FLOW_COPIES))
-    n_steps = FLOW_STEPS if n_outputs < 20 else 20
+    n_steps, n_trees = affordable(n_models, n_outputs)
+    n_copies = int(np.clip(MOST_FLOW_ROWS * n_models / len(X), 1, MOST_COPIES))
     model = ForestDiffusionModel(
         X[:, order],
         label_y=None if label is None else X[:, label],
         n_t=n_steps,
+        n_estimators=n_trees,
         duplicate_K=n_copies,
         bin_indexes=[k for k, j in enumerate(order) if n_levels[j] == 2],
         cat_indexes=[k for k, j in enumerate(order) if n_levels[j] > 2],
@@ -101,18 +107,29 @@ def fit_forest_flow(case):
         made[:, order if label is None else [*order, label]] = model.generate(batch_size=n_rows)
         return codes.decode(made)
 
-    return sample, f"{n_copies} copies of each row, {n_steps} steps"
+    return sample, f"{n_copies} copies of each row, {n_steps} steps of {n_trees} trees"
+
+
+def affordable(n_models, n_outputs):
+    """Return how many steps Forest-Flow has time for, and trees in each."""
+    product = MOST_FLOW_WORK / (n_models * n_outputs**2)
+    n_steps = int(np.sqrt(product / 2))
+    if n_steps < FEWEST_STEPS or n_models > MOST_LEVELS:
+        raise Unattainable(f"{n_models} models of {n_outputs} outputs take too long")
+    return min(n_steps, MOST_STEPS), min(2 * n_steps, MOST_TREES)
 
 
 def fit_unmasking_trees(case):
-    """Fit UnmaskingTrees with its defaults; see :func:`fit_forest_flow`."""
+    """Fit UnmaskingTrees; see :func:`fit_forest_flow`."""
     from sklearn.utils.validation import validate_data
     from utrees import KDIQuantizer, UnmaskingTrees
 
     KDIQuantizer._validate_data = validate_data  # which scikit-learn has as a function by now
     codes = Codes(case)
     X = codes.encode(case.fitted)
-    n_copies = int(np.clip(MOST_UNMASKING_WORK / (X.shape[1] ** 3 * len(X)), 2, UNMASKING_COPIES))
+    n_copies = int(
+        np.clip(MOST_UNMASKING_WORK / (X.shape[1] ** 3 * len(X)), 2, MOST_UNMASKING_COPIES)
+    )
     words = {"category": "categorical", "whole": "integer", "continuous": "continuous"}
     model = UnmaskingTrees(
         duplicate_K=n_copies, xgboost_kwargs={"nthread": 1}, random_state=case.seed
