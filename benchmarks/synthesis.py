@@ -37,30 +37,20 @@ import torch
 from _common import RESULTS
 from _likelihood.rows import Rows
 from _synthesis.data import MIXED, NUMERIC, WITH_HOLES
-from _synthesis.measure import MEASURES
-from _synthesis.peers import PEERS, REFERENCES
+from _synthesis.peers import PEERS
 from _synthesis.run import FIELDS, run
-from _tables.summary import means, print_means
+from _synthesis.summary import summarize
 from threadpoolctl import threadpool_limits
 
 
 def run_measure(arguments):
     run(arguments, {name: PEERS[name] for name in PEERS if name in arguments.only})
-    summarize(arguments)
+    run_summary(arguments)
 
 
-def summarize(arguments):
-    """Print what has been measured: first the references, then who has ranks."""
-    rows = Rows(arguments.results / "synthesis.csv", FIELDS).rows
-    references = [row for row in rows if row["estimator"] in REFERENCES]
-    others = [row for row in rows if row["estimator"] not in REFERENCES]
-    for measure in (*MEASURES, "fit_seconds", "sample_seconds"):
-        for part, title in ((references, f"{measure} of references"), (others, measure)):
-            if found := means(part, measure, case="seed"):
-                print_means(found, title)
-    for row in rows:
-        if row["status"] != "ok":
-            print("{data}, seed {seed}, {estimator}: {status} {detail}".format(**row))
+def run_summary(arguments):
+    """Print what has been measured."""
+    summarize(Rows(arguments.results / "synthesis.csv", FIELDS).rows)
 
 
 def parse():
@@ -79,7 +69,7 @@ def parse():
     sub.add_argument("--tables", nargs="+", choices=names, default=names, help="all by default")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0])
     sub.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
-    command("summary", summarize)
+    command("summary", run_summary)
     return parser.parse_args()
 
 
