@@ -16,8 +16,8 @@ __all__ = ["NearestRowResult", "nearest_row_test"]
 
 _N_PERMUTATIONS = 9_999
 
-# Distances are computed so many at a time: 32 MB.
-_BLOCK_DISTANCES = 2**22
+# Numbers are computed so many at a time: 32 MB.
+_BLOCK = 2**22
 
 # What rounding may add to distances that are equal.
 _ROUNDING = 1e-9
@@ -140,17 +140,17 @@ def nearest_row_test(
     for name, rows in (("synthetic", made), ("fitted", seen), ("held_out", unseen)):
         if not len(rows):
             raise ValueError(f"{name} must have a row at least, got none.")
-    rows_of = _Scale(seen, coder.is_category_)
-    weights, distances = _nearest(rows_of, made, np.concatenate([seen, unseen]), len(seen))
+    scale = _Scale(seen, coder.is_category_)
+    weights, distances = _nearest(scale, made, np.concatenate([seen, unseen]), len(seen))
     statistic = weights[: len(seen)].sum()
-    known = _as_keys(seen)
+    known = set(_as_keys(seen))
     return NearestRowResult(
         statistic=float(statistic),
         expected=len(seen) / (len(seen) + len(unseen)),
         pvalue=_pvalue(weights, len(seen), statistic, check_random_state(random_state)),
         distances=distances,
-        n_copies=sum(key in known for key in _as_keys(made, list)),
-        n_held_out_copies=sum(key in known for key in _as_keys(unseen, list)),
+        n_copies=sum(key in known for key in _as_keys(made)),
+        n_held_out_copies=sum(key in known for key in _as_keys(unseen)),
     )
 
 
@@ -213,7 +213,7 @@ def _nearest(
     The first are of all real rows. The others are those of the rows to the first `n_fitted`.
     """
     shares, distances = np.zeros(len(real)), np.empty(len(made))
-    n_blocks = 1 + len(made) * len(real) // _BLOCK_DISTANCES
+    n_blocks = 1 + len(made) * len(real) // _BLOCK
     for rows in np.array_split(np.arange(len(made)), min(n_blocks, len(made))):
         apart = scale.distances(made[rows], real)
         distances[rows] = apart[:, :n_fitted].min(axis=1)
@@ -229,12 +229,15 @@ def _pvalue(
     # Rows of the same weight are alike: how many of each are chosen is all that matters.
     levels, sizes = np.unique(weights.round(12), return_counts=True)
     generator = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
-    chosen = generator.multivariate_hypergeometric(sizes, n_fitted, size=_N_PERMUTATIONS)
-    n_higher = np.count_nonzero(chosen @ levels >= statistic - _ROUNDING)
-    return float((1 + n_higher) / (1 + _N_PERMUTATIONS))
+    n_higher, at_once = 0, 1 + _BLOCK // len(levels)
+    for first in range(0, _N_PERMUTATIONS, at_once):
+        size = min(at_once, _N_PERMUTATIONS - first)
+        chosen = generator.multivariate_hypergeometric(sizes, n_fitted, size=size)
+        n_higher += int(np.count_nonzero(chosen @ levels >= statistic - _ROUNDING))
+    return (1 + n_higher) / (1 + _N_PERMUTATIONS)
 
 
-def _as_keys(rows: NDArray[np.float64], kind: Any = set) -> Any:
-    """Return the rows as keys, which are the same for equal rows."""
+def _as_keys(rows: NDArray[np.float64]) -> list[bytes]:
+    """Return each row as a key, the same for equal rows."""
     plain = np.where(np.isnan(rows), np.nan, rows + 0.0)  # one NaN, and no minus zero
-    return kind(row.tobytes() for row in plain)
+    return [row.tobytes() for row in plain]

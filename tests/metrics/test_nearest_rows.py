@@ -120,9 +120,10 @@ def test_blocks_do_not_matter(monkeypatch):
     rng = np.random.default_rng(0)
     tables = [table(rng, n) for n in (80, 100, 90)]
     expected = nearest_row_test(*tables, random_state=0)
-    monkeypatch.setattr(module, "_BLOCK_DISTANCES", 1000)
+    monkeypatch.setattr(module, "_BLOCK", 1000)
     result = nearest_row_test(*tables, random_state=0)
     assert result.statistic == pytest.approx(expected.statistic)
+    assert result.pvalue == expected.pvalue
     np.testing.assert_allclose(result.distances, expected.distances)
 
 
