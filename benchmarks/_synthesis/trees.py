@@ -74,6 +74,10 @@ def fit_forest_flow(case):
     """
     from ForestDiffusion import ForestDiffusionModel
 
+    class Model(ForestDiffusionModel):
+        def clean_onehot_data(self, X):  # whose result pandas 3 does not let it round
+            return np.array(super().clean_onehot_data(X))
+
     codes = Codes(case)
     X, names = codes.encode(case.fitted), list(case.table.kinds)
     n_levels = np.array([len(codes.levels.get(name, ())) for name in names])
@@ -86,7 +90,7 @@ def fit_forest_flow(case):
     n_outputs = sum(max(n_levels[j] - 1, 1) for j in order)
     n_steps, n_trees = affordable(n_models, n_outputs)
     n_copies = int(np.clip(MOST_FLOW_ROWS * n_models / len(X), 1, MOST_COPIES))
-    model = ForestDiffusionModel(
+    model = Model(
         X[:, order],
         label_y=None if label is None else X[:, label],
         n_t=n_steps,
