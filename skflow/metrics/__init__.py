@@ -9,8 +9,10 @@ from skflow.metrics.integral_transform import (
     probability_integral_transform,
 )
 from skflow.metrics.intervals import IntervalCoverage, interval_coverage
+from skflow.metrics.nearest_rows import NearestRowResult, nearest_row_test
 from skflow.metrics.ranked_probability import crps
 from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
+from skflow.metrics.synthesis import SynthesisReport, synthesis_report
 from skflow.metrics.table_drift import DriftResult, drift
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "HighestDensityCoverage",
     "IntervalCoverage",
     "MonteCarloEstimate",
+    "NearestRowResult",
     "ProbabilityIntegralTransform",
+    "SynthesisReport",
     "TwoSampleTestResult",
     "classifier_two_sample_test",
     "crps",
@@ -30,5 +34,7 @@ __all__ = [
     "interval_coverage",
     "kl_divergence",
     "mutual_information",
+    "nearest_row_test",
     "probability_integral_transform",
+    "synthesis_report",
 ]

@@ -81,6 +81,9 @@ class Categorical(Column):
     def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
         return ~np.isnan(values)
 
+    def range_of_draws(self, values: Floats) -> tuple[float, float]:  # noqa: D102
+        return -np.inf, np.inf
+
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         at, is_seen = self._places(values)
         classes = np.where(is_seen, self._class_of[at], -1)

@@ -28,7 +28,7 @@ class Column(BaseEstimator, ABC):
     """The distribution of one column of a table, given features of its rows.
 
     Values are numbers: those of the column, or the code of a category. What a column is declared
-    with are its parameters. :meth:`prepare` is called once, and then :meth:`learn`.
+    with are its parameters. :meth:`prepare` is called once, and then :meth:`learn`, once or twice.
 
     A subclass states how it learns, what a value's exact log-mass or log-density is, how values
     are drawn, and what other columns see of it.
@@ -67,6 +67,21 @@ class Column(BaseEstimator, ABC):
         values : ndarray of shape (n_values,)
             The heaps.
         """
+
+    def range_of_draws(self, values: Floats) -> tuple[float, float]:
+        """Return between which values draws for users lie: those of the fit, both included.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples,)
+            None of them is missing.
+
+        Returns
+        -------
+        low, high : float
+            Infinite for a column whose values have no order, or go round.
+        """
+        return float(values.min()), float(values.max())
 
     @abstractmethod
     def learn(

@@ -37,6 +37,9 @@ __all__ = ["TableFlow"]
 
 _MOST_SEEDS = 2**31 - 1
 
+# Rows that leave the range of a column are drawn anew so often.
+_MOST_REDRAWS = 20
+
 # Complete rows are scored so many at a time.
 _BLOCK_ROWS = 16_384
 
@@ -204,6 +207,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             chain = chain.fit(values, weights, self.n_jobs, announce)
             self._chain = fit_completed(chain, values, weights, self.n_jobs, announce)
             self._holes = np.isnan(values)
+            self._ranges = _ranges(self._chain.columns, values)
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
         return self
@@ -262,6 +266,9 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows, with holes as rows of :meth:`fit` had them.
 
+        Numbers stay within the range that their column had there: the density goes on beyond it,
+        and a row that leaves it is drawn anew. Periodic columns have no range.
+
         Parameters
         ----------
         n_samples : int, default=1
@@ -283,6 +290,8 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
 
     def sample_given(self, X: ArrayLike, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw what is missing in rows, given what is observed in them.
+
+        Numbers stay within the range that their column had in :meth:`fit`, as in :meth:`sample`.
 
         Parameters
         ----------
@@ -389,7 +398,14 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         check_n_samples(n_samples)
         nothing = np.full((n_samples, self.n_features_in_), np.nan)
         noise = Noise(check_random_state(random_state))
-        return self._draws(nothing, 1, noise, n_particles=1)[:, 0]
+        rows = self._draws(nothing, 1, noise, n_particles=1)[:, 0]
+        low, high = self._ranges
+        for _ in range(_MOST_REDRAWS):
+            outside = ((rows < low) | (rows > high)).any(1)
+            if not outside.any():
+                break
+            rows[outside] = self._draws(nothing[outside], 1, noise, n_particles=1)[:, 0]
+        return rows.clip(low, high)
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -419,8 +435,17 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         holes = np.isnan(values).any(1)
         if holes.any():
             found = complete(self._chain, values[holes], n_particles, noise, to_the_end=True)
-            draws[holes] = found.drawn(n_samples, noise)
+            drawn = found.within(*self._ranges).drawn(n_samples, noise)
+            is_missing = np.isnan(values[holes])[:, None]
+            draws[holes] = np.where(is_missing, drawn.clip(*self._ranges), drawn)
         return draws
+
+
+def _ranges(columns: Sequence[Column], values: Floats) -> Floats:
+    """Return the least and the greatest values that are drawn of each column."""
+    known = [own[~np.isnan(own)] for own in values.T]
+    ends = [column.range_of_draws(own) for column, own in zip(columns, known, strict=True)]
+    return np.array(ends).T
 
 
 def _refuse_too_few(values: Floats, names: list[Any]) -> None:

@@ -39,6 +39,26 @@ class Completed(NamedTuple):
     errors: Floats
     """Standard errors of these, of shape (n_rows,)."""
 
+    def within(self, low: Floats, high: Floats) -> Completed:
+        """Give no weight to particles outside of ranges, of rows that have others.
+
+        Parameters
+        ----------
+        low, high : ndarray of shape (n_columns,)
+            The ranges.
+
+        Returns
+        -------
+        completed : Completed
+            With other weights.
+        """
+        # What is observed is the same in all particles of a row, and decides nothing.
+        varies = (self.rows != self.rows[:, :1]).any(1)[:, None]
+        inside = (((self.rows >= low) & (self.rows <= high)) | ~varies).all(2)
+        inside &= np.isfinite(self.log_weights)
+        kept = inside | ~inside.any(1, keepdims=True)
+        return self._replace(log_weights=np.where(kept, self.log_weights, -np.inf))
+
     def drawn(self, n_samples: int, noise: Noise) -> Floats:
         """Return particles of equal weight.
 

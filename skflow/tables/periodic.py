@@ -73,6 +73,9 @@ class Periodic(Column):
         x = self._line.sample(features, u) + self._cut
         return self.low + np.mod(x, self.period)
 
+    def range_of_draws(self, values: Floats) -> tuple[float, float]:  # noqa: D102
+        return -np.inf, np.inf
+
     def as_features(self, values: Floats) -> Floats:  # noqa: D102
         angle = 2 * np.pi * (values - self.low) / self.period
         return spread(values, [np.cos(angle), np.sin(angle)])
