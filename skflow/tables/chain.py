@@ -35,12 +35,15 @@ class Chain:
     ----------
     steps : list of Step
         The factors, in order.
+    ranges : ndarray of shape (2, n_columns)
+        The least and the greatest values that are drawn for users.
     """
 
     def __init__(self, columns: Sequence[Column], settings: FitSettings) -> None:
         self.columns = [clone(column) for column in columns]
         self.settings = settings
         self.steps: list[Step] = []
+        self.ranges: Floats = np.empty((2, 0))
 
     def fit(
         self,
@@ -62,9 +65,12 @@ class Chain:
         announce : callable or None, default=None
             Called as each step begins; see :meth:`announced`.
         """
+        ends = []
         for j, column in enumerate(self.columns):
             known = ~np.isnan(values[:, j])
             column.prepare(values[known, j], None if weights is None else weights[known])
+            ends.append(column.range_of_draws(values[known, j]))
+        self.ranges = np.array(ends).T
         together = [j for j, c in enumerate(self.columns) if isinstance(c, LineColumn)]
         others = [j for j in range(len(self.columns)) if j not in together]
         others.sort(key=lambda j: isinstance(self.columns[j], Categorical))

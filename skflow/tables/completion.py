@@ -61,7 +61,7 @@ def fit_completed(
     noise = Noise(np.random.RandomState(chain.settings.random_state))
     n_particles = min(max(_ALL_PARTICLES // len(values), _LEAST_PARTICLES), _MOST_PARTICLES)
     completed = complete(chain, values, n_particles, noise, to_the_end=True)
-    drawn = completed.drawn(N_COMPLETIONS, noise)
+    drawn = completed.within(*chain.ranges).drawn(N_COMPLETIONS, noise).clip(*chain.ranges)
     chain.steps = Parallel(n_jobs=n_jobs)(
         delayed(step.fit_anew)(values, drawn, weights)
         for step in chain.announced(announce, again=True)

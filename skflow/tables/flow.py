@@ -207,7 +207,6 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
             chain = chain.fit(values, weights, self.n_jobs, announce)
             self._chain = fit_completed(chain, values, weights, self.n_jobs, announce)
             self._holes = np.isnan(values)
-            self._ranges = _ranges(self._chain.columns, values)
             self._shares = None if weights is None else weights / weights.sum()
             self.columns_ = {name: kinds[j] for j, name in enumerate(names)}
         return self
@@ -399,7 +398,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         nothing = np.full((n_samples, self.n_features_in_), np.nan)
         noise = Noise(check_random_state(random_state))
         rows = self._draws(nothing, 1, noise, n_particles=1)[:, 0]
-        low, high = self._ranges
+        low, high = self._chain.ranges
         for _ in range(_MOST_REDRAWS):
             outside = ((rows < low) | (rows > high)).any(1)
             if not outside.any():
@@ -435,17 +434,10 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         holes = np.isnan(values).any(1)
         if holes.any():
             found = complete(self._chain, values[holes], n_particles, noise, to_the_end=True)
-            drawn = found.within(*self._ranges).drawn(n_samples, noise)
+            drawn = found.within(*self._chain.ranges).drawn(n_samples, noise)
             is_missing = np.isnan(values[holes])[:, None]
-            draws[holes] = np.where(is_missing, drawn.clip(*self._ranges), drawn)
+            draws[holes] = np.where(is_missing, drawn.clip(*self._chain.ranges), drawn)
         return draws
-
-
-def _ranges(columns: Sequence[Column], values: Floats) -> Floats:
-    """Return the least and the greatest values that are drawn of each column."""
-    known = [own[~np.isnan(own)] for own in values.T]
-    ends = [column.range_of_draws(own) for column, own in zip(columns, known, strict=True)]
-    return np.array(ends).T
 
 
 def _refuse_too_few(values: Floats, names: list[Any]) -> None:

@@ -440,3 +440,28 @@ def test_rows_of_a_table_can_be_outliers():
 @pytest.mark.usefixtures("quick_mixtures")
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.usefixtures("quick_mixtures")
+def test_draws_stay_within_the_ranges_of_the_fit():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "share": rng.uniform(size=300),
+            "price": rng.standard_t(1.5, size=300),
+            "visits": rng.negative_binomial(1, 0.05, 300),
+            "angle": rng.uniform(0, 360, 300),
+        }
+    )
+    fitted = TableFlow({"angle": Periodic(360)}, max_iter=5, random_state=0).fit(table)
+    numbers = ["share", "price", "visits"]
+    questions = pd.DataFrame(np.nan, index=range(50), columns=table.columns)
+    questions["price"] = 2 * table["price"].max()  # what is observed stays
+    drawn = fitted.sample_given(questions, n_samples=5, random_state=0)
+    assert (drawn["price"] == 2 * table["price"].max()).all()
+    drawn["price"] = 0.0
+    for rows in (fitted.sample(3000, random_state=0), drawn, fitted.impute(questions[:5])):
+        inside = (rows[numbers] >= table[numbers].min()) & (rows[numbers] <= table[numbers].max())
+        assert inside[["share", "visits"]].all(axis=None)
+        assert inside["price"].all() or (rows["price"] == 2 * table["price"].max()).all()
+        assert rows["angle"].between(0, 360, inclusive="left").all()
