@@ -39,7 +39,7 @@ class Block:
 
     The density is that of a :class:`~skflow.RelativeGradientFlow`. Where rows have holes, a
     mixture of normal distributions that is fitted to them, holes and all, completes them for the
-    fit, and proposes what may stand there for every question afterwards.
+    first fit, and proposes what may stand there for every question afterwards.
 
     Parameters
     ----------

@@ -108,15 +108,16 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
 
     Notes
     -----
-    The density of a row with holes is estimated by sequential importance sampling: what is missing
+    The density of a row with holes is estimated by sequential Monte Carlo: what is missing
     is drawn given the columns before it, and what is observed weighs the draws. Holes among
-    continuous columns are drawn from a mixture of normal distributions, and weighed by the flow.
-    The mean weight is an unbiased estimate of the density, whose logarithm has the standard error
-    that :meth:`score_samples` returns by ``return_error=True``.
+    continuous columns are drawn from a mixture of normal distributions, and go from there to the
+    flow, in stages if the two differ much. The mean weight is an estimate of the density, whose
+    logarithm has the standard error that :meth:`score_samples` returns by ``return_error=True``.
 
     Cost: that of a flow of the continuous columns, of a conditional flow for each count, inflated
-    or periodic column, and of four fits of classifiers for each categorical one. Rows with
-    holes take `n_particles` times as long as others.
+    or periodic column, and of four fits of classifiers for each categorical one; all of it twice
+    if there are holes, as rows are then completed by the first fit. Rows with holes take
+    `n_particles` times as long as others, and more if there are stages.
 
     Examples
     --------

@@ -112,10 +112,11 @@ def complete(
     *,
     to_the_end: bool,
 ) -> Completed:
-    """Complete rows by sequential importance sampling with resampling.
+    """Complete rows by sequential Monte Carlo.
 
     What is missing is drawn given the columns before it, and what is observed weighs what was
-    drawn. The mean weight is an unbiased estimate of the density of what is observed.
+    drawn. The mean weight is an estimate of the density of what is observed, without bias unless
+    a step has stages.
 
     Parameters
     ----------
