@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 
@@ -110,8 +111,12 @@ class Context:
         columns = self._standardize(as_tensor(self._encoder.transform(X)))
         if self._forest is None:
             return columns
-        predictions = self._forest.predict(columns.numpy()).reshape(len(columns), -1)
-        return torch.cat([columns, torch.from_numpy(predictions)], 1)
+        # Rows that are asked for several times in a row, as draws are, go through the trees once.
+        rows = columns.numpy()
+        is_new = np.ones(len(rows), bool)
+        is_new[1:] = (rows[1:] != rows[:-1]).any(1)
+        predictions = self._forest.predict(rows[is_new])[is_new.cumsum() - 1]
+        return torch.cat([columns, torch.from_numpy(predictions.reshape(len(rows), -1))], 1)
 
 
 def _nothing(y_true: Any, y_pred: Any) -> float:

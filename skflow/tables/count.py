@@ -90,7 +90,12 @@ class Count(Column):
         noise = np.random.RandomState(settings.random_state).uniform(-0.5, 0.5, len(values))
         self._flow = fitted_flow(values + noise, features, weights, settings)
         most = max(1.0, np.ptp(values) / _FEWEST_STEPS)
-        self._steps = [s for s in STEPS if s <= most and (s == 1 or (values % s == 0).any())]
+        steps = [s for s in STEPS if s <= most and (s == 1 or (values % s == 0).any())]
+        self._steps = np.array(steps, np.float64)
+        each = [self._stretches_of(step) for step in steps]
+        self._stretches = np.full((len(steps), max(map(len, each)), 2), np.nan)
+        for k, stretches in enumerate(each):
+            self._stretches[k, : len(stretches)] = stretches
         log_masses = torch.from_numpy(self._log_masses(values, features))
         counts = None if weights is None else torch.from_numpy(weights)
         shares = stacking_weights(log_masses, counts).numpy()
@@ -107,12 +112,17 @@ class Count(Column):
     def sample(self, features: Floats, u: Floats) -> Floats:  # noqa: D102
         shares = np.broadcast_to(self._shares, (len(u), len(self._shares)))
         which, rest = chosen(shares, u)
-        values = np.empty(len(u))
-        for k, step in enumerate(self._steps):
-            rows = which == k
-            if rows.any():
-                values[rows] = self._sample_multiples(step, features[rows], rest[rows])
-        return values
+        steps, stretches = self._steps[which], self._stretches[which]
+        z = self._latents(stretches, features)
+        log_masses = _log_mass_between(z[..., 0], z[..., 1])
+        masses = np.exp(log_masses - logsumexp(log_masses, axis=1, keepdims=True))
+        stretch, rest = chosen(masses, rest)
+        rows = np.arange(len(u))
+        low, high = z[rows, stretch].T
+        found = self._flow.from_latents(given(features), _between(low, high, rest))
+        # Where rounding has crossed the end of a stretch.
+        low, high = stretches[rows, stretch].T
+        return np.clip(steps * np.round(found / steps), low + steps / 2, high - steps / 2)
 
     def has_mass(self, values: Floats) -> NDArray[np.bool_]:  # noqa: D102
         return ~np.isnan(values)
@@ -127,45 +137,31 @@ class Count(Column):
 
     def _log_masses(self, values: Floats, features: Floats) -> Floats:
         """Return the log-masses of values that are rounded to each step, of shape (n, n_steps)."""
-        found = np.full((len(values), len(self._steps)), -np.inf)
         low, high = self._bounds
         is_there = (values >= low) & (values <= high) & ~np.isin(values, self._heaps)
-        for k, step in enumerate(self._steps):
-            rows = is_there & (np.mod(values, step) == 0)
-            if rows.any():
-                own = values[rows, None] + np.array([-step / 2, step / 2])
-                ends = np.hstack([own, np.tile(self._ends(step), (len(own), 1))])
-                z = self._latents(ends, features[rows])
-                log_masses = _log_mass_between(z[:, ::2], z[:, 1::2])
-                found[rows, k] = log_masses[:, 0] - logsumexp(log_masses[:, 1:], axis=1)
-        return found
+        is_multiple = is_there[:, None] & (np.mod(values[:, None], self._steps) == 0)
+        own = values[:, None, None, None] + self._steps[:, None, None] / 2 * np.array([-1, 1])
+        ends = np.concatenate(
+            [own, np.broadcast_to(self._stretches, (len(values), *self._stretches.shape))], axis=2
+        )
+        z = self._latents(np.where(is_multiple[:, :, None, None], ends, np.nan), features)
+        log_masses = _log_mass_between(z[..., 0], z[..., 1])
+        with np.errstate(invalid="ignore"):
+            found = log_masses[..., 0] - logsumexp(log_masses[..., 1:], axis=2)
+        return np.where(is_multiple, found, -np.inf)
 
-    def _sample_multiples(self, step: int, features: Floats, u: Floats) -> Floats:
-        """Return multiples of a step that there can be, as uniform numbers say."""
-        z = self._latents(np.tile(self._ends(step), (len(u), 1)), features)
-        low, high = z[:, ::2], z[:, 1::2]
-        log_masses = _log_mass_between(low, high)
-        masses = np.exp(log_masses - logsumexp(log_masses, axis=1, keepdims=True))
-        which, rest = chosen(masses, u)
-        rows = np.arange(len(u))
-        z = _between(low[rows, which], high[rows, which], rest)
-        values = step * np.round(self._flow.from_latents(given(features), z) / step)
-        # Where rounding has crossed the end of a stretch.
-        ends = self._ends(step).reshape(-1, 2)[which] + np.array([step / 2, -step / 2])
-        return np.clip(values, *ends.T)
-
-    def _ends(self, step: int) -> Floats:
-        """Return where stretches of multiples begin and end, in turn: between bounds and heaps."""
+    def _stretches_of(self, step: float) -> Floats:
+        """Return where stretches of multiples begin and end, between bounds and heaps."""
         low, high = self._bounds
         low, high = step * np.ceil(low / step), step * np.floor(high / step)
         heaps = self._heaps[(self._heaps % step == 0) & (self._heaps >= low)]
         heaps = heaps[heaps <= high]
         sides = np.stack([heaps - step / 2, heaps + step / 2], 1).ravel()
         ends = np.concatenate([[low - step / 2], sides, [high + step / 2]]).reshape(-1, 2)
-        return ends[ends[:, 0] < ends[:, 1]].ravel()
+        return ends[ends[:, 0] < ends[:, 1]]
 
     def _latents(self, values: Floats, features: Floats) -> Floats:
-        """Return the latents of several values of each row, which may be infinite."""
+        """Return the latents of several values of each row, some of which are not finite."""
         z, is_finite = values.copy(), np.isfinite(values)
         rows = np.nonzero(is_finite)[0]
         if len(rows):
