@@ -378,3 +378,13 @@ def test_callbacks_see_the_epochs():
     log = monitor.get_logs().data
     assert [row["validation_score"] for row in log] == flow.validation_scores_
     assert log[-1]["X_val_score"] == pytest.approx(flow.score(*test))
+
+
+def test_rows_that_are_asked_for_several_times_have_the_same_answers(rng):
+    X = rng.normal(size=(200, 2))
+    flow = ConditionalFlow(max_iter=2, random_state=0).fit(X, X.sum(1) + rng.normal(size=200))
+    repeated, y = np.repeat(X[:20], 3, axis=0), rng.normal(size=60)
+    mixed = rng.permutation(60)
+    together = flow.score_samples(repeated, y)
+    found = flow.score_samples(repeated[mixed], y[mixed])
+    np.testing.assert_allclose(found, together[mixed], rtol=1e-5, atol=1e-5)
