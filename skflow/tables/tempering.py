@@ -14,8 +14,10 @@ from skflow.tables.noise import Noise, places, worths
 
 __all__ = ["Evaluate", "temper"]
 
-# Particles are worth so much of their number at each stage, and at the end.
+# Particles are worth so much of their number at each stage; and without one, or at the end, at
+# least so much.
 _WORTH = 0.5
+_LEAST_WORTH = 0.2
 
 # The stages there are at most, and the moves of each particle in a stage.
 _MOST_STAGES = 16
@@ -86,7 +88,7 @@ def temper(
     reached, log_factors, variances = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
     for stage in range(_MOST_STAGES):
         rest = (1 - reached)[:, None] * (target - base)
-        at = np.flatnonzero((worths(rest) < _WORTH) & np.isfinite(rest.max(1)))
+        at = np.flatnonzero((worths(rest) < _LEAST_WORTH) & np.isfinite(rest.max(1)))
         if not len(at):
             break
         noise.stage(stage)
