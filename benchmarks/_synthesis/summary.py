@@ -5,7 +5,7 @@ from _tables.summary import mean_ranks, means
 from .measure import MEASURES
 from .peers import REFERENCES
 
-__all__ = ["ranks_of", "summarize"]
+__all__ = ["from_real_rows", "ranks_of", "summarize"]
 
 # Lower is better. Of others, the least is not the best.
 RANKED = ("wasserstein", "area", "outside", "fit_seconds", "sample_seconds")
@@ -32,6 +32,9 @@ def summarize(rows):
             print(f"  {data:22}" + "".join(f"{text:>25}" for text in cells))
         if measure in RANKED:
             print_ranks(rows, measure)
+        if measure == "wasserstein":
+            print("  by how far it is from that of real rows, above or below:")
+            print_ranks(from_real_rows(rows), measure)
     for row in rows:
         if row["status"] != "ok":
             print("{data}, seed {seed}, {estimator}: {status} {detail}".format(**row))
@@ -57,6 +60,32 @@ def ranks_of(rows, measure, without=()):
     found = means(ranked, measure, case="seed")
     # Where the leader is alone, there is no rank.
     return mean_ranks({data: by for data, by in found.items() if len(by) > 1})
+
+
+def from_real_rows(rows):
+    """Return rows with the distance of their Wasserstein distance from that of real rows.
+
+    A distance below that of real rows is no better: copies have it, and rows from the middle.
+
+    Parameters
+    ----------
+    rows : list of dict
+
+    Returns
+    -------
+    rows : list of dict
+        Those that have a distance, of tables that real rows have one of.
+    """
+    own = {
+        (row["data"], row["seed"]): float(row["wasserstein"])
+        for row in rows
+        if row["estimator"] == REFERENCES[0] and row["wasserstein"] != ""
+    }
+    return [
+        row | {"wasserstein": abs(float(row["wasserstein"]) - own[row["data"], row["seed"]])}
+        for row in rows
+        if row["wasserstein"] != "" and (row["data"], row["seed"]) in own
+    ]
 
 
 def print_ranks(rows, measure):

@@ -145,3 +145,17 @@ def test_codes_and_the_time_of_forest_flow(script, data_dir):
     assert affordable(3, 13) == (17, 34)
     with pytest.raises(Unattainable, match="take too long"):
         affordable(2, 47)
+
+
+def test_a_distance_below_that_of_real_rows_is_no_better():
+    summary = import_module("_synthesis.summary")
+    found = {"TableFlow": "1.1", "copier": "0.5", "real rows": "1.0", "failed": ""}
+    rows = [
+        {"data": "iris", "seed": "0", "estimator": name, "wasserstein": value}
+        for name, value in found.items()
+    ]
+    gaps = {row["estimator"]: row["wasserstein"] for row in summary.from_real_rows(rows)}
+    assert gaps == pytest.approx({"TableFlow": 0.1, "copier": 0.5, "real rows": 0})
+    ranks, n_tables = summary.ranks_of(summary.from_real_rows(rows), "wasserstein")
+    assert ranks == {"TableFlow": 1, "copier": 2}
+    assert n_tables == 1
