@@ -32,15 +32,15 @@ from skflow._sklearn.validation import (
 )
 from skflow.estimators.conformal import p_values
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
+from skflow.tables.borders import Borders
 from skflow.tables.flow import TableFlow
 
 __all__ = ["FlowClassifier"]
 
 Floats = NDArray[np.float64]
 
-# How strongly the temperature is drawn to one, in rows, and the most that the lapse can be.
+# How strongly the temperature is drawn to one, in rows.
 _PRIOR_ROWS = 1.0
-_MOST_LAPSE = 0.5
 
 
 class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
@@ -48,10 +48,12 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
 
     .. math::
         P(c \mid x) = (1 - \varepsilon) \frac{q_c(x)^{1 / T}}{\sum_k q_k(x)^{1 / T}}
-        + \varepsilon P(c), \qquad q_c(x) = P(c)\, p(x \mid c)
+        + \varepsilon\, b_c(x), \qquad q_c(x) = P(c)\, p(x \mid c)
 
     By Bayes' rule, :math:`T = 1` and :math:`\varepsilon = 0`. As densities err, rows that are held
-    out choose both: those that make their classes likeliest.
+    out choose both: those that make their classes likeliest. The rest, :math:`b`, is what a
+    mixture of logistic regression, boosted trees and the shares of the classes says. It learns
+    the border between the classes, which takes fewer rows than their densities.
 
     Read more in the :ref:`User Guide <classifier>`.
 
@@ -82,8 +84,8 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
     temperature_ : float
         :math:`T`. Above one, the densities alone were too sure.
 
-    lapse_ : float
-        :math:`\varepsilon`, the share of rows of which the densities say nothing.
+    border_share_ : float
+        :math:`\varepsilon`, the share of what learns borders in the probabilities.
 
     calibration_scores_ : ndarray of shape (n_calibration,)
         The log-densities of rows by densities that have not seen them, in nats. Only there with
@@ -103,7 +105,8 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Cost: for each class, `cv` + 1 fits of the density.
+    Cost: for each class, `cv` + 1 fits of the density; and four times as many of a logistic
+    regression and of boosted trees.
 
     Examples
     --------
@@ -163,16 +166,17 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
                 self.class_log_prior_ = np.log(shares / shares.sum())
             random_state = check_random_state(self.random_state)
             self._density = seeded_clone(self._density_estimator(), random_state)
-            self.temperature_, self.lapse_ = 1.0, 0.0
+            self.estimators_ = self._fitted(X, codes, params, np.arange(len(codes)))
+            self.temperature_, self.border_share_, self._borders = 1.0, 0.0, None
             self.__dict__.pop("calibration_scores_", None)
             if self.cv is not None:
-                joint, rows = self._held_out(X, codes, params, random_state)
+                borders = Borders(X, len(self.classes_), random_state.randint(2**31 - 1))
+                joint, by_borders, rows = self._held_out(X, codes, params, borders, random_state)
                 self.calibration_scores_ = logsumexp(joint, axis=1)
-                prior = np.exp(self.class_log_prior_)
-                self.temperature_, self.lapse_ = _calibration(
-                    joint, codes[rows], weights[rows], prior
+                self.temperature_, self.border_share_ = _calibration(
+                    joint, by_borders, codes[rows], weights[rows]
                 )
-            self.estimators_ = self._fitted(X, codes, params, np.arange(len(codes)))
+                self._borders = borders.fit(X, codes, weights)
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -227,10 +231,16 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`. Far from all classes, all of them have their share.
+            In the order of `classes_`. Where no class has any density, the densities say that
+            all classes have their shares.
         """
-        joint, prior = self._joint(X), np.exp(self.class_log_prior_)
-        return _log_proba(joint, prior, self.temperature_, self.lapse_)
+        joint = self._joint(X)
+        by_borders = np.tile(self.class_log_prior_, (len(joint), 1))
+        if self._borders is not None:
+            by_borders = self._borders.predict_log_proba(table(self, X))
+        is_possible = np.isfinite(joint).any(1, keepdims=True)
+        joint = np.where(is_possible, joint, self.class_log_prior_)
+        return _log_proba(joint, by_borders, self.temperature_, self.border_share_)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.
@@ -340,45 +350,53 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
         X: Any,
         codes: NDArray[np.intp],
         params: dict[str, Any],
+        borders: Borders,
         random_state: np.random.RandomState,
-    ) -> tuple[Floats, NDArray[np.intp]]:
-        """Return the log-densities of rows by densities that have not seen them, and the rows."""
+    ) -> tuple[Floats, Floats, NDArray[np.intp]]:
+        """Return what densities and borders that have not seen them say of rows, and the rows."""
         cv = self.cv
         if isinstance(cv, Integral):
             cv = KFold(min(int(cv), len(codes)), shuffle=True, random_state=random_state)
-        joint, rows = [], []
+        weights = params.get("sample_weight", np.ones(len(codes)))
+        joint, by_borders, rows = [], [], []
         for train, test in check_cv(cv).split(X, codes):
-            estimators = self._fitted(X, codes, params, np.asarray(train))
-            joint.append(self._log_densities(estimators, take_rows(X, test)))
+            estimators, held_out = self._fitted(X, codes, params, train), take_rows(X, test)
+            joint.append(self._log_densities(estimators, held_out))
+            borders.fit(take_rows(X, train), codes[train], weights[train])
+            by_borders.append(borders.predict_log_proba(held_out))
             rows.append(test)
-        return np.concatenate(joint), np.concatenate(rows)
+        return np.concatenate(joint), np.concatenate(by_borders), np.concatenate(rows)
 
 
-def _log_proba(joint: Floats, prior: Floats, temperature: float, lapse: float) -> Floats:
-    """Return the logarithms of probabilities; where no class is possible, of the shares."""
-    is_possible = np.isfinite(joint).any(1, keepdims=True)
-    of_classes = log_softmax(np.where(is_possible, joint, 0) / temperature, axis=1)
+def _log_proba(
+    joint: Floats, by_borders: Floats, temperature: float, border_share: float
+) -> Floats:
+    """Return the logarithms of probabilities."""
+    of_classes = log_softmax(joint / temperature, axis=1)
     with np.errstate(divide="ignore"):
-        of_classes = np.where(is_possible, of_classes, np.log(prior))
-        log_proba: Floats = np.logaddexp(np.log1p(-lapse) + of_classes, np.log(lapse * prior))
+        log_proba: Floats = np.logaddexp(
+            np.log1p(-border_share) + of_classes, np.log(border_share) + by_borders
+        )
     return log_proba
 
 
 def _calibration(
-    joint: Floats, codes: NDArray[np.intp], weights: Floats, prior: Floats
+    joint: Floats, by_borders: Floats, codes: NDArray[np.intp], weights: Floats
 ) -> tuple[float, float]:
-    """Return the temperature and the lapse that make the classes of rows likeliest."""
+    """Return the temperature and the share of borders that make the classes of rows likeliest."""
+    is_possible = np.isfinite(joint).any(1)
+    joint, by_borders, codes = joint[is_possible], by_borders[is_possible], codes[is_possible]
+    weights = weights[is_possible]
     shares = weights / weights.sum()
     penalty = _PRIOR_ROWS / weights.sum()
 
-    def parts(parameters: Floats) -> tuple[float, float]:
-        return float(np.exp(parameters[0])), float(_MOST_LAPSE * expit(parameters[1]))
-
     def loss(parameters: Floats) -> float:
-        log_proba = _log_proba(joint, prior, *parts(parameters))
+        temperature, share = np.exp(parameters[0]), expit(parameters[1])
+        log_proba = _log_proba(joint, by_borders, temperature, share)
         log_loss = -shares @ log_proba[np.arange(len(codes)), codes]
         return float(log_loss + penalty * parameters[0] ** 2)
 
-    starts = [np.array([0.0, lapse]) for lapse in (-6.0, -2.0)]
+    starts = [np.array([0.0, share]) for share in (-4.0, 0.0)]
     found = [minimize(loss, start, method="Nelder-Mead") for start in starts]
-    return parts(min(found, key=lambda one: float(one.fun)).x)
+    log_temperature, share = min(found, key=lambda one: float(one.fun)).x
+    return float(np.exp(log_temperature)), float(expit(share))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import ShuffleSplit
@@ -12,6 +13,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skflow import FlowClassifier, TableFlow
+from skflow.tables.classifier import _calibration
 
 
 def two_classes(n, seed=0):
@@ -44,24 +46,36 @@ def test_densities_that_are_too_sure_are_calibrated():
     naive = GaussianMixture(covariance_type="diag")
     plain = FlowClassifier(naive, cv=None, random_state=0).fit(X, y)
     calibrated = FlowClassifier(naive, random_state=0).fit(X, y)
-    assert calibrated.temperature_ == pytest.approx(2, abs=0.6)
-    assert calibrated.lapse_ < 0.05
+    # Borders of straight lines are all that there is to learn here.
+    assert calibrated.temperature_ > 1.4 or calibrated.border_share_ > 0.8
     losses = [log_loss(truth, one.predict_proba(test)) for one in (plain, calibrated)]
     assert losses[1] < losses[0] - 0.01
 
 
-def test_labels_that_are_wrong_are_lapses():
-    X, y = two_classes(300)
-    X[y == "right"] += 8
-    flipped = np.random.default_rng(0).uniform(size=600) < 0.1
-    labels = np.where(flipped, np.where(y == "left", "right", "left"), y)
-    # The densities are those of the clean classes, and the labels to calibrate by are not.
-    train, test = np.arange(0, 600, 2), np.arange(1, 600, 2)
-    mixed = np.where(np.isin(np.arange(600), test), labels, y)
-    classifier = FlowClassifier(GaussianMixture(), cv=[(train, test)], random_state=0).fit(
-        X, mixed
-    )
-    assert classifier.lapse_ / 2 == pytest.approx(flipped[test].mean(), abs=0.05)
+def test_what_densities_cannot_say_borders_do():
+    # Two columns of noise with heavy tails, and a border along a third one.
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.standard_t(1, size=(900, 2)), rng.uniform(-1, 1, size=900)]
+    y = rng.uniform(size=900) < 1 / (1 + np.exp(-6 * X[:, 2]))
+    train, test = slice(300), slice(300, None)
+    plain = FlowClassifier(GaussianMixture(), cv=None, random_state=0).fit(X[train], y[train])
+    classifier = FlowClassifier(GaussianMixture(), random_state=0).fit(X[train], y[train])
+    logistic = LogisticRegression().fit(X[train], y[train])
+    losses = [
+        log_loss(y[test], one.predict_proba(X[test])) for one in (plain, classifier, logistic)
+    ]
+    assert classifier.border_share_ > 0.5
+    assert losses[1] < losses[0] - 0.05
+    assert losses[1] < losses[2] + 0.05
+
+
+def test_densities_of_classes_that_borders_cannot_tell_apart_decide():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=400)
+    X = rng.normal(size=(400, 6)) * np.where(y == 1, 3.0, 1.0)[:, None]
+    classifier = FlowClassifier(GaussianMixture(), random_state=0).fit(X, y)
+    assert classifier.border_share_ < 0.3
+    assert classifier.temperature_ == pytest.approx(1, abs=0.5)
 
 
 def test_rows_of_no_class_have_small_p_values():
@@ -96,7 +110,8 @@ def test_classes_of_one_row_are_no_error():
     y[0] = "alone"
     classifier = FlowClassifier(GaussianMixture(reg_covar=1e-3), random_state=0).fit(X, y)
     assert list(classifier.classes_) == ["alone", "left", "right"]
-    assert classifier.predict(X[:1])[0] == "alone"
+    proba = classifier.predict_proba(X[:1])[0]
+    assert proba[0] > 1 / 100  # more than its share of the rows
 
 
 def test_one_class_and_no_labels_are_refused():
@@ -114,6 +129,24 @@ def test_splitters_hold_rows_out():
     assert len(classifier.calibration_scores_) == 30
 
 
-@parametrize_with_checks([FlowClassifier(KernelDensity(), cv=2, random_state=0)])
+# Boosted trees cut columns at quantiles of the rows, whatever these count for: scikit-learn excuses
+# its own, which are a part of what learns borders here. The calibration's weights are tested below.
+EXCUSED = {"check_sample_weight_equivalence_on_dense_data": "boosted trees bin rows, not weights"}
+
+
+@parametrize_with_checks(
+    [FlowClassifier(KernelDensity(), cv=2, random_state=0)],
+    expected_failed_checks=lambda estimator: EXCUSED,
+)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_weights_of_the_calibration_are_repetitions():
+    rng = np.random.default_rng(0)
+    joint, by_borders = np.log(rng.dirichlet([1, 1, 1], size=(2, 80)))
+    codes, weights = rng.integers(3, size=80), rng.integers(1, 4, size=80)
+    rows = np.repeat(np.arange(80), weights)
+    weighted = _calibration(joint, by_borders, codes, weights.astype(float))
+    repeated = _calibration(joint[rows], by_borders[rows], codes[rows], np.ones(len(rows)))
+    assert weighted == pytest.approx(repeated, abs=1e-6)
