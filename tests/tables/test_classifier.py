@@ -129,8 +129,8 @@ def test_splitters_hold_rows_out():
     assert len(classifier.calibration_scores_) == 30
 
 
-# Boosted trees cut columns at quantiles of the rows, whatever these count for. scikit-learn excuses
-# its own from this check, and they are a part of what learns borders here. The weights of the
+# Boosted trees cut columns at quantiles of the rows, whatever these count for. scikit-learn has
+# excused its own, and they are a part of what learns borders here. The weights of the
 # calibration are tested below.
 EXCUSED = {"check_sample_weight_equivalence_on_dense_data": "boosted trees bin rows, not weights"}
 
