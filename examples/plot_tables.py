@@ -97,7 +97,9 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 grid = np.linspace(-5, 32, 100)
 for part, name, colour in ((~is_weekend, "dry weekday", "C1"), (is_weekend, "wet weekend", "C0")):
     rows = fixed[part]
-    axes[0].hist(rows["cloud"], 25, range=(0, 1), density=True, color=colour, alpha=0.5, label=name)
+    axes[0].hist(
+        rows["cloud"], 25, range=(0, 1), density=True, color=colour, alpha=0.5, label=name
+    )
     axes[1].scatter(
         rows["temperature"], rows["riders"], s=5, color=colour, alpha=0.6, linewidths=0
     )
