@@ -9,7 +9,7 @@ from skflow.tables.block import N_COMPLETIONS
 from skflow.tables.chain import Announce, Chain
 from skflow.tables.column import Floats
 from skflow.tables.noise import Noise
-from skflow.tables.particles import complete
+from skflow.tables.particles import draw_completed
 
 __all__ = ["fit_completed"]
 
@@ -60,8 +60,7 @@ def fit_completed(
         return chain
     noise = Noise(np.random.RandomState(chain.settings.random_state))
     n_particles = min(max(_ALL_PARTICLES // len(values), _LEAST_PARTICLES), _MOST_PARTICLES)
-    completed = complete(chain, values, n_particles, noise, to_the_end=True)
-    drawn = completed.within(*chain.ranges).drawn(N_COMPLETIONS, noise).clip(*chain.ranges)
+    drawn = draw_completed(chain, values, n_particles, N_COMPLETIONS, noise)
     chain.steps = Parallel(n_jobs=n_jobs)(
         delayed(step.fit_anew)(values, drawn, weights)
         for step in chain.announced(announce, again=True)

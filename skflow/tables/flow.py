@@ -31,14 +31,11 @@ from skflow.tables.completion import fit_completed
 from skflow.tables.kinds import declared, kind_of
 from skflow.tables.marginal import TableMarginal
 from skflow.tables.noise import Noise
-from skflow.tables.particles import are_exact, complete
+from skflow.tables.particles import are_exact, draw_completed, draw_rows, estimate_log_prob
 
 __all__ = ["TableFlow"]
 
 _MOST_SEEDS = 2**31 - 1
-
-# Rows that leave the range of a column are drawn anew so often.
-_MOST_REDRAWS = 20
 
 # Complete rows are scored so many at a time.
 _BLOCK_ROWS = 16_384
@@ -387,25 +384,15 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         exact = are_exact(self._chain, values)
         for which, n_particles in ((exact & ~whole, 1), (~exact, self.n_particles)):
             if which.any():
-                found = complete(
-                    self._chain, values[which], n_particles, self._fixed(), to_the_end=False
+                log_prob[which], error[which] = estimate_log_prob(
+                    self._chain, values[which], n_particles, self._fixed()
                 )
-                log_prob[which], error[which] = found.log_prob, found.errors
         return log_prob, error
 
     def _complete_rows(self, n_samples: int, random_state: Any) -> Floats:
         """Draw rows of numbers."""
         check_n_samples(n_samples)
-        nothing = np.full((n_samples, self.n_features_in_), np.nan)
-        noise = Noise(check_random_state(random_state))
-        rows = self._draws(nothing, 1, noise, n_particles=1)[:, 0]
-        low, high = self._chain.ranges
-        for _ in range(_MOST_REDRAWS):
-            outside = ((rows < low) | (rows > high)).any(1)
-            if not outside.any():
-                break
-            rows[outside] = self._draws(nothing[outside], 1, noise, n_particles=1)[:, 0]
-        return rows.clip(low, high)
+        return draw_rows(self._chain, n_samples, Noise(check_random_state(random_state)))
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -434,10 +421,9 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         draws = np.repeat(values[:, None], n_samples, axis=1)
         holes = np.isnan(values).any(1)
         if holes.any():
-            found = complete(self._chain, values[holes], n_particles, noise, to_the_end=True)
-            drawn = found.within(*self._chain.ranges).drawn(n_samples, noise)
-            is_missing = np.isnan(values[holes])[:, None]
-            draws[holes] = np.where(is_missing, drawn.clip(*self._chain.ranges), drawn)
+            draws[holes] = draw_completed(
+                self._chain, values[holes], n_particles, n_samples, noise
+            )
         return draws
 
 

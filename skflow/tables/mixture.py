@@ -132,6 +132,12 @@ class Mixture(NamedTuple):
         completed : Tensor of shape (N, n_samples, D)
             The rows.
         """
+        n_samples, n_columns = u.shape[1], x.shape[1]
+        length = max(1, _MOST_ENTRIES // (max(n_samples, len(self.means)) * n_columns**2))
+        parts = zip(x.split(length), u.split(length), strict=True)
+        return torch.cat([self._completed(*part) for part in parts])
+
+    def _completed(self, x: Tensor, u: Tensor) -> Tensor:
         below = self.log_probs(x).softmax(1).cumsum(1)[:, None, :-1]
         which = (u[:, :, :1] >= below).sum(-1)
         rows = torch.arange(len(x))[:, None].expand_as(which)
@@ -211,10 +217,10 @@ def choose_mixture(
     if n_columns <= _MOST_COLUMNS:
         most = max(1, min(_MOST_COMPONENTS, len(some) // (_ROWS_OF_COLUMN * n_columns)))
     n_held_out = len(some) // 5
+    if len(versions) == most == 1:
+        return 0, _fitted(versions[0][0], counts, 1, generator, _N_STEPS)
     found: list[tuple[float, int, int]] = []
     for which, (x, log_dets) in enumerate(versions):
-        if len(versions) == most == 1:
-            found.append((0.0, which, 1))
         before = -math.inf
         for size in (2**k for k in range(most.bit_length())):
             one = _fitted(x[n_held_out:], counts[n_held_out:], size, generator, _N_FIRST_STEPS)

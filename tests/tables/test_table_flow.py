@@ -465,3 +465,6 @@ def test_draws_stay_within_the_ranges_of_the_fit():
         assert inside[["share", "visits"]].all(axis=None)
         assert inside["price"].all() or (rows["price"] == 2 * table["price"].max()).all()
         assert rows["angle"].between(0, 360, inclusive="left").all()
+    # Rows beyond it are drawn anew, and do not heap at its ends.
+    ends = table["price"].agg(["min", "max"])
+    assert not fitted.sample(3000, random_state=0)["price"].isin(ends).any()
