@@ -15,10 +15,18 @@ import numpy as np
 import sklearn
 import torch
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import skflow
 
-__all__ = ["RESULTS", "STATIC", "StandardizedDensity", "provenance", "write_csv"]
+__all__ = [
+    "RESULTS",
+    "STATIC",
+    "StandardizedDensity",
+    "provenance",
+    "run_by_one_thread",
+    "write_csv",
+]
 
 RESULTS = Path(__file__).parent / "results"
 STATIC = Path(__file__).parents[1] / "docs" / "_static"
@@ -54,6 +62,19 @@ class StandardizedDensity:
         """Draw rows. Mixtures of scikit-learn return their labels with them."""
         rows, _ = self.estimator.sample(n_samples)
         return self.scaler.inverse_transform(rows)
+
+
+def run_by_one_thread(arguments):
+    """Run the command that was asked for.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        With the command as `run`.
+    """
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        arguments.run(arguments)
 
 
 def provenance():

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _likelihood.measure import rounded, version_of
 from _likelihood.rows import Rows
 from _tables.data import load
@@ -39,7 +38,6 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from threadpoolctl import threadpool_limits
 
 from skflow import FlowClassifier
 
@@ -183,10 +181,7 @@ def parse():
 
 
 def main():
-    arguments = parse()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parse())
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _conditional import several
 from _conditional.contenders import CONTENDERS
 from _conditional.measure import FIELDS
@@ -54,7 +53,6 @@ from _data import load_table
 from _likelihood import measure, tables
 from _likelihood.rows import Rows
 from _likelihood.summary import print_tables
-from threadpoolctl import threadpool_limits
 
 N_SPLITS = 20
 
@@ -128,10 +126,7 @@ def parse():
 
 
 def main():
-    arguments = parse()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parse())
 
 
 if __name__ == "__main__":

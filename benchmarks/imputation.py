@@ -35,15 +35,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _imputation.data import MIXED, NUMERIC
 from _imputation.measure import MEASURES
 from _imputation.peers import PEERS
 from _imputation.run import FIELDS, LIKELIHOOD_FIELDS, LIKELIHOOD_FITS, run
 from _likelihood.rows import Rows
 from _tables.summary import means, print_means
-from threadpoolctl import threadpool_limits
 
 N_SEEDS = 3
 
@@ -123,10 +121,7 @@ def parse():
 
 
 def main():
-    arguments = parse()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parse())
 
 
 if __name__ == "__main__":

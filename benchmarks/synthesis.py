@@ -33,14 +33,12 @@ what `mixed.py` needs for its tables, and
 import argparse
 from pathlib import Path
 
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _likelihood.rows import Rows
 from _synthesis.data import MIXED, NUMERIC, WITH_HOLES
 from _synthesis.peers import PEERS
 from _synthesis.run import FIELDS, run
 from _synthesis.summary import summarize
-from threadpoolctl import threadpool_limits
 
 
 def run_measure(arguments):
@@ -74,10 +72,7 @@ def parse():
 
 
 def main():
-    arguments = parse()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parse())
 
 
 if __name__ == "__main__":
