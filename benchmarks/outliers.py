@@ -24,8 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from _common import RESULTS
+from _common import RESULTS, run_by_one_thread
 from _data import OUTLIER_TABLES, TABLES, load_labelled_table
 from _likelihood.rows import Rows
 from scipy.stats import rankdata
@@ -34,7 +33,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import ShuffleSplit
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from skflow import FlowOutlierDetector, LogarithmicPool, RelativeGradientFlow
 
@@ -284,10 +282,7 @@ def main():
             sub.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
         if name == "ranks":
             sub.add_argument("--most-rows", type=int, help="take so many of a table, at random")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        arguments.run(arguments)
+    run_by_one_thread(parser.parse_args())
 
 
 if __name__ == "__main__":

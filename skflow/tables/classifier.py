@@ -174,7 +174,7 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
                 joint, by_borders, rows = self._held_out(X, codes, params, borders, random_state)
                 self.calibration_scores_ = logsumexp(joint, axis=1)
                 self.temperature_, self.border_share_ = _calibration(
-                    joint, by_borders, codes[rows], weights[rows]
+                    self._or_shares(joint), by_borders, codes[rows], weights[rows]
                 )
                 self._borders = borders.fit(X, codes, weights)
         return self
@@ -234,12 +234,12 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
             In the order of `classes_`. Where no class has any density, the densities say that
             all classes have their shares.
         """
-        joint = self._joint(X)
+        check_is_fitted(self)
+        X = table(self, X)
+        joint = self._or_shares(self._log_densities(self.estimators_, X))
         by_borders = np.tile(self.class_log_prior_, (len(joint), 1))
         if self._borders is not None:
-            by_borders = self._borders.predict_log_proba(table(self, X))
-        is_possible = np.isfinite(joint).any(1, keepdims=True)
-        joint = np.where(is_possible, joint, self.class_log_prior_)
+            by_borders = self._borders.predict_log_proba(X)
         return _log_proba(joint, by_borders, self.temperature_, self.border_share_)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -322,6 +322,11 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self._log_densities(self.estimators_, table(self, X))
 
+    def _or_shares(self, joint: Floats) -> Floats:
+        """Return what densities say of rows, or the shares of classes where none is possible."""
+        is_possible = np.isfinite(joint).any(1, keepdims=True)
+        return np.where(is_possible, joint, self.class_log_prior_)
+
     def _log_densities(self, estimators: list[Any], X: Any) -> Floats:
         nothing = np.full(n_samples(X), -np.inf)
         found = [
@@ -384,9 +389,6 @@ def _calibration(
     joint: Floats, by_borders: Floats, codes: NDArray[np.intp], weights: Floats
 ) -> tuple[float, float]:
     """Return the temperature and the share of borders that make the classes of rows likeliest."""
-    is_possible = np.isfinite(joint).any(1)
-    joint, by_borders, codes = joint[is_possible], by_borders[is_possible], codes[is_possible]
-    weights = weights[is_possible]
     shares = weights / weights.sum()
     penalty = _PRIOR_ROWS / weights.sum()
 

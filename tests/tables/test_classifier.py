@@ -105,6 +105,15 @@ def test_frames_with_categories_and_holes_are_classified():
     assert list(classifier.feature_names_in_) == ["colour", "size"]
 
 
+def test_rows_without_any_density_are_left_to_borders():
+    X, y = two_classes(100)
+    nowhere = KernelDensity(kernel="tophat", bandwidth=1e-6)  # but at its own rows
+    classifier = FlowClassifier(nowhere, random_state=0).fit(X, y)
+    test, truth = two_classes(300, seed=1)
+    assert classifier.border_share_ > 0.9
+    assert classifier.score(test, truth) > 0.85
+
+
 def test_classes_of_one_row_are_no_error():
     X, y = two_classes(50)
     y[0] = "alone"
