@@ -32,9 +32,9 @@ def summarize(rows):
             print(f"  {data:22}" + "".join(f"{text:>25}" for text in cells))
         if measure in RANKED:
             print_ranks(rows, measure)
-        if measure == "wasserstein":
+        if measure == "wasserstein" and (gaps := from_real_rows(rows)):
             print("  by how far it is from that of real rows, above or below:")
-            print_ranks(from_real_rows(rows), measure)
+            print_ranks(gaps, measure)
     for row in rows:
         if row["status"] != "ok":
             print("{data}, seed {seed}, {estimator}: {status} {detail}".format(**row))

@@ -159,3 +159,10 @@ def test_a_distance_below_that_of_real_rows_is_no_better():
     ranks, n_tables = summary.ranks_of(summary.from_real_rows(rows), "wasserstein")
     assert ranks == {"TableFlow": 1, "copier": 2}
     assert n_tables == 1
+    assert summary.from_real_rows(rows[:2]) == []
+
+
+def test_a_summary_without_real_rows(script, data_dir, monkeypatch, tmp_path, capsys):
+    arguments = ["measure", "--data-dir", str(data_dir), "--tables", "wilt", "--only", "TableFlow"]
+    assert len(run(script, monkeypatch, tmp_path, *arguments)) == 1
+    assert "by how far" not in capsys.readouterr().out
