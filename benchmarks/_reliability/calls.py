@@ -1,0 +1,10 @@
+"""Fuzzed calls of the public interface."""
+
+
+def add_arguments(parser):
+    """Add what the campaign takes to its command."""
+
+
+def run(arguments):
+    """Run the campaign, and write its figures."""
+    raise NotImplementedError

@@ -1,0 +1,10 @@
+"""Rows to latents and back, by fitted models."""
+
+
+def add_arguments(parser):
+    """Add what the campaign takes to its command."""
+
+
+def run(arguments):
+    """Run the campaign, and write its figures."""
+    raise NotImplementedError

@@ -1,0 +1,10 @@
+"""A million steps, and scores from many threads."""
+
+
+def add_arguments(parser):
+    """Add what the campaign takes to its command."""
+
+
+def run(arguments):
+    """Run the campaign, and write its figures."""
+    raise NotImplementedError
