@@ -5,6 +5,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from skflow import datasets, exceptions, inspection, metrics, preprocessing, tables
+from skflow._sklearn.persistence import load, save
+from skflow._version import __version__ as __version__
 from skflow.estimators import (
     ConditionalFlow,
     DensityEnsemble,
@@ -20,8 +22,6 @@ from skflow.training.architecture import default_bijections
 if TYPE_CHECKING:
     from skflow import callbacks
     from skflow import skpro as skpro
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConditionalFlow",
@@ -41,8 +41,10 @@ __all__ = [
     "default_bijections",
     "exceptions",
     "inspection",
+    "load",
     "metrics",
     "preprocessing",
+    "save",
     "tables",
 ]
 

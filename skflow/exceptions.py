@@ -1,6 +1,6 @@
 """The exceptions and warnings that are specific to skflow."""
 
-__all__ = ["ColumnWarning", "DivergenceError", "InversionError"]
+__all__ = ["ColumnWarning", "DivergenceError", "FileFormatError", "InversionError"]
 
 
 class ColumnWarning(UserWarning):
@@ -16,6 +16,14 @@ class DivergenceError(ArithmeticError):
 
     Raised by ``fit`` once lowering the learning rate and going back to the best weights
     did not help. The estimator keeps the state it had before ``fit`` was called.
+    """
+
+
+class FileFormatError(ValueError):
+    """A file does not hold what it should, or would do more than hold it.
+
+    Raised where a model file or a checkpoint is cut off, altered or of a newer format, and where
+    it asks for anything that is not known to be harmless. Nothing of it was run.
     """
 
 

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -88,7 +89,12 @@ class _Checked(NamedTuple):
 
 
 class ConditionalFlow(
-    TrainingMixin, CallbackSupportMixin, DocumentationLinkMixin, RegressorMixin, BaseEstimator
+    TrainingMixin,
+    CallbackSupportMixin,
+    PersistenceMixin,
+    DocumentationLinkMixin,
+    RegressorMixin,
+    BaseEstimator,
 ):
     r"""Regression that returns the whole distribution of one or several targets.
 

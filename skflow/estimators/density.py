@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -74,6 +75,7 @@ class RelativeGradientFlow(
     TransformerMixin,
     ScoredDensityMixin,
     CallbackSupportMixin,
+    PersistenceMixin,
     DocumentationLinkMixin,
     BaseEstimator,
 ):
@@ -651,9 +653,9 @@ class RelativeGradientFlow(
         tags.array_api_support = True
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _own_state(self) -> dict[str, Any]:
         # A model fitted on a GPU opens on a machine without one.
-        state: dict[str, Any] = super().__getstate__()
+        state = super()._own_state()
         if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
             state["flow_"] = deepcopy(state["flow_"]).cpu()
             state["_increment"] = state["_increment"].cpu()

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.codes import CategoryCoder
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import HasMethods, check_columns, fit_context, unchanged_on_error
 from skflow.estimators.held_out import seeded_clone
 from skflow.preprocessing import score_samples_in_original_units
@@ -23,7 +24,7 @@ __all__ = ["DensityRatio"]
 _LEAST_ROWS = 10
 
 
-class DensityRatio(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator):
+class DensityRatio(MetaEstimatorMixin, PersistenceMixin, DocumentationLinkMixin, BaseEstimator):
     r"""The logarithm of the ratio of two densities, from a sample of each.
 
     A classifier that tells the rows of two samples apart knows the ratio of their densities: where

@@ -17,6 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     Composition,
     HasMethods,
@@ -45,7 +46,13 @@ _TOLERANCE = 1e-6
 _MOST_STEPS = 10_000
 
 
-class DensityEnsemble(MetaEstimatorMixin, ScoredDensityMixin, DocumentationLinkMixin, Composition):
+class DensityEnsemble(
+    MetaEstimatorMixin,
+    ScoredDensityMixin,
+    PersistenceMixin,
+    DocumentationLinkMixin,
+    Composition,
+):
     r"""A mixture of different density estimators, weighted by the rows that they have not seen.
 
     .. math::

@@ -21,6 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -42,7 +43,13 @@ from skflow.estimators.pool import LogarithmicPool
 __all__ = ["FlowOutlierDetector"]
 
 
-class FlowOutlierDetector(MetaEstimatorMixin, OutlierMixin, DocumentationLinkMixin, BaseEstimator):
+class FlowOutlierDetector(
+    MetaEstimatorMixin,
+    OutlierMixin,
+    PersistenceMixin,
+    DocumentationLinkMixin,
+    BaseEstimator,
+):
     r"""Outliers by their density, with thresholds and p-values that hold for new rows.
 
     A density estimator is fitted several times, each time without a part of the rows. A flexible

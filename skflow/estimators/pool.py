@@ -13,6 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     HasMethods,
     as_numpy,
@@ -30,7 +31,7 @@ from skflow.training.stiff import stiff_densities
 __all__ = ["LogarithmicPool"]
 
 
-class LogarithmicPool(MetaEstimatorMixin, DocumentationLinkMixin, BaseEstimator):
+class LogarithmicPool(MetaEstimatorMixin, PersistenceMixin, DocumentationLinkMixin, BaseEstimator):
     r"""The mean log-density of an estimator and of two stiff ones, to find outliers by.
 
     A flexible density learns outliers that come in clumps, even from other rows than those that

@@ -24,10 +24,10 @@ from skflow.flow.splines import (
 
 __all__ = ["AffineCoupling", "Conditioner", "Coupling", "SplineCoupling"]
 
-_HALF_BOX = 5.0
+HALF_BOX = 5.0
 
 # A bin takes at least one of so many equal shares of the box, so that no slope is extreme.
-_N_SHARES = 1000
+N_SHARES = 1000
 
 CouplePullback = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -466,8 +466,8 @@ class SplineCoupling(Coupling):
     def operation(self) -> Operation | None:  # noqa: D102
         if type(self) is not SplineCoupling:
             return None
-        low = torch.full((2, self.n_features), -_HALF_BOX, dtype=self.conditioner.biases[0].dtype)
-        spline = {"n_bins": self.n_bins, "low": low, "size": -2 * low, "n_shares": _N_SHARES}
+        low = torch.full((2, self.n_features), -HALF_BOX, dtype=self.conditioner.biases[0].dtype)
+        spline = {"n_bins": self.n_bins, "low": low, "size": -2 * low, "n_shares": N_SHARES}
         return self._affine_operation(**spline)
 
     def extra_repr(self) -> str:  # noqa: D102
@@ -483,8 +483,8 @@ class SplineCoupling(Coupling):
         table, table_pullback = table_and_pullback(
             spacings.view(-1, 2, n_columns, n_bins),
             slopes.view(-1, n_columns, n_bins - 1),
-            -_HALF_BOX,
-            2 * _HALF_BOX,
-            least_share=1 / _N_SHARES,
+            -HALF_BOX,
+            2 * HALF_BOX,
+            least_share=1 / N_SHARES,
         )
         return affine, table, table_pullback

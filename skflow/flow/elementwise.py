@@ -25,11 +25,11 @@ from skflow.flow.weighted import quantiles
 __all__ = ["ElementwiseSpline"]
 
 # A bin takes at least one of so many equal shares of a margin's box: margins may be piled up.
-_N_SHARES = 10_000
-_LEAST_SHARE = 1 / _N_SHARES
+N_SHARES = 10_000
+_LEAST_SHARE = 1 / N_SHARES
 
 # An identity's box.
-_HALF_BOX = 4.0
+HALF_BOX = 4.0
 
 _MOST_SORTED = 2**22
 
@@ -93,8 +93,8 @@ class ElementwiseSpline(Compilable):
         self.n_features = n_features
         self.spacings = nn.Parameter(torch.zeros(2, n_features, n_bins, dtype=dtype))
         self.slopes = nn.Parameter(torch.zeros(n_features, n_bins + 1, dtype=dtype))
-        self.register_buffer("low", torch.full((2, n_features, 1), -_HALF_BOX, dtype=dtype))
-        self.register_buffer("size", torch.full((2, n_features, 1), 2 * _HALF_BOX, dtype=dtype))
+        self.register_buffer("low", torch.full((2, n_features, 1), -HALF_BOX, dtype=dtype))
+        self.register_buffer("size", torch.full((2, n_features, 1), 2 * HALF_BOX, dtype=dtype))
 
     @property
     def can_be_neutral(self) -> bool:  # noqa: D102
@@ -144,14 +144,14 @@ class ElementwiseSpline(Compilable):
         if self.start_from == "identity":
             for parameter in self.parameters():
                 parameter.zero_()
-            self.low.fill_(-_HALF_BOX)
-            self.size.fill_(2 * _HALF_BOX)
+            self.low.fill_(-HALF_BOX)
+            self.size.fill_(2 * HALF_BOX)
             return
         n_bins = self.n_bins
         # From the box's ends on, some rows lie on either side to tell the slope of the tail.
         count = len(x) if weights is None else float(weights.sum())
         end = float(torch.special.ndtri(torch.tensor(1 - _ROWS_BEYOND / count).clamp_min(0.8)))
-        end = min(end, _HALF_BOX)
+        end = min(end, HALF_BOX)
         y = torch.linspace(-end, end, n_bins + 1, dtype=torch.float64, device=x.device)
         levels = torch.special.ndtr(y)
         # Some columns at a time: a sort takes several times the room of what it sorts.
@@ -211,7 +211,7 @@ class ElementwiseSpline(Compilable):
             slopes=self.slopes,
             low=self.low,
             size=self.size,
-            n_shares=_N_SHARES,
+            n_shares=N_SHARES,
         )
 
     def _table(

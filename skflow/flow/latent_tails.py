@@ -14,10 +14,10 @@ from skflow.flow.tracing import is_traced
 __all__ = ["LatentTails"]
 
 # So far out a standard normal latent lies in one of two million cases.
-_END = 5.0
+END = 5.0
 
 # So far from there on, the map is a straight line.
-_LONGEST = 1e5
+LONGEST = 1e5
 
 
 class LatentTails(Bijection):
@@ -64,13 +64,13 @@ class LatentTails(Bijection):
         excess = _excess(x)
         if not is_traced(x) and not bool((excess > 0).any()):
             return x, x.new_zeros(len(x))
-        bent, log_slopes = long_arsinh(excess, _LONGEST)
-        return torch.where(excess > 0, (_END + bent) * x.sign(), x), log_slopes.sum(-1)
+        bent, log_slopes = long_arsinh(excess, LONGEST)
+        return torch.where(excess > 0, (END + bent) * x.sign(), x), log_slopes.sum(-1)
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         excess = _excess(y)
-        straight, log_slopes = long_sinh(excess, _LONGEST)
-        return torch.where(excess > 0, (_END + straight) * y.sign(), y), log_slopes.sum(-1)
+        straight, log_slopes = long_sinh(excess, LONGEST)
+        return torch.where(excess > 0, (END + straight) * y.sign(), y), log_slopes.sum(-1)
 
     def forward_and_pullback(  # noqa: D102
         self, x: Tensor, *, input_gradient: bool = True
@@ -81,14 +81,14 @@ class LatentTails(Bijection):
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             if not input_gradient:
                 return None
-            excess = _excess(x).clamp_max(_LONGEST)
+            excess = _excess(x).clamp_max(LONGEST)
             over = 1 / (1 + excess.square())
             by_log = grad_log_det.unsqueeze(-1) * excess * over * x.sign()
-            return grad_y * over.sqrt() - torch.where(excess < _LONGEST, by_log, 0.0)
+            return grad_y * over.sqrt() - torch.where(excess < LONGEST, by_log, 0.0)
 
         return y, log_det, pullback
 
 
 def _excess(x: Tensor) -> Tensor:
     """Return how far beyond the end each entry lies."""
-    return (x.abs() - _END).clamp_min(0)
+    return (x.abs() - END).clamp_min(0)

@@ -13,7 +13,7 @@ from skflow.flow.bijection import Bijection
 __all__ = ["SoftLogarithm"]
 
 # From so many units on, it is a straight line.
-_LONGEST = 1e15
+LONGEST = 1e15
 
 
 class SoftLogarithm(Bijection):
@@ -72,7 +72,7 @@ class SoftLogarithm(Bijection):
             In float64. The sum of the latter over the columns is the log-determinant.
         """
         units, bent, exact = self._prepared(x)
-        y, log_slopes = long_arsinh(exact / units, _LONGEST)
+        y, log_slopes = long_arsinh(exact / units, LONGEST)
         log_slopes = torch.where(bent, log_slopes - units.log(), 0.0)
         return torch.where(bent, y, exact), log_slopes
 
@@ -82,7 +82,7 @@ class SoftLogarithm(Bijection):
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         units, bent, exact = self._prepared(y)
-        x, log_slopes = long_sinh(exact, _LONGEST)
+        x, log_slopes = long_sinh(exact, LONGEST)
         log_slopes = torch.where(bent, log_slopes + units.log(), 0.0)
         x = torch.where(bent, x * units, exact)
         return x.to(y.dtype), log_slopes.sum(-1).to(y.dtype)

@@ -16,7 +16,7 @@ __all__ = ["StudentT"]
 _START_DF = (2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 
 # One over the most that they exceed two by: the normal distribution, to the eye.
-_LEAST_INVERSE = 1e-4
+LEAST_INVERSE = 1e-4
 
 
 class StudentT(BaseDistribution):
@@ -68,7 +68,7 @@ class StudentT(BaseDistribution):
     def allocate(self, n_features: int) -> None:  # noqa: D102
         if self.log_inverse is None:
             start = torch.full((n_features,), 1 / 28)
-            self.log_inverse = nn.Parameter((start - _LEAST_INVERSE).log())
+            self.log_inverse = nn.Parameter((start - LEAST_INVERSE).log())
         elif len(self.log_inverse) != n_features:
             raise ValueError(
                 f"This distribution has {len(self.log_inverse)} features, and {n_features} "
@@ -94,7 +94,7 @@ class StudentT(BaseDistribution):
         candidates = [z.new_full((), inverse) for inverse in inverses]
         scores = [mean(_t_log_prob(z, inv, _t_log_norm(inv)), weights) for inv in candidates]
         likeliest = z.new_tensor(inverses)[torch.stack(scores).argmax(0)]
-        self._log_inverse().copy_((likeliest - _LEAST_INVERSE).log())
+        self._log_inverse().copy_((likeliest - LEAST_INVERSE).log())
 
     def log_prob(self, z: Tensor) -> Tensor:  # noqa: D102
         return _t_log_prob(z, self._inverse(), self.log_norm()).sum(-1)
@@ -126,7 +126,7 @@ class StudentT(BaseDistribution):
 
     def _inverse(self) -> Tensor:
         """Return 1 / (ν - 2) in float64: as ν grows, its terms of the density nearly cancel."""
-        return self._log_inverse().double().exp() + _LEAST_INVERSE
+        return self._log_inverse().double().exp() + LEAST_INVERSE
 
 
 class _FixedStudentT(StudentT):

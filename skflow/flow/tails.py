@@ -21,7 +21,7 @@ _LEVELS = (0.05, 0.01, 0.001, 0.0)
 _BULK = 5.0
 
 # So many units from the end of the bulk, the straight line begins.
-_LONGEST = 1e5
+LONGEST = 1e5
 
 _MOST_ENTRIES = 2**22
 
@@ -123,7 +123,7 @@ class LogTails(Bijection):
             In float64. The sum of the latter over the columns is the log-determinant.
         """
         inner, unit, distance = self._distances(x)
-        bent, log_slopes = long_arsinh(distance, _LONGEST)
+        bent, log_slopes = long_arsinh(distance, LONGEST)
         # Where a row lies within, as nearly all do, it stays bit for bit what it was.
         return inner + unit * bent, log_slopes
 
@@ -133,7 +133,7 @@ class LogTails(Bijection):
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         inner, unit, bent = self._distances(y)
-        distance, log_slopes = long_sinh(bent, _LONGEST)
+        distance, log_slopes = long_sinh(bent, LONGEST)
         return (inner + unit * distance).to(y.dtype), log_slopes.sum(-1).to(y.dtype)
 
     def _distances(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

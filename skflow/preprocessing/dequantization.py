@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -35,7 +36,7 @@ _LEAST_ROOM = 16
 
 
 class DequantizationTransformer(
-    OneToOneFeatureMixin, TransformerMixin, DocumentationLinkMixin, BaseEstimator
+    OneToOneFeatureMixin, TransformerMixin, PersistenceMixin, DocumentationLinkMixin, BaseEstimator
 ):
     r"""Add uniform noise to integer columns, so that they have a density.
 

@@ -13,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     Interval,
     array_like,
@@ -35,7 +36,7 @@ _MOST_EXPONENT = 709.0
 
 
 class LogitTransformer(
-    OneToOneFeatureMixin, TransformerMixin, DocumentationLinkMixin, BaseEstimator
+    OneToOneFeatureMixin, TransformerMixin, PersistenceMixin, DocumentationLinkMixin, BaseEstimator
 ):
     r"""Map columns with known bounds to the real line, with a logit or a logarithm.
 

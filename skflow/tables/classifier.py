@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -43,7 +44,7 @@ Floats = NDArray[np.float64]
 _PRIOR_ROWS = 1.0
 
 
-class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
+class FlowClassifier(PersistenceMixin, DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
     r"""Classifier by the density of each class, which knows when a row is like none of them.
 
     .. math::

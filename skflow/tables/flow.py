@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.formats import Layout
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -41,7 +42,7 @@ _MOST_SEEDS = 2**31 - 1
 _BLOCK_ROWS = 16_384
 
 
-class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
+class TableFlow(PersistenceMixin, DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
     r"""Density of tables with columns of several kinds, some of whose entries may be missing.
 
     .. math::

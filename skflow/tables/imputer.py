@@ -11,13 +11,20 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.validation import HasMethods, StrOptions, fit_context, unchanged_on_error
 from skflow.tables.flow import TableFlow
 
 __all__ = ["FlowImputer"]
 
 
-class FlowImputer(DocumentationLinkMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class FlowImputer(
+    PersistenceMixin,
+    DocumentationLinkMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Fill holes in tables by what a density says of them.
 
     Read more in the :ref:`User Guide <tables>`.
