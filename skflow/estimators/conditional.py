@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -49,6 +50,7 @@ from skflow.exceptions import ColumnWarning
 from skflow.flow import Bijection, Bound, Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.chain import ChainPlan, conditional_plan
+from skflow.training.checkpoint import Checkpoint
 from skflow.training.conditional import ConditionalPlan, training_parameters
 from skflow.training.fits import Fit, run
 from skflow.training.history import History
@@ -130,6 +132,10 @@ class ConditionalFlow(
     max_iter : int or "auto", default="auto"
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as many
         as 5,000 steps take if these are fewer.
+
+    checkpoint_path : str, path-like or None, default=None
+        A file for the state of `fit` while it runs, as of :class:`RelativeGradientFlow`: see
+        :ref:`checkpoints`. The fits of `cv`, which come before, are not kept.
 
     max_time : float or None, default=None
         The seconds that training may take.
@@ -251,6 +257,7 @@ class ConditionalFlow(
         batch_size: int | Literal["auto"] = "auto",
         max_iter: int | Literal["auto"] = "auto",
         max_time: float | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 30,
@@ -266,6 +273,7 @@ class ConditionalFlow(
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_time = max_time
+        self.checkpoint_path = checkpoint_path
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -324,10 +332,12 @@ class ConditionalFlow(
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
+            checkpoint = Checkpoint(self.checkpoint_path)
             rows = fitted._checked(*fitted._calibrated(X, y, sample_weight))
-            plan = fitted._plan(rows)
-            fitted._train(plan, task, show, started)
+            plan = fitted._plan(rows, checkpoint)
+            fitted._train(plan, task, show, checkpoint, started)
             become(self, fitted)
+            checkpoint.remove()
             task.end()
         return self
 
@@ -625,7 +635,9 @@ class ConditionalFlow(
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         scores = []
         for train, test in splits:
-            twin = seeded_clone(self, random_state).set_params(cv=None, verbose=False)
+            twin = seeded_clone(self, random_state).set_params(
+                cv=None, verbose=False, checkpoint_path=None
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ColumnWarning)  # the fit that follows warns
                 twin = fit_to_rows(twin, X, y, weights, train)
@@ -664,13 +676,19 @@ class ConditionalFlow(
         return constant_and_named(targets, lambda j: f"column {j}", stacklevel=5, parameter="y")
 
     def _plan(
-        self, rows: _Checked, constant: torch.Tensor | None = None, *, is_first_pass: bool = False
+        self,
+        rows: _Checked,
+        checkpoint: Checkpoint,
+        constant: torch.Tensor | None = None,
+        *,
+        is_first_pass: bool = False,
     ) -> _Plan:
         """Return what a fit to the rows does."""
         if constant is None:
             constant = self._constant_targets(rows)
         self.n_targets_ = rows.targets.shape[1]
-        generator = torch_generator(self.random_state, resolve_device(self.device))
+        device = resolve_device(self.device)
+        generator = checkpoint.seeded(torch_generator(self.random_state, device))
         front = standardization(Rows(rows.targets, weights=rows.weights), robust=True)
         n_trees = 0 if is_first_pass else self.n_trees
         self._context = Context(n_trees, int(generator.initial_seed() % 2**31))
@@ -679,6 +697,7 @@ class ConditionalFlow(
         if is_first_pass:
             parameters["early_stopping"] = False
         data = Rows(torch.cat([context, rows.targets], 1), weights=rows.weights)
+        checkpoint.compare(data, parameters)
         return conditional_plan(parameters, data, front, constant=constant, generator=generator)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, started: float) -> None:
@@ -686,7 +705,8 @@ class ConditionalFlow(
         first = not hasattr(self, "flow_")
         checked = self._checked(X, y, sample_weight, least=2 if first else 1)
         if first:
-            plan = self._plan(checked, self._constant_targets(checked), is_first_pass=True)
+            constant = self._constant_targets(checked)
+            plan = self._plan(checked, Checkpoint(None), constant, is_first_pass=True)
             front, core, rows, generator = plan.front, plan.core, plan.training, plan.generator
             self._increment, n_seen = plan.increment(0.0), len(rows)
         else:

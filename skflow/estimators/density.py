@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -55,6 +56,7 @@ from skflow.flow import (
 )
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
+from skflow.training.checkpoint import Checkpoint
 from skflow.training.fits import Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import check_weights, warn_of_skipped_steps
@@ -162,6 +164,12 @@ class RelativeGradientFlow(
 
     max_time : float or None, default=None
         The seconds that `fit` may take. It ends in time with its schedule completed.
+
+    checkpoint_path : str, path-like or None, default=None
+        A file for the state of `fit` while it runs. If the process is killed, the next `fit` with
+        the same rows and parameters goes on from the last epochs, and ends with the same bits.
+        The file is removed when `fit` has ended: see :ref:`checkpoints`. Each fit needs a file of
+        its own.
 
     early_stopping : bool, default=True
         Whether to hold rows out, and to keep the weights with the highest likelihood on them.
@@ -328,6 +336,7 @@ class RelativeGradientFlow(
         input_noise: float | Literal["auto"] = "auto",
         max_iter: int | Literal["auto"] = "auto",
         max_time: float | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 30,
@@ -349,6 +358,7 @@ class RelativeGradientFlow(
         self.input_noise = input_noise
         self.max_iter = max_iter
         self.max_time = max_time
+        self.checkpoint_path = checkpoint_path
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -432,9 +442,11 @@ class RelativeGradientFlow(
         task = FitTask(self, X, y, sample_weight)
         with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
             fitted = snapshot(self)
-            plan = fitted._plan(fitted._rows(X, sample_weight, groups))
-            fitted._train(plan, task, show, started)
+            checkpoint = Checkpoint(self.checkpoint_path)
+            plan = fitted._plan(fitted._rows(X, sample_weight, groups), checkpoint)
+            fitted._train(plan, task, show, checkpoint, started)
             become(self, fitted)
+            checkpoint.remove()
             task.end()
         return self
 
@@ -690,13 +702,15 @@ class RelativeGradientFlow(
             )
         return Rows(data, weights=weights, which=which, groups=of_row)
 
-    def _plan(self, rows: Rows) -> Plan:
+    def _plan(self, rows: Rows, checkpoint: Checkpoint) -> Plan:
         """Return what a fit to the rows does."""
-        generator = self._generator(rows)
+        generator = checkpoint.seeded(self._generator(rows))
         continued = self.warm_start and hasattr(self, "flow_")
         flow = self._continued_flow(rows) if continued else self._new_flow(rows)
+        parameters = self.get_params(deep=False)
+        checkpoint.compare(rows, parameters, flow if continued else None)
         return Plan(
-            self.get_params(deep=False),
+            parameters,
             rows,
             flow.to(generator.device),
             constant=self._constant_columns(rows),

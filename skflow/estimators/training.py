@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
@@ -12,6 +13,7 @@ from skflow._sklearn.validation import Interval, StrOptions
 from skflow.estimators.state import snapshot
 from skflow.flow import Flow
 from skflow.training.architecture import DTYPES
+from skflow.training.checkpoint import Checkpoint
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
@@ -32,6 +34,7 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "checkpoint_path": [None, str, os.PathLike],
     "device": [str],
     "dtype": [StrOptions(set(DTYPES))],
     "verbose": ["verbose"],
@@ -70,15 +73,22 @@ class TrainingMixin:
     _expose: Callable[..., None]
 
     def _train(
-        self, plan: _Plan, task: FitTask, show: Callable[[EpochReport], None], started: float
+        self,
+        plan: _Plan,
+        task: FitTask,
+        show: Callable[[EpochReport], None],
+        checkpoint: Checkpoint,
+        started: float,
     ) -> None:
         """Do what a plan says, in an estimator that nobody else sees yet, called by ``fit``."""
         outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
         fit = plan.fit(started)
+        checkpoint.resume(fit)
         task.begin(plan.settings.training.max_iter)
 
         def report(epoch: EpochReport) -> bool:
             show(epoch)
+            checkpoint.keep(fit)
             return epoch.fit == 1 and task.end_epoch(
                 is_last=epoch.progress >= 1, fitted=lambda: self._if_ended(plan, fit, started)
             )

@@ -7,6 +7,7 @@ from sklearn.mixture import GaussianMixture
 
 from skflow import RelativeGradientFlow
 from skflow.flow import NormalMixtureMap
+from skflow.training.checkpoint import Checkpoint
 from skflow.training.fits import run
 from skflow.training.rival import FitWithRival
 
@@ -69,7 +70,7 @@ def test_only_default_flows_with_held_out_rows_have_a_rival(clusters, parameters
 def begun(X):
     """Begin a fit with a rival, the same at each call."""
     flow = RelativeGradientFlow(max_iter=6, random_state=0)
-    plan = flow._plan(flow._rows(X, None))
+    plan = flow._plan(flow._rows(X, None), Checkpoint(None))
     fit = plan.fit(0.0)
     assert isinstance(fit, FitWithRival)
     return plan, fit
@@ -109,7 +110,7 @@ def test_candidates_are_compared_by_the_weights_of_rows(rng):
     X, weights = rng.normal(size=(400, 5)), np.ones(400)
     weights[::2] = 100.0
     flow = RelativeGradientFlow(random_state=0)
-    plan = flow._plan(flow._rows(X, weights))
+    plan = flow._plan(flow._rows(X, weights), Checkpoint(None))
     heavy = plan.validation.take_weights() == 100.0
     assert 0 < heavy.sum() < len(heavy)
     one = torch.zeros(len(heavy), dtype=torch.float64)
