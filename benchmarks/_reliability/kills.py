@@ -24,7 +24,7 @@ from skflow.training import checkpoint
 
 # So many steps of writing are at most counted before the process kills itself. A file takes some
 # two hundred, and a fit here writes a few.
-_STEPS_OF_WRITING = 800
+_STEPS_OF_WRITING = 250
 
 
 def add_arguments(parser):

@@ -42,7 +42,7 @@ def described_column_type(encoder: Encoder, value: Any, where: str) -> dict[str,
             parts = (_listed(value.categories), _type_of(value.categories), bool(value.ordered))
             return {"pandas_categories": encoder.encode(parts, where)}
         if cls.__name__ == "StringDtype":
-            return {"pandas_string": [value.storage, value.na_value != value.na_value]}
+            return {"pandas_string": [value.storage, isinstance(value.na_value, float)]}
         return _checked({"pandas_type": str(value)}, value, where)
     if library == "polars" and hasattr(value, "is_numeric"):
         arguments = [getattr(value, name) for name in _POLARS_ARGUMENTS.get(cls.__name__, ())]

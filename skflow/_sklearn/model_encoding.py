@@ -91,7 +91,9 @@ def _object(decoder: Decoder, value: Any, number: int) -> Any:
     state = decoder.decode(described)
     if type(state) is not dict:
         raise FileFormatError(f"The state of a {cls.__name__} is no dict.")
-    if hasattr(made, "__setstate__"):
+    if hasattr(made, "_set_attributes"):
+        made._set_attributes(state)
+    elif hasattr(made, "__setstate__"):
         made.__setstate__(state)
     else:
         made.__dict__.update(state)
@@ -112,7 +114,7 @@ def _module(decoder: Decoder, value: Any, number: int) -> nn.Module:
 
 def _state_of(value: Any) -> dict[str, Any]:
     """Return the attributes that make an object again."""
-    state = value._own_state() if hasattr(value, "_own_state") else value.__getstate__()
+    state = value._attributes() if hasattr(value, "_attributes") else value.__getstate__()
     if isinstance(value, nn.Module):
         own = {name: entry for name, entry in state.items() if name not in _OF_MODULES}
         return {name: state[name] for name in _KEPT_OF_MODULES} | own

@@ -53,23 +53,29 @@ class PersistenceMixin:
         """
         save(self, path)
 
-    def _own_state(self) -> dict[str, Any]:
-        """Return the attributes that make the estimator again, with the version of skflow."""
-        state: Any = super().__getstate__()
-        return state | {"_skflow_version": __version__}
+    def _attributes(self) -> dict[str, Any]:
+        """Return the attributes that make the estimator again."""
+        attributes: Any = super().__getstate__()
+        return attributes
+
+    def _set_attributes(self, attributes: dict[str, Any]) -> None:
+        """Take what :meth:`_attributes` returned."""
+        super().__setstate__(attributes)  # type: ignore[misc]
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self),), self._own_state()  # type: ignore[attr-defined]
+        state = self._attributes() | {"_skflow_version": __version__}
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
         # What is called by others than pickle, skops above all, wants plain data.
-        return {"model": b"".join(_parts(self._own_state()))}
+        return {"model": b"".join(_parts(self._attributes()))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if set(state) == {"model"}:
-            state = _opened(read_bytes(state["model"], _KIND))
-        own = dict(state)
-        version = own.pop("_skflow_version", "0.1.0 or older")
+            self._set_attributes(_opened(read_bytes(state["model"], _KIND)))
+            return
+        attributes = dict(state)
+        version = attributes.pop("_skflow_version", "0.1.0 or older")
         if version != __version__:
             warnings.warn(
                 InconsistentVersionWarning(
@@ -79,7 +85,7 @@ class PersistenceMixin:
                 ),
                 stacklevel=2,
             )
-        super().__setstate__(own)  # type: ignore[misc]
+        self._set_attributes(attributes)
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
@@ -159,8 +165,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Warns
     -----
     InconsistentVersionWarning
-        If another version of skflow wrote the file, or, as scikit-learn's own warning, one of
-        scikit-learn wrote a part of it.
+        If the estimator has parts of scikit-learn, and another version of it wrote the file.
 
     See Also
     --------

@@ -665,9 +665,9 @@ class RelativeGradientFlow(
         tags.array_api_support = True
         return tags
 
-    def _own_state(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, Any]:
         # A model fitted on a GPU opens on a machine without one.
-        state = super()._own_state()
+        state = super()._attributes()
         if "flow_" in state and any(p.is_cuda for p in state["flow_"].parameters()):
             state["flow_"] = deepcopy(state["flow_"]).cpu()
             state["_increment"] = state["_increment"].cpu()

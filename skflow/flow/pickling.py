@@ -109,10 +109,15 @@ def _tensor(
     flat = (
         torch.frombuffer(bytearray(entries), dtype=dtype) if entries else torch.empty(0).to(dtype)
     )
-    tensor = flat.reshape(shape).to(device)
+    tensor = flat.reshape(shape).to(_here(device))
     if is_parameter:
         return nn.Parameter(tensor, requires_grad)
     return tensor.requires_grad_(requires_grad)
+
+
+def _here(device: str) -> str:
+    """Return a device, or the CPU where there is no such device."""
+    return "cpu" if device.startswith("cuda") and not torch.cuda.is_available() else device
 
 
 def _restored(kind: type, state: bytes) -> Any:
