@@ -79,7 +79,12 @@ def _compared(scores, fitted_by, names):
             row = {"model": name, "fitted_by": fitted_by, "scored_by": scored_by}
             for kind in ("float32", "float64"):
                 own, other = (np.array(scores[by][name][kind]) for by in (fitted_by, scored_by))
-                row[f"largest_difference_{kind}"] = f"{np.abs(own - other).max():.2g}"
+                difference = np.abs(own - other)
+                row[f"largest_difference_{kind}"] = f"{difference.max():.2g}"
+                # The distance of a score from the next number of its precision is the least that
+                # two scores can differ by.
+                spacing = np.spacing(np.abs(own).astype(kind)).astype(float)
+                row[f"in_spacings_{kind}"] = f"{(difference / spacing).max():.2g}"
             rows.append(row)
     return rows
 

@@ -183,7 +183,7 @@ class Layout:
         if not self.library:
             dtype = self.dtype if self.dtype == object else np.float64
             return np.array(columns, dtype=dtype).T
-        library = import_module(self.library)
+        library = _imported(self.library)
         index = {}
         if self.library == "pandas" and hasattr(given, "index") and len(given) == len(values):
             index = {"index": given.index}
@@ -216,7 +216,7 @@ class Layout:
             X = X.copy()
             X[:, column] = entries
             return X
-        library, dtype = import_module(name), None if is_number else form.dtype
+        library, dtype = _imported(name), None if is_number else form.dtype
         if name == "polars":
             return X.with_columns(_series(library, entries, dtype, {}).alias(X.columns[column]))
         X = X.copy()
@@ -237,6 +237,13 @@ def _library(X: Any) -> str:
     if hasattr(X, "iloc"):
         return "pandas"
     return "polars" if hasattr(X, "get_column") else ""
+
+
+def _imported(library: str) -> Any:
+    """Return a library of frames; what comes from a file may ask for no other."""
+    if library not in ("pandas", "polars"):
+        raise ValueError(f"{library!r} is no library of frames.")
+    return import_module(library)
 
 
 def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,12 @@ _SKLEARN_MODULES = {
     "sklearn.gaussian_process.kernels",
     "sklearn.model_selection._split",
     "sklearn.utils._metadata_requests",
+}
+
+# The functions of skflow that a fit, or a parameter, may hold.
+_FUNCTIONS = {
+    "skflow.estimators.context:_nothing",
+    "skflow.training.architecture:default_bijections",
 }
 
 _OF_DISTRIBUTIONS = (
@@ -90,7 +97,7 @@ def class_named(name: str) -> type:
 
 
 def is_known_function(function: Any) -> bool:
-    """Say whether a model file may have a function: skflow's, or an elementwise one of NumPy's.
+    """Say whether a model file may have a function: one of a few, or a ufunc of NumPy's.
 
     Parameters
     ----------
@@ -99,9 +106,7 @@ def is_known_function(function: Any) -> bool:
     """
     if isinstance(function, np.ufunc):
         return getattr(np, function.__name__, None) is function
-    module = getattr(function, "__module__", None) or ""
-    own = module.startswith("skflow.") and type(function) is type(is_known_function)
-    return own and "<" not in function.__qualname__
+    return isinstance(function, FunctionType) and name_of(function) in _FUNCTIONS
 
 
 def function_named(name: str) -> Any:
@@ -117,7 +122,7 @@ def function_named(name: str) -> Any:
     FileFormatError
         If it is none that :func:`is_known_function` takes.
     """
-    function = _named(name) if ":" in name else getattr(np, name, None)
+    function = _named(name) if name in _FUNCTIONS else getattr(np, name, None)
     if not is_known_function(function):
         raise FileFormatError(f"{name[:200]} is no function that a model file may have.")
     return function

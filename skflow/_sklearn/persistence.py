@@ -173,7 +173,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     estimator = _opened(read_file(path, _KIND))
-    if not isinstance(estimator, BaseEstimator):
+    if not hasattr(estimator, "get_params"):
         raise FileFormatError(f"{path.name} holds no estimator.")
     return estimator
 
