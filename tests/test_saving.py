@@ -15,7 +15,7 @@ import pytest
 import safetensors
 import skops.io
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
@@ -393,13 +393,51 @@ def _break_trees(entries, field, flow):
     entries[at].data[:] = memoryview(changed.tobytes())
 
 
-def test_a_boosted_tree_that_leads_out_of_itself_is_refused(X):
-    model = HistGradientBoostingClassifier(max_iter=2).fit(X, X[:, 0] > 0)
+def forge_child(model):
     model._predictors[0][0].nodes["left"][0] = 10_000
+
+
+def forge_feature(model):
+    model._predictors[0][0].nodes["feature_idx"][0] = 2
+
+
+def forge_columns(model):
+    model.n_features_in_ = 1
+
+
+def forge_category(model):
+    model._predictors[0][0].nodes["is_categorical"][0] = 1
+
+
+@pytest.mark.parametrize("forge", [forge_child, forge_feature, forge_columns, forge_category])
+def test_a_boosted_tree_that_leads_out_of_itself_is_refused(forge, rng):
+    X = rng.normal(size=(60, 2))
+    model = HistGradientBoostingClassifier(max_iter=2).fit(X, X[:, 1] > 0)
+    forge(model)
     encoder = ModelEncoder()
     described = encoder.encode(model, "model")
-    with pytest.raises(FileFormatError, match="child that is not there"):
+    with pytest.raises(FileFormatError, match=r"A (tree|node) .* not there"):
         ModelDecoder(encoder.entries).decode(described)
+
+
+def test_a_forest_of_fewer_columns_than_its_trees_is_refused(rng):
+    X = rng.normal(size=(60, 2))
+    model = ExtraTreesRegressor(3, max_depth=2).fit(X, X[:, 1])
+    model.n_features_in_ = 1
+    encoder = ModelEncoder()
+    described = encoder.encode(model, "model")
+    with pytest.raises(FileFormatError, match="columns that are not there"):
+        ModelDecoder(encoder.entries).decode(described)
+
+
+def test_boosted_trees_with_categories_come_back(rng):
+    X = np.column_stack([rng.integers(0, 5, 80), rng.normal(size=80)])
+    model = HistGradientBoostingClassifier(max_iter=3, categorical_features=[0])
+    model.fit(X, X[:, 0] % 2)
+    encoder = ModelEncoder()
+    described = encoder.encode(model, "model")
+    again = ModelDecoder(encoder.entries).decode(described)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
 @pytest.mark.parametrize(

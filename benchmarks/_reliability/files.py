@@ -358,8 +358,7 @@ class _State:
         return self._fit
 
     def digest(self, fit):
-        history = fit.current.history
-        return history.losses[0].hex() if history.losses else ""
+        return repr(fit.current.history)
 
     def score(self, fit):
         fit.advance()

@@ -30,8 +30,9 @@ _SKLEARN_MODULES = {
     "sklearn.utils._metadata_requests",
 }
 
-# The functions of skflow that a fit, or a parameter, may hold.
+# The functions that a fit, or a parameter, may hold.
 _FUNCTIONS = {
+    "sklearn.utils.validation:check_array",
     "skflow.estimators.context:_nothing",
     "skflow.training.architecture:default_bijections",
 }

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from skflow._sklearn.known_classes import (
     is_known_function,
     name_of,
 )
-from skflow._sklearn.tree_encoding import TREE_KINDS, check_predictor, described_tree
+from skflow._sklearn.tree_encoding import TREE_KINDS, check_trees, described_tree
 from skflow.exceptions import FileFormatError
 from skflow.storage.encoding import Decoder, Described, Encoder
 
@@ -73,6 +74,8 @@ class ModelEncoder(Encoder):
             return {f"torch_{cls.__name__}": str(value).removeprefix("torch.")}
         if cls in _SIMPLE:
             return {"simple": [cls.__name__, _argument(value)]}
+        if cls is partial:
+            return {"partial": self._each([value.func, value.args, value.keywords], where)}
         if is_known_function(value):
             name = value.__name__ if isinstance(value, np.ufunc) else name_of(value)
             return {"function": name}
@@ -97,8 +100,7 @@ def _object(decoder: Decoder, value: Any, number: int) -> Any:
         made.__setstate__(state)
     else:
         made.__dict__.update(state)
-    if cls.__name__ == "TreePredictor":
-        check_predictor(made)
+    check_trees(made)
     return made
 
 
@@ -140,6 +142,12 @@ def _dictionary(decoder: Decoder, name: str, pairs: Any) -> Any:
     return made
 
 
+def _partial(function: Any, arguments: Any, keywords: Any) -> Any:
+    if not is_known_function(function):
+        raise FileFormatError("A part of a function is one of no function.")
+    return partial(function, *arguments, **keywords)
+
+
 def _named_tuple(decoder: Decoder, name: str, values: Any) -> Any:
     cls = class_named(name)
     if not (issubclass(cls, tuple) and hasattr(cls, "_make")):
@@ -179,6 +187,7 @@ class ModelDecoder(Decoder):
         "torch_dtype": lambda decoder, value, number: _torch_dtype(value),
         "torch_device": lambda decoder, value, number: _torch_device(value),
         "simple": lambda decoder, value, number: _simple(*value),
+        "partial": lambda decoder, value, number: _partial(*map(decoder.decode, value)),
         "function": lambda decoder, value, number: function_named(value),
         "named_tuple": lambda decoder, value, number: _named_tuple(decoder, *value),
     }

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn._loss import _loss
+from sklearn.base import BaseEstimator
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.tree._tree import Tree
 
 from skflow.exceptions import FileFormatError
 from skflow.storage.encoding import Decoder, Encoder
 
-__all__ = ["TREE_KINDS", "check_predictor", "described_tree"]
+__all__ = ["TREE_KINDS", "check_trees", "described_tree"]
 
 _LEAF = -1
 _METRICS = {
@@ -61,28 +62,47 @@ def described_tree(encoder: Encoder, value: Any, where: str) -> dict[str, Any] |
     return None
 
 
-def check_predictor(predictor: Any) -> None:
-    """Refuse a tree of boosted trees that leads out of itself.
+def check_trees(estimator: Any) -> None:
+    """Refuse an estimator whose trees look at columns, nodes or categories that are not there.
 
     Parameters
     ----------
-    predictor : TreePredictor
-        As scikit-learn's boosted trees of histograms have it.
+    estimator : object
+        Of scikit-learn, or none at all.
 
     Raises
     ------
     FileFormatError
-        If it does.
+        If its trees do.
     """
+    if isinstance(estimator, BaseEstimator):
+        members = np.ravel(np.array(getattr(estimator, "estimators_", []), dtype=object))
+        for tree in [getattr(member, "tree_", None) for member in [estimator, *members]]:
+            if isinstance(tree, Tree) and tree.n_features > estimator.n_features_in_:
+                raise FileFormatError("A tree looks at columns that are not there.")
+        for predictors in getattr(estimator, "_predictors", []):
+            for predictor in predictors:
+                _check_predictor(predictor, estimator)
+
+
+def _check_predictor(predictor: Any, estimator: Any) -> None:
+    """Refuse a tree of boosted trees that leads out of itself."""
     nodes = predictor.nodes
     numbers = np.flatnonzero(nodes["is_leaf"] == 0)
     inner = nodes[numbers]
     left, right = inner["left"].astype(np.int64), inner["right"].astype(np.int64)
     _check_children(len(nodes), numbers, left, right)
-    by_category = inner[inner["is_categorical"] != 0]["bitset_idx"]
-    n_sets = min(len(predictor.raw_left_cat_bitsets), len(predictor.binned_left_cat_bitsets))
-    if len(by_category) and int(by_category.max()) >= n_sets:
-        raise FileFormatError("A tree refers to categories that are not there.")
+    n_features, features = estimator.n_features_in_, inner["feature_idx"]
+    if not ((features >= 0) & (features < n_features)).all():
+        raise FileFormatError("A tree looks at columns that are not there.")
+    by_category = inner[inner["is_categorical"] != 0]
+    if len(by_category):
+        has_categories = np.zeros(n_features, bool)
+        has_categories[:] = estimator._bin_mapper.is_categorical_
+        sets = predictor.raw_left_cat_bitsets
+        is_there = by_category["bitset_idx"] < len(sets)
+        if not (has_categories[by_category["feature_idx"]] & is_there).all() or sets.shape[1] != 8:
+            raise FileFormatError("A tree refers to categories that are not there.")
 
 
 def _check_children(
