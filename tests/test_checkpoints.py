@@ -9,6 +9,8 @@ import pytest
 from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.exceptions import FileFormatError
 from skflow.storage import replacing
+from skflow.storage.encoding import Encoder
+from skflow.storage.files import parts_of_file
 from skflow.training import checkpoint
 from skflow.training.checkpoint import Checkpoint
 
@@ -202,6 +204,14 @@ def test_the_state_of_another_kind_of_fit_is_an_error(path, killed_after):
     found._state = {"current": {}}
     with pytest.raises(FileFormatError, match="does not hold the state of a fit"):
         found.resume(flow._plan(flow._rows(X, None), Checkpoint(None)).fit(0.0))
+
+
+@pytest.mark.parametrize("facts", [{"rows": [1]}, {"rows": {}}, [3], 7])
+def test_facts_that_are_none_are_an_error(facts, path):
+    content = Encoder().encode({"facts": facts, "seed": 0, "fit": {}})
+    path.write_bytes(b"".join(parts_of_file("checkpoint", content, {})))
+    with pytest.raises(FileFormatError, match="does not hold the state of a fit"):
+        Checkpoint(path)
 
 
 def test_a_full_disk_ends_no_fit_and_keeps_the_file_before(path, killed_after, monkeypatch):

@@ -210,6 +210,8 @@ class Checkpoint:
             found = Decoder(opened.entries).decode(opened.content)
             self._facts, self._seed = dict(found["facts"]), int(found["seed"])
             self._state = dict(found["fit"])
+            if not all(isinstance(fact, str | int) for fact in self._facts.values()):
+                raise TypeError("a fact is neither a number nor a string")
         except MemoryError:
             raise
         except Exception as error:
