@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.pieces import in_one_piece, unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -33,7 +35,6 @@ from skflow._sklearn.validation import (
     take_rows,
     target_rows,
     torch_generator,
-    unchanged_on_error,
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.conformal import central_distances
@@ -320,7 +321,9 @@ class ConditionalFlow(
             fitted = snapshot(self)
             rows = fitted._checked(*fitted._calibrated(X, y, sample_weight))
             plan = fitted._plan(rows)
-            fitted._train(plan, task, show, started)
+            # Rows that calibrate were scored by completed fits.
+            with nullcontext() if self.cv is None else in_one_piece():
+                fitted._train(plan, task, show, started)
             become(self, fitted)
             task.end()
         return self

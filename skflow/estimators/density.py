@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -36,7 +37,6 @@ from skflow._sklearn.validation import (
     row_weights,
     rows,
     torch_generator,
-    unchanged_on_error,
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress

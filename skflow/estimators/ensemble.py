@@ -17,6 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     Composition,
     HasMethods,
@@ -29,7 +30,6 @@ from skflow._sklearn.validation import (
     n_samples,
     row_weights,
     take_rows,
-    unchanged_on_error,
 )
 from skflow.estimators.folds import Splits, held_out_by, random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone

@@ -21,6 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -30,7 +31,6 @@ from skflow._sklearn.validation import (
     indexable,
     n_samples,
     routed_params,
-    unchanged_on_error,
 )
 from skflow.estimators.conformal import n_as_low, n_refused, p_values
 from skflow.estimators.density import RelativeGradientFlow

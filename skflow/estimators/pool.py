@@ -13,6 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     as_numpy,
@@ -20,7 +21,6 @@ from skflow._sklearn.validation import (
     fit_context,
     row_weights,
     rows,
-    unchanged_on_error,
 )
 from skflow.estimators.state import own_autograd_mode, snapshot
 from skflow.flow import Flow

@@ -215,14 +215,13 @@ class ChainFit(Fit):
         return self._joined([fit.flow for fit in self.fits])
 
     @property
-    def is_done(self) -> bool:  # type: ignore[override]
-        """Whether there is no further epoch."""
+    def is_done(self) -> bool:  # noqa: D102
         return all(fit.is_done for fit in self.fits)
 
     def advance(self) -> EpochReport:  # noqa: D102
         self._n_rounds += 1
         for k, fit in enumerate(self.fits):
-            if not fit.is_done:
+            if not fit.is_done or self._n_rounds == 1:  # all have a report, if interrupted at once
                 self._reports[k] = fit.advance()
         reports = [report for report in self._reports if report is not None]
         stage = min(report.fit for report in reports)
