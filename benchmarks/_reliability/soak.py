@@ -1,8 +1,8 @@
 """A million steps, and scores from many threads.
 
 Steps: the tracked log-determinant is compared with the exact one of the weights as they are, and
-the resident memory is read, at ten places of a fit. Threads: each score, and each sample, must have
-the bits that it has in a single thread, while the same estimator is fitted anew over and over.
+the resident memory is read, at ten places of a fit. Threads: each score, and each sample, must
+have the bits that it has in a single thread, while the same estimator is fitted anew over and over.
 """
 
 import itertools

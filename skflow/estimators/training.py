@@ -16,6 +16,7 @@ from skflow.training.architecture import DTYPES
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
+from skflow.training.room import naming_the_batch
 from skflow.training.rows import Rows
 
 __all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
@@ -85,7 +86,7 @@ class TrainingMixin:
                 fitted=lambda: self._if_ended(plan, fit, started),
             )
 
-        with ended_by_interrupt(fit) as interrupt:
+        with ended_by_interrupt(fit) as interrupt, naming_the_batch(fit):
             history = run(fit, report)
         outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)

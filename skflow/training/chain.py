@@ -12,7 +12,7 @@ from skflow.flow import Bijection, Flow, Given, GivenBase, Leading, Normal
 from skflow.training.architecture import DTYPES
 from skflow.training.conditional import ConditionalPlan
 from skflow.training.conditional_defaults import ConditionalSettings
-from skflow.training.fits import EpochReport, Fit
+from skflow.training.fits import EpochReport, Fit, StepwiseFit
 from skflow.training.history import History
 from skflow.training.passes import Increment
 from skflow.training.rows import Rows
@@ -213,6 +213,10 @@ class ChainFit(Fit):
     @property
     def flow(self) -> Flow:  # noqa: D102
         return self._joined([fit.flow for fit in self.fits])
+
+    @property
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return next((fit for fit in self.fits if not fit.is_done), self.fits[-1]).running
 
     @property
     def is_done(self) -> bool:  # noqa: D102

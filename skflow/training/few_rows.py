@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from skflow.flow.network import Flow
-from skflow.training.fits import EpochReport, Fit, Refit, TrainingFit
+from skflow.training.fits import EpochReport, Fit, Refit, StepwiseFit, TrainingFit
 from skflow.training.history import History
 
 __all__ = ["FitOfFewRows"]
@@ -71,6 +71,10 @@ class FitOfFewRows(Fit):
         if self.interrupted and len(histories) < len(self._candidates):
             histories = [*histories, self.current.history]
         return _best(histories)
+
+    @property
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return self.current
 
     @property
     def is_done(self) -> bool:  # noqa: D102

@@ -124,6 +124,11 @@ class Fit(ABC):
         """Whether there is no further epoch."""
 
     @property
+    @abstractmethod
+    def running(self) -> StepwiseFit:
+        """The fit of one flow that takes the steps now."""
+
+    @property
     def histories(self) -> list[History]:
         """The records of the candidates that ended, which choose how it goes on. None here."""
         return []
@@ -237,6 +242,10 @@ class StepwiseFit(Fit):
     @property
     def flow(self) -> Flow:  # noqa: D102
         return self.training.flow
+
+    @property
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return self
 
     @property
     def is_done(self) -> bool:  # noqa: D102

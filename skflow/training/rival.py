@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from skflow.flow.network import Flow
-from skflow.training.fits import EpochReport, Fit, TrainingFit
+from skflow.training.fits import EpochReport, Fit, StepwiseFit, TrainingFit
 from skflow.training.history import History
 
 __all__ = ["FitWithRival"]
@@ -38,6 +38,10 @@ class FitWithRival(Fit):
     @property
     def flow(self) -> Flow:  # noqa: D102
         return self.current.flow
+
+    @property
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return self.current
 
     @property
     def is_done(self) -> bool:  # noqa: D102
