@@ -2,7 +2,7 @@
 
 Steps: the tracked log-determinant is compared with the exact one of the weights as they are, and
 the resident memory is read, at ten places of a fit. Threads: each score, and each sample, must
-have the bits that it has in a single thread, while the same estimator is fitted anew over and over.
+have the bits that it has in a single thread, while the same estimator is fitted anew all the time.
 """
 
 import itertools

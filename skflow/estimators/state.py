@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from skflow.estimators.forks import let_forks_compute
 from skflow.training.room import is_out_of_memory
 
 __all__ = ["become", "own_autograd_mode", "snapshot"]
@@ -61,6 +62,7 @@ def own_autograd_mode() -> Iterator[None]:
     MemoryError
         If there is not enough memory, of which PyTorch makes a RuntimeError.
     """
+    let_forks_compute()
     try:
         with torch.inference_mode(False), torch.no_grad():
             yield
