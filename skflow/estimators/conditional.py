@@ -311,6 +311,8 @@ class ConditionalFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate.
+        ConvergenceWarning
+            If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
         ColumnWarning
             If targets have no density, as they are constant or repeat a value, or if a few extreme
             values make nine tenths of the variance of one.

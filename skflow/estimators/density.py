@@ -421,6 +421,8 @@ class RelativeGradientFlow(
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
             if the fit ends below its start.
+        ConvergenceWarning
+            If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
         ColumnWarning
             If columns have no density: constant ones, those with one value in more than 5 % of the
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
