@@ -23,7 +23,7 @@ def test_steps_do_not_drift_and_threads_have_the_bits_of_one(tmp_path, capsys):
 
 def test_a_drift_is_found(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("_reliability.soak.log_dets", lambda flow: (1.0, 1.1))
-    sizes = ["--steps", "1000", "--networks", "tracked", "--calls", "16", "--threads", "1"]
+    sizes = ["--steps", "1000", "--networks", "default", "--calls", "16", "--threads", "1"]
     import_module("reliability").main(["soak", *sizes, "--output", str(tmp_path / "soak.csv")])
     out = capsys.readouterr().out
     assert "2 of 12 lines" in out

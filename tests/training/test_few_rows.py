@@ -27,7 +27,7 @@ def clusters():
     """Return a plan of three candidates, the last of which starts without a mixture."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 4)) + 6 * rng.integers(2, size=(200, 1))
-    flow = RelativeGradientFlow(n_layers=2, max_iter=3, batch_size=45, random_state=0)
+    flow = RelativeGradientFlow(n_layers=2, max_iter=2, batch_size=45, random_state=0)
     plan = flow._plan(flow._rows(X, None))
     assert len(plan.input_noises) == 3
     assert plan.has_plain_candidate
@@ -37,7 +37,7 @@ def clusters():
 def one_mixture():
     """Return a plan of two candidates that both start from the same mixture."""
     X = np.random.default_rng(0).gamma(1.0, size=(200, 2))
-    flow = RelativeGradientFlow(n_layers=2, max_iter=3, batch_size=45, random_state=0)
+    flow = RelativeGradientFlow(n_layers=2, max_iter=2, batch_size=45, random_state=0)
     return flow._plan(flow._rows(X, None))
 
 
@@ -45,7 +45,7 @@ def conditional(n_targets):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 2))
     Y = np.sin(3 * X[:, :1]) + 0.1 * rng.normal(size=(200, n_targets))
-    flow = ConditionalFlow(n_trees=0, max_iter=3, batch_size=45, random_state=0)
+    flow = ConditionalFlow(n_trees=0, max_iter=2, batch_size=45, random_state=0)
     return flow._plan(flow._checked(X, Y, None))
 
 
@@ -103,7 +103,7 @@ def test_a_fit_goes_on_from_its_state_in_each_stage(name):
         stages.add(max(len(part.histories) for part in parts))
         state = begun[1].state_dict()
         again = taken_up(name, state)
-        if n_epochs % 2 == 0:
+        if n_epochs % 3 == 0:
             begun[1].interrupt()
             again[1].interrupt()
         assert_same(left_by(*again), left_by(*begun))
@@ -111,7 +111,7 @@ def test_a_fit_goes_on_from_its_state_in_each_stage(name):
 
 
 def test_what_is_left_is_a_candidate_and_what_stands_before_it():
-    plan, fit = advanced("clusters", 10)  # all rows are fitted
+    plan, fit = advanced("clusters", 7)  # all rows are fitted
     best = fit.best
     fit.interrupt()
     history, found = left_by(plan, fit)
