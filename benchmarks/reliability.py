@@ -1,4 +1,4 @@
-"""Look for faults: kills, altered files, fuzzed calls, random fits, long runs, other processors.
+"""Look for faults: kills, Ctrl-C, altered files, fuzzed calls, random fits, long runs, processors.
 
 Each campaign is a command of its own, and writes its figures to results/reliability_NAME.csv:
 
@@ -16,6 +16,7 @@ CAMPAIGNS = {
     "calls": "calls of the public interface with input of every kind",
     "fits": "random parameters, tables and scales",
     "round_trips": "rows to latents and back, by the models of the likelihood benchmark",
+    "interrupts": "Ctrl-C at random moments of fits",
     "soak": "a million steps, and scores from many threads",
     "processors": "scores of a saved model by the instructions of other processors",
 }

@@ -1,10 +1,12 @@
 """Fits that are killed go on where they were, with the same bits, or say why they do not."""
 
 import os
+import signal
 import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.exceptions import FileFormatError
@@ -84,14 +86,37 @@ def test_a_killed_fit_ends_with_the_bits_of_one_that_was_not(name, path, killed_
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.parametrize("n_epochs", [3, 6])  # of the first fit, and of that to all rows
 @pytest.mark.parametrize("n_targets", [1, 2])
-def test_a_killed_regression_goes_on(n_targets, path, killed_after):
+def test_a_killed_regression_goes_on(n_targets, n_epochs, path, killed_after):
     X = table(200)
     y = X[:, :n_targets] ** 2
     whole = ConditionalFlow(max_iter=4, n_trees=5, random_state=0).fit(X, y)
     flow = ConditionalFlow(max_iter=4, n_trees=5, random_state=0, checkpoint_path=path)
-    kill(killed_after, 3, lambda: flow.fit(X, y))
+    kill(killed_after, n_epochs, lambda: flow.fit(X, y))
     np.testing.assert_array_equal(flow.fit(X, y).score_samples(X, y), whole.score_samples(X, y))
+    assert not path.exists()
+
+
+def test_after_ctrl_c_the_next_fit_goes_on(path, monkeypatch):
+    X = table(300)
+    flow = RelativeGradientFlow(2, max_iter=6, random_state=0, checkpoint_path=path)
+    whole = RelativeGradientFlow(2, max_iter=6, random_state=0).fit(X)
+    keep, kept = Checkpoint.keep, []
+
+    def keep_and_interrupt(self, fit):
+        keep(self, fit)
+        kept.append(fit)
+        if len(kept) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Checkpoint, "keep", keep_and_interrupt)
+    with pytest.warns(ConvergenceWarning, match=r"Ctrl-C ended the fit.*fit.checkpoint stays"):
+        flow.fit(X)
+    assert np.isfinite(flow.score(X))
+    assert path.exists()
+    flow.fit(X)
+    np.testing.assert_array_equal(flow.score_samples(X), whole.score_samples(X))
     assert not path.exists()
 
 

@@ -6,7 +6,6 @@ The one file that may use a private name of scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -80,7 +79,6 @@ __all__ = [
     "target_rows",
     "torch_generator",
     "two_samples",
-    "unchanged_on_error",
     "untracked",
 ]
 
@@ -537,17 +535,6 @@ def resolve_device(device: str, near: torch.device | None = None) -> torch.devic
             f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}."
         )
     return resolved
-
-
-@contextmanager
-def unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Give an estimator its attributes back, all at once, if the block fails."""
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before
-        raise
 
 
 def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:

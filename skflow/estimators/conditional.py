@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral
@@ -21,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import in_one_piece, unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -35,7 +37,6 @@ from skflow._sklearn.validation import (
     take_rows,
     target_rows,
     torch_generator,
-    unchanged_on_error,
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.conformal import central_distances
@@ -324,6 +325,8 @@ class ConditionalFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate.
+        ConvergenceWarning
+            If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
         ColumnWarning
             If targets have no density, as they are constant or repeat a value, or if a few extreme
             values make nine tenths of the variance of one.
@@ -335,9 +338,10 @@ class ConditionalFlow(
             checkpoint = Checkpoint(self.checkpoint_path)
             rows = fitted._checked(*fitted._calibrated(X, y, sample_weight))
             plan = fitted._plan(rows, checkpoint)
-            fitted._train(plan, task, show, checkpoint, started)
+            # Rows that calibrate were scored by completed fits.
+            with nullcontext() if self.cv is None else in_one_piece():
+                fitted._train(plan, task, show, checkpoint, started)
             become(self, fitted)
-            checkpoint.remove()
             task.end()
         return self
 

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -38,7 +39,6 @@ from skflow._sklearn.validation import (
     row_weights,
     rows,
     torch_generator,
-    unchanged_on_error,
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress
@@ -433,6 +433,8 @@ class RelativeGradientFlow(
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
             if the fit ends below its start.
+        ConvergenceWarning
+            If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
         ColumnWarning
             If columns have no density: constant ones, those with one value in more than 5 % of the
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
@@ -446,7 +448,6 @@ class RelativeGradientFlow(
             plan = fitted._plan(fitted._rows(X, sample_weight, groups), checkpoint)
             fitted._train(plan, task, show, checkpoint, started)
             become(self, fitted)
-            checkpoint.remove()
             task.end()
         return self
 

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.codes import CategoryCoder
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
-from skflow._sklearn.validation import HasMethods, check_columns, fit_context, unchanged_on_error
+from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.validation import HasMethods, check_columns, fit_context
 from skflow.estimators.held_out import seeded_clone
 from skflow.preprocessing import score_samples_in_original_units
 

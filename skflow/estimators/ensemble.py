@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     Composition,
     HasMethods,
@@ -30,7 +31,6 @@ from skflow._sklearn.validation import (
     n_samples,
     row_weights,
     take_rows,
-    unchanged_on_error,
 )
 from skflow.estimators.folds import Splits, held_out_by, random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, log_density_by, seeded_clone

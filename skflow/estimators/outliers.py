@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -31,7 +32,6 @@ from skflow._sklearn.validation import (
     indexable,
     n_samples,
     routed_params,
-    unchanged_on_error,
 )
 from skflow.estimators.conformal import n_as_low, n_refused, p_values
 from skflow.estimators.density import RelativeGradientFlow

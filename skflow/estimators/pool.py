@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     as_numpy,
@@ -21,7 +22,6 @@ from skflow._sklearn.validation import (
     fit_context,
     row_weights,
     rows,
-    unchanged_on_error,
 )
 from skflow.estimators.state import own_autograd_mode, snapshot
 from skflow.flow import Flow

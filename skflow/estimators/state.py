@@ -6,12 +6,14 @@ after, never a mixture of both.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+
+from skflow.estimators.forks import let_forks_compute
+from skflow.training.room import is_out_of_memory
 
 __all__ = ["become", "own_autograd_mode", "snapshot"]
 
@@ -49,10 +51,6 @@ def become(estimator: Any, twin: Any) -> None:
     estimator.__dict__ = twin.__dict__
 
 
-# What PyTorch says where a CPU or a GPU has no room.
-_NO_ROOM = re.compile("allocate memory|out of memory|not enough memory", re.IGNORECASE)
-
-
 @contextmanager
 def own_autograd_mode() -> Iterator[None]:
     """Compute without gradients, and make ordinary tensors even in a caller's inference mode.
@@ -64,11 +62,12 @@ def own_autograd_mode() -> Iterator[None]:
     MemoryError
         If there is not enough memory, of which PyTorch makes a RuntimeError.
     """
+    let_forks_compute()
     try:
         with torch.inference_mode(False), torch.no_grad():
             yield
     except RuntimeError as error:
-        if not _NO_ROOM.search(str(error)):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             "There is not enough memory. Pass fewer rows at a time, lower batch_size, or take "

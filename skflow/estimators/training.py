@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from skflow._sklearn.fit_task import FitTask
 from skflow._sklearn.validation import Interval, StrOptions
+from skflow.estimators.interrupts import ended_by_interrupt
 from skflow.estimators.state import snapshot
 from skflow.flow import Flow
 from skflow.training.architecture import DTYPES
@@ -17,6 +18,7 @@ from skflow.training.checkpoint import Checkpoint
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
+from skflow.training.room import naming_the_batch
 from skflow.training.rows import Rows
 
 __all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
@@ -88,14 +90,21 @@ class TrainingMixin:
 
         def report(epoch: EpochReport) -> bool:
             show(epoch)
-            checkpoint.keep(fit)
+            if not fit.is_done:
+                checkpoint.keep(fit)
             return epoch.fit == 1 and task.end_epoch(
-                is_last=epoch.progress >= 1, fitted=lambda: self._if_ended(plan, fit, started)
+                is_last=epoch.progress >= 1 or fit.is_done,
+                fitted=lambda: self._if_ended(plan, fit, started),
             )
 
-        history = run(fit, report)
+        with ended_by_interrupt(fit) as interrupt, naming_the_batch(fit):
+            history = run(fit, report)
         outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
+        if interrupt.came:
+            interrupt.warn(history.n_epochs, checkpoint.path, stacklevel=4)
+        else:
+            checkpoint.remove()
 
     def _if_ended(self, plan: _Plan, fit: Fit, started: float) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state, check_scalar
 
+from skflow._sklearn.pieces import in_one_piece
 from skflow._sklearn.validation import (
     _get_feature_names,
     as_numpy,
@@ -393,6 +394,7 @@ def _columns_of(samples: Any, positions: NDArray[np.intp]) -> Any:
     return take_columns(samples if is_frame else as_numpy(untracked(samples)), positions)
 
 
+@in_one_piece()
 def _fitted_to(
     estimator: Any, samples: Any, positions: NDArray[np.intp], rng: np.random.RandomState
 ) -> Any:

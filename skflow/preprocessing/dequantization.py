@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -26,7 +27,6 @@ from skflow._sklearn.validation import (
     numpy_dtype,
     rows,
     rows_back,
-    unchanged_on_error,
 )
 
 __all__ = ["DequantizationTransformer"]

@@ -19,6 +19,7 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -29,7 +30,6 @@ from skflow._sklearn.validation import (
     row_weights,
     table,
     take_rows,
-    unchanged_on_error,
 )
 from skflow.estimators.conformal import p_values
 from skflow.estimators.held_out import fit_to_rows, seeded_clone

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.formats import Layout
 from skflow._sklearn.persistence import PersistenceMixin
+from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -23,7 +24,6 @@ from skflow._sklearn.validation import (
     fit_context,
     row_weights,
     table,
-    unchanged_on_error,
 )
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.tables.chain import Chain

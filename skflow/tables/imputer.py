@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
-from skflow._sklearn.validation import HasMethods, StrOptions, fit_context, unchanged_on_error
+from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.validation import HasMethods, StrOptions, fit_context
 from skflow.tables.flow import TableFlow
 
 __all__ = ["FlowImputer"]

@@ -12,7 +12,7 @@ from skflow.flow import Bijection, Flow, Given, GivenBase, Leading, Normal
 from skflow.training.architecture import DTYPES
 from skflow.training.conditional import ConditionalPlan
 from skflow.training.conditional_defaults import ConditionalSettings
-from skflow.training.fits import EpochReport, Fit
+from skflow.training.fits import EpochReport, Fit, StepwiseFit
 from skflow.training.history import History
 from skflow.training.passes import Increment
 from skflow.training.rows import Rows
@@ -215,14 +215,17 @@ class ChainFit(Fit):
         return self._joined([fit.flow for fit in self.fits])
 
     @property
-    def is_done(self) -> bool:  # type: ignore[override]
-        """Whether there is no further epoch."""
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return next((fit for fit in self.fits if not fit.is_done), self.fits[-1]).running
+
+    @property
+    def is_done(self) -> bool:  # noqa: D102
         return all(fit.is_done for fit in self.fits)
 
     def advance(self) -> EpochReport:  # noqa: D102
         self._n_rounds += 1
         for k, fit in enumerate(self.fits):
-            if not fit.is_done:
+            if not fit.is_done or self._n_rounds == 1:  # all have a report, if interrupted at once
                 self._reports[k] = fit.advance()
         reports = [report for report in self._reports if report is not None]
         stage = min(report.fit for report in reports)

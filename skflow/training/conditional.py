@@ -204,7 +204,7 @@ class ConditionalPlan:
             validation=self.validation if self._n_held_out else None,
             standard_errors=STANDARD_ERRORS if refits else 0.0,
         )
-        return FitOfFewRows([lambda: first], self._refit) if refits else first
+        return FitOfFewRows([lambda: first], self._refit, self) if refits else first
 
     @torch.no_grad()
     def calibrated(self, flow: Flow) -> Flow:

@@ -116,15 +116,17 @@ class EpochReport:
 
 
 class Fit(ABC):
-    """A fit as :func:`run` takes it: an epoch at a time, until it is done.
+    """A fit as :func:`run` takes it: an epoch at a time, until it is done."""
 
-    Attributes
-    ----------
-    is_done : bool
-        Whether there is no further epoch.
-    """
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether there is no further epoch."""
 
-    is_done: bool = False
+    @property
+    @abstractmethod
+    def running(self) -> StepwiseFit:
+        """The fit of one flow that takes the steps now."""
 
     @property
     def histories(self) -> list[History]:
@@ -153,7 +155,10 @@ class Fit(ABC):
 
     @abstractmethod
     def interrupt(self) -> None:
-        """End the fit after the epochs that were taken, although its schedule is not completed."""
+        """End the fit after the step that it takes, although its schedule is not completed.
+
+        It is left at its best weights so far. A signal handler may call this wherever the fit is.
+        """
 
     @abstractmethod
     def finish(self, flow: Flow | None = None) -> History:
@@ -218,6 +223,11 @@ class StepwiseFit(Fit):
     ----------
     training : Training
         What trains.
+
+    Attributes
+    ----------
+    has_ended : bool
+        Whether it took all its epochs.
     """
 
     def __init__(self, training: Training) -> None:
@@ -227,10 +237,19 @@ class StepwiseFit(Fit):
         )
         self.history = History()
         self.budget: Budget
+        self.has_ended = False
 
     @property
     def flow(self) -> Flow:  # noqa: D102
         return self.training.flow
+
+    @property
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return self
+
+    @property
+    def is_done(self) -> bool:  # noqa: D102
+        return self.has_ended or self.history.interrupted
 
     def finish(self, flow: Flow | None = None) -> History:  # noqa: D102
         return replace(
@@ -243,7 +262,6 @@ class StepwiseFit(Fit):
 
     def interrupt(self) -> None:  # noqa: D102
         self.history.interrupted = True
-        self.is_done = True
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         training = self.training
@@ -259,7 +277,7 @@ class StepwiseFit(Fit):
                 "history": asdict(self.history),
                 "budget": self.budget.state_dict(),
                 "generator": training.batches.generator.get_state(),
-                "is_done": self.is_done,
+                "has_ended": self.has_ended,
             }
         )
 
@@ -273,7 +291,7 @@ class StepwiseFit(Fit):
         self.history = History(**deepcopy(state["history"]))
         self.budget.load_state_dict(state["budget"])
         training.batches.generator.set_state(state["generator"])
-        self.is_done = state["is_done"]
+        self.has_ended = state["has_ended"]
 
     def _report(self, rate: float, score: float | None = None) -> EpochReport:
         return EpochReport(
@@ -351,7 +369,7 @@ class TrainingFit(StepwiseFit):
         self._path.append((started_at, budget.progress))
         score = None if self.validation is None else self._validate(self.validation)
         report = self._report(self.steps.rate * annealing(budget.progress), score)
-        self.is_done = report.progress >= 1 or self.history.n_epochs == self.stopping.max_iter
+        self.has_ended = report.progress >= 1 or self.history.n_epochs == self.stopping.max_iter
         return report
 
     def finish(self, flow: Flow | None = None) -> History:  # noqa: D102
@@ -389,7 +407,7 @@ class TrainingFit(StepwiseFit):
                 if not self.steps.take(batch, rate_factor, penalty=penalty):
                     self._return_to_best()
                 budget.steps_done += 1
-                if budget.progress >= 1:
+                if budget.progress >= 1 or self.is_done:
                     break
         self.history.losses.append(self.steps.end_epoch())
 
@@ -452,7 +470,7 @@ class Refit(StepwiseFit):
         super().__init__(training)
         self.history.path = path
         self.budget = Budget(max(1, len(path) * len(training.batches)), None, time.perf_counter())
-        self.is_done = not path
+        self.has_ended = not path
 
     def advance(self) -> EpochReport:  # noqa: D102
         path, batches = self.history.path, self.training.batches
@@ -463,9 +481,11 @@ class Refit(StepwiseFit):
             for k, batch in enumerate(batches):
                 progress = before + (after - before) * k / len(batches)
                 self.steps.take(batch, annealing(progress), penalty=penalty)
+                if self.is_done:
+                    break
         self.history.losses.append(self.steps.end_epoch())
         self.budget.steps_done += len(batches)
-        self.is_done = self.history.n_epochs == len(path)
+        self.has_ended = self.history.n_epochs == len(path)
         return self._report(self.steps.rate * annealing(after))
 
 

@@ -128,7 +128,7 @@ class Pass(StepwiseFit):
                     self._average.update(fullness)
         self._n_steps = self._n_warm - n_before
         self.history.losses.append(self.steps.end_epoch())
-        self.is_done = True
+        self.has_ended = True
         return self._report(self.steps.rate)
 
     def finish(self, flow: Flow | None = None) -> History:  # noqa: D102

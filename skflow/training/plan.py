@@ -34,7 +34,7 @@ from skflow.training.optimizers import (
 from skflow.training.passes import Increment, Pass
 from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
-from skflow.training.scores import log_probs, weighted_mean, winsorized
+from skflow.training.scores import log_probs, winsorized
 from skflow.training.simple import Simple, rival_start, simple_start
 from skflow.training.start import start
 
@@ -148,7 +148,6 @@ class Plan:
         )
         self.input_noises = (*noises, *noises[: self.has_plain_candidate])
         self._first = self._footing
-        self._best_of_few: torch.Tensor | None = None
         self._generator_state = generator.get_state()
 
     @property
@@ -196,7 +195,7 @@ class Plan:
         shares = [TIME_OF_CANDIDATES * (k + 1) / n for k in range(n)]
         stoppings = [stopping_at(time_fraction=share) for share in shares]
         candidates = [partial(self._candidate_of_few, k, stoppings[k]) for k in range(n)]
-        return FitOfFewRows(candidates, self._refit)
+        return FitOfFewRows(candidates, self._refit, self)
 
     def _behind(self, front: Bijection) -> Rows:
         dtype = DTYPES[self.parameters["dtype"]]
@@ -268,19 +267,12 @@ class Plan:
         """Begin one of the fits that choose how all rows are fitted."""
         if k == 0:
             return self._candidate(self.input_noises[0], stopping)
-        if self.has_plain_candidate:
-            self._keep_better(winsorized(log_probs(self.core, self.validation)))
         is_plain = self._is_plain(k)
+        # What the best candidate so far, which is the current fit, says of the validation rows.
+        reference = winsorized(log_probs(self.core, self.validation)) if is_plain else None
         simple = None if is_plain else self._first.simple
         self._footing = self._stand(deepcopy(self._unstarted), simple)
-        reference = self._best_of_few if is_plain else None
         return self._candidate(self.input_noises[k], stopping, reference)
-
-    def _keep_better(self, values: torch.Tensor) -> None:
-        """Keep what the best candidate so far says of the validation rows, for the plain one."""
-        best = self._best_of_few
-        if best is None or weighted_mean(values - best, self.validation) > 0:
-            self._best_of_few = values
 
     def _is_plain(self, k: int) -> bool:
         """Whether a candidate starts without the mixture that others start from."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from skflow.flow.network import Flow
-from skflow.training.fits import EpochReport, Fit, TrainingFit
+from skflow.training.fits import EpochReport, Fit, StepwiseFit, TrainingFit
 from skflow.training.history import History
 
 __all__ = ["FitWithRival"]
@@ -18,7 +18,7 @@ class FitWithRival(Fit):
     """A fit, and a second one if that starts with a higher choice score than the first ends with.
 
     The second fit keeps no weights with a lower choice score than that of its start. So it ends
-    above the first one, and is what is left.
+    above the first one, wherever it is interrupted, and is what is left.
 
     Parameters
     ----------
@@ -31,6 +31,7 @@ class FitWithRival(Fit):
 
     def __init__(self, first: TrainingFit, rival: Callable[[History], TrainingFit | None]) -> None:
         self.current = first
+        self.interrupted = False
         self._rival = rival
         self._first_history: History | None = None
 
@@ -39,19 +40,23 @@ class FitWithRival(Fit):
         return self.current.flow
 
     @property
-    def is_done(self) -> bool:  # type: ignore[override]
-        """Whether there is no further epoch."""
+    def running(self) -> StepwiseFit:  # noqa: D102
+        return self.current
+
+    @property
+    def is_done(self) -> bool:  # noqa: D102
         return self.current.is_done
 
     def advance(self) -> EpochReport:  # noqa: D102
         report = self.current.advance()
         if self._first_history is not None:
             return replace(report, fit=2, n_fits=2)
-        if self.current.is_done:
+        if self.current.has_ended:
             self._begin_rival(self.current.finish())
         return report
 
     def interrupt(self) -> None:  # noqa: D102
+        self.interrupted = True
         self.current.interrupt()
 
     def finish(self, flow: Flow | None = None) -> History:  # noqa: D102
@@ -79,3 +84,5 @@ class FitWithRival(Fit):
         rival = self._rival(first)
         if rival is not None:
             self.current, self._first_history = rival, first
+        if self.interrupted:  # since the first one ended: what there is is at its best
+            self.current.interrupt()

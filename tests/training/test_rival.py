@@ -10,6 +10,7 @@ from skflow.flow import NormalMixtureMap
 from skflow.training.checkpoint import Checkpoint
 from skflow.training.fits import run
 from skflow.training.rival import FitWithRival
+from skflow.training.scores import winsorized
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +107,29 @@ def test_a_fit_short_of_time_has_no_rival(clusters):
     assert not has_mixture(flow.fit(clusters[0]))
 
 
-def test_candidates_are_compared_by_the_weights_of_rows(rng):
+def test_candidates_are_compared_by_the_weights_of_rows(rng, monkeypatch, quick_mixtures):
     X, weights = rng.normal(size=(400, 5)), np.ones(400)
     weights[::2] = 100.0
-    flow = RelativeGradientFlow(random_state=0)
+    flow = RelativeGradientFlow(random_state=0, max_iter=1)
     plan = flow._plan(flow._rows(X, weights), Checkpoint(None))
     heavy = plan.validation.take_weights() == 100.0
     assert 0 < heavy.sum() < len(heavy)
     one = torch.zeros(len(heavy), dtype=torch.float64)
     other = torch.where(heavy, 1.0, -50.0).double()  # likelier in the weighted mean alone
     assert other.mean() < 0
-    for values in (one, other, one):
-        plan._keep_better(values)
-    assert torch.equal(plan._best_of_few, other)
+    seen = []
+
+    def log_probs(flow, rows):
+        if flow not in seen:
+            seen.append(flow)
+        return (one, other, one)[seen.index(flow)]
+
+    for module in ("fits", "plan"):
+        monkeypatch.setattr(f"skflow.training.{module}.log_probs", log_probs)
+    plan.has_plain_candidate, plan.input_noises = True, (0.1, 0.2, 0.1)
+    fit = plan.fit(0.0)
+    while len(fit.histories) < 2:
+        fit.advance()
+    assert fit.best == 1
+    # The flow without the mixture is compared with what the better one says of each row.
+    assert torch.equal(fit.current.reference, winsorized(other))
