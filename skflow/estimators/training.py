@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from skflow.training.architecture import DTYPES
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
+from skflow.training.round_trip import round_trip_error, singular_values_of, warn_of_round_trip
 from skflow.training.rows import Rows
 
 __all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
@@ -56,6 +58,9 @@ class _Plan(Protocol):
     @property
     def training(self) -> Rows: ...
 
+    @property
+    def all_rows(self) -> Rows: ...
+
     def fit(self, started: float) -> Fit: ...
 
 
@@ -67,6 +72,8 @@ class TrainingMixin:
     """
 
     early_stopping: bool
+    flow_: Flow
+    fit_time_: float
     _expose: Callable[..., None]
 
     def _train(
@@ -83,9 +90,25 @@ class TrainingMixin:
                 is_last=epoch.progress >= 1, fitted=lambda: self._if_ended(plan, fit, started)
             )
 
+        self._forget_examination()
         history = run(fit, report)
         outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
+        self._examine(plan.all_rows)
+        self.fit_time_ = time.perf_counter() - started
+
+    def _examine(self, rows: Rows) -> None:
+        """Look whether rows come back from their latents, and how well conditioned layers are."""
+        self.round_trip_error_ = round_trip_error(self.flow_, rows)
+        values = singular_values_of(self.flow_)
+        if len(values):
+            self.extreme_singular_values_ = values.numpy()
+        warn_of_round_trip(self.round_trip_error_, values, stacklevel=5)
+
+    def _forget_examination(self) -> None:
+        """Forget what is true of a fit that was."""
+        for name in ("round_trip_error_", "extreme_singular_values_"):
+            self.__dict__.pop(name, None)
 
     def _if_ended(self, plan: _Plan, fit: Fit, started: float) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
