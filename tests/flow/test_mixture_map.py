@@ -107,7 +107,9 @@ def exact_score(components, x):
     mp = pytest.importorskip("mpmath")
     with mp.workdps(80):
         total, density = mp.mpf(0), mp.mpf(0)
-        for log_weight, mean, factor in zip(*(t.flatten().tolist() for t in components), strict=True):
+        for log_weight, mean, factor in zip(
+            *(t.flatten().tolist() for t in components), strict=True
+        ):
             e = mp.mpf(factor) * (mp.mpf(x) - mp.mpf(mean))
             total += mp.exp(log_weight) * mp.erfc(abs(e) / mp.sqrt(2)) / 2
             density += mp.exp(log_weight) * mp.mpf(factor) * mp.npdf(e)
