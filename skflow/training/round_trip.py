@@ -91,8 +91,8 @@ def warn_of_round_trip(error: float | None, singular_values: Tensor, *, stacklev
         said = f" The condition number of a dense layer is {condition:.1e}."
     warnings.warn(
         f"Rows that are mapped to latents and back, in float64, differ by {error:.1e} of their "
-        f"size: samples are as wrong.{said} If that is above 1e9, lower learning_rate or n_layers, "
-        "and look for columns that nearly follow from others; else look at the inverses of "
+        f"size: samples are as wrong.{said} If that is above 1e9, lower learning_rate or n_layers "
+        "and look for columns that nearly follow from others. If not, look at the inverses of "
         "bijections of your own.",
         RuntimeWarning,
         stacklevel=stacklevel + 1,

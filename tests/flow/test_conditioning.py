@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from skflow.flow import BlockDiagonal, LinearStack
-from skflow.flow import conditioning
+from skflow.flow import BlockDiagonal, LinearStack, conditioning
 from skflow.flow.conditioning import extreme_singular_values
 
 
