@@ -275,7 +275,7 @@ class RelativeGradientFlow(
         infinite if no inverse was found, and None beyond 2,048 columns, where none is looked for.
         Not there after :meth:`partial_fit`.
 
-    extreme_singular_values_ : ndarray of shape (`n_layers_`, 2)
+    extreme_singular_values_ : list of (float, float)
         The largest and the smallest singular value of each dense layer. The larger their ratio,
         the more digits the inverse loses. Beyond 2,048 columns the smallest one is an upper bound.
         Not there after :meth:`partial_fit`.

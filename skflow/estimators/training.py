@@ -8,6 +8,8 @@ from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from skflow._sklearn.fit_task import FitTask
 from skflow._sklearn.validation import Interval, StrOptions
 from skflow.estimators.state import snapshot
@@ -92,18 +94,20 @@ class TrainingMixin:
 
         self._forget_examination()
         history = run(fit, report)
-        outcome.check(fit.flow, history, stacklevel=4)
+        is_worse = outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
-        self._examine(plan.all_rows)
+        values = self._examine(plan.all_rows)
+        if not is_worse:  # one warning is enough, and its remedy the first to try
+            warn_of_round_trip(self.round_trip_error_, values, stacklevel=4)
         self.fit_time_ = time.perf_counter() - started
 
-    def _examine(self, rows: Rows) -> None:
+    def _examine(self, rows: Rows) -> Tensor:
         """Look whether rows come back from their latents, and how well conditioned layers are."""
         self.round_trip_error_ = round_trip_error(self.flow_, rows)
         values = singular_values_of(self.flow_)
         if len(values):
-            self.extreme_singular_values_ = values.numpy()
-        warn_of_round_trip(self.round_trip_error_, values, stacklevel=5)
+            self.extreme_singular_values_ = [(s[0], s[1]) for s in values.tolist()]
+        return values
 
     def _forget_examination(self) -> None:
         """Forget what is true of a fit that was."""
@@ -116,4 +120,5 @@ class TrainingMixin:
         history: History = fit.finish(core)
         twin = snapshot(self)
         twin._expose(plan, fit, core, history, started)
+        twin._examine(plan.all_rows)
         return twin.__dict__
