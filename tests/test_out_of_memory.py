@@ -127,8 +127,9 @@ print("fitted by", flow.set_params(batch_size=fits).fit(X).batch_size_)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process allocates")
 def test_a_process_that_runs_out_of_memory_says_what_fits():
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
     sizes = r"fit 45000 rows of 40 columns in batches of 45000, where \d+ bytes more"
     assert re.search(sizes, done.stdout)
     assert "fitted by" in done.stdout

@@ -43,6 +43,7 @@ from skflow.estimators.conformal import central_distances
 from skflow.estimators.context import Context
 from skflow.estimators.folds import random_folds, splits_of
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
+from skflow.estimators.overflow import checked_finite
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.score import mean_log_density
 from skflow.estimators.state import become, own_autograd_mode, snapshot
@@ -209,6 +210,12 @@ class ConditionalFlow(
     best_validation_score_ : float or None
         The highest of them, or that of the start. None without `early_stopping`.
 
+    round_trip_error_ : float
+        By how much 64 rows differ at most once they were mapped to latents and back in float64: as
+        a share of the entry, or of the standard deviation of its column if that is larger. It is
+        infinite if no inverse was found.
+        Not there after :meth:`partial_fit`.
+
     See Also
     --------
     RelativeGradientFlow : The density of all columns of a table.
@@ -324,10 +331,11 @@ class ConditionalFlow(
         Warns
         -----
         RuntimeWarning
-            If steps were not finite: they are skipped, and each halves the learning rate.
-        ConvergenceWarning
+                    If steps were not finite: they are skipped, and each halves the learning rate. Also
+            if targets do not come back from their latents.
+                ConvergenceWarning
             If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
-        ColumnWarning
+                ColumnWarning
             If targets have no density, as they are constant or repeat a value, or if a few extreme
             values make nine tenths of the variance of one.
         """
@@ -387,6 +395,7 @@ class ConditionalFlow(
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
+            fitted._forget_examination()
             fitted._partial_fit(X, y, sample_weight, started)
             become(self, fitted)
         return self
@@ -404,7 +413,8 @@ class ConditionalFlow(
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            In nats, in the units of `y`.
+            In nats, in the units of `y`. Never NaN, and -inf only where float64 has no number as
+            low: see :ref:`numerical_contract`.
         """
         return self._map(X, self._targets(X, y), Bound.log_prob)
 
@@ -441,8 +451,13 @@ class ConditionalFlow(
         -------
         Z : ndarray of shape (n_samples,) or (n_samples, n_targets)
             The latents.
+
+        Raises
+        ------
+        ValueError
+            If latents overflow.
         """
-        return self._like_targets(self._map(X, self._targets(X, y), Bound.forward))
+        return self._like_targets(self._map(X, self._targets(X, y), _latents_of))
 
     def from_latents(self, X: ArrayLike, Z: ArrayLike) -> NDArray[np.float64]:
         """Map latents back to targets; the inverse of :meth:`to_latents`.
@@ -547,7 +562,7 @@ class ConditionalFlow(
         """
         targets = self._targets(X, y)
         if self.n_targets_ == 1:
-            z = self._map(X, targets, Bound.forward)
+            z = self._map(X, targets, _latents_of)
             return self._like_targets(torch.special.ndtr(torch.from_numpy(z)).numpy())
         n_below = (self._points(X) <= targets.numpy()[:, None]).sum(1)
         return (n_below + 0.5) / (_N_POINTS + 1)
@@ -830,3 +845,7 @@ class ConditionalFlow(
         mean = np.einsum("nmk,m->nk", values, weights)
         variance = np.einsum("nmk,m->nk", (values - mean[:, None]) ** 2, weights)
         return self._like_targets(mean), self._like_targets(np.sqrt(variance))
+
+
+def _latents_of(bound: Bound, y: torch.Tensor) -> torch.Tensor:
+    return checked_finite(bound.forward(y))

@@ -115,7 +115,9 @@ class Context:
         rows = columns.numpy()
         is_new = np.ones(len(rows), bool)
         is_new[1:] = (rows[1:] != rows[:-1]).any(1)
-        predictions = self._forest.predict(rows[is_new])[is_new.cumsum() - 1]
+        # Trees take float32, and have no threshold out there.
+        least, most = np.finfo(np.float32).min, np.finfo(np.float32).max
+        predictions = self._forest.predict(rows[is_new].clip(least, most))[is_new.cumsum() - 1]
         return torch.cat([columns, torch.from_numpy(predictions.reshape(len(rows), -1))], 1)
 
 

@@ -41,6 +41,7 @@ from skflow._sklearn.validation import (
     torch_generator,
 )
 from skflow.estimators.columns import constant_and_named
+from skflow.estimators.overflow import checked_finite
 from skflow.estimators.progress import shown_progress
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
@@ -278,6 +279,17 @@ class RelativeGradientFlow(
         than columns keep track of it without computing determinants, up to rounding. For up to
         8,192 columns, it is computed anew in float64 at the end. None if nothing was compared.
 
+    round_trip_error_ : float or None
+        By how much 64 rows differ at most once they were mapped to latents and back in float64: as
+        a share of the entry, or of the standard deviation of its column if that is larger. It is
+        infinite if no inverse was found, and None beyond 2,048 columns, where none is looked for.
+        Not there after :meth:`partial_fit`.
+
+    extreme_singular_values_ : list of (float, float)
+        The largest and the smallest singular value of each dense layer. The larger their ratio,
+        the more digits the inverse loses. Beyond 2,048 columns the smallest one is an upper bound.
+        Not there after :meth:`partial_fit`.
+
     See Also
     --------
     sklearn.mixture.GaussianMixture : Faster to fit for few columns and simple shapes.
@@ -432,10 +444,10 @@ class RelativeGradientFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
-            if the fit ends below its start.
-        ConvergenceWarning
+                    if the fit ends below its start, and if rows do not come back from their latents.
+                ConvergenceWarning
             If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
-        ColumnWarning
+                ColumnWarning
             If columns have no density: constant ones, those with one value in more than 5 % of the
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
             tenths of the variance of a column.
@@ -515,6 +527,7 @@ class RelativeGradientFlow(
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
+            fitted._forget_examination()
             fitted._partial_fit(X, sample_weight, started)
             become(self, fitted)
         return self
@@ -558,7 +571,8 @@ class RelativeGradientFlow(
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            In nats, in the units of `X`, and in its precision.
+            In nats, in the units of `X`, and in its precision. Never NaN, and -inf only where
+            that precision has no number as low: see :ref:`numerical_contract`.
         """
         check_is_fitted(self)
         fitted = snapshot(self)
@@ -577,11 +591,16 @@ class RelativeGradientFlow(
         -------
         Z : ndarray of shape (n_samples, n_features)
             The latents.
+
+        Raises
+        ------
+        ValueError
+            If latents overflow in the precision of `X`.
         """
         check_is_fitted(self)
         fitted = snapshot(self)
         X = rows(fitted, X, method="transform")
-        return fitted._map_blocks(X, Flow.__call__, X.shape)
+        return fitted._map_blocks(X, _latents_of, X.shape)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -622,11 +641,16 @@ class RelativeGradientFlow(
         -------
         log_det : ndarray of shape (n_samples,)
             In nats.
+
+        Raises
+        ------
+        ValueError
+            If it overflows in the precision of `X`.
         """
         check_is_fitted(self)
         fitted = snapshot(self)
         X = rows(fitted, X, method="log_abs_det_jacobian")
-        return fitted._map_blocks(X, lambda flow, x: flow.forward_and_log_det(x)[1], X.shape[:1])
+        return fitted._map_blocks(X, _log_det_at, X.shape[:1])
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -818,3 +842,11 @@ class RelativeGradientFlow(
             for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
                 target.copy_(function(flow, block.to(device)))
         return array_like(mapped, X)
+
+
+def _latents_of(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    return checked_finite(flow(x))
+
+
+def _log_det_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    return checked_finite(flow.forward_and_log_det(x)[1])

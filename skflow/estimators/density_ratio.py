@@ -192,6 +192,9 @@ class DensityRatio(MetaEstimatorMixin, PersistenceMixin, DocumentationLinkMixin,
         check_columns(self, X)
         with np.errstate(divide="ignore", invalid="ignore"):
             if hasattr(self, "densities_"):
+                # Scores of float32 end at its least number, where both densities may be.
+                if np.all(getattr(X, "dtypes", getattr(X, "dtype", None)) == np.float32):
+                    X = X.astype(np.float64)
                 p, q = (score_samples_in_original_units(one, X) for one in self.densities_)
                 return p - q
             of_second, of_first = np.log(self._probabilities(X))

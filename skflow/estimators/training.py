@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from skflow._sklearn.fit_task import FitTask
 from skflow._sklearn.validation import Interval, StrOptions
@@ -19,6 +22,7 @@ from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
 from skflow.training.room import naming_the_batch
+from skflow.training.round_trip import round_trip_error, singular_values_of, warn_of_round_trip
 from skflow.training.rows import Rows
 
 __all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
@@ -61,6 +65,9 @@ class _Plan(Protocol):
     @property
     def training(self) -> Rows: ...
 
+    @property
+    def all_rows(self) -> Rows: ...
+
     def fit(self, started: float) -> Fit: ...
 
 
@@ -72,6 +79,8 @@ class TrainingMixin:
     """
 
     early_stopping: bool
+    flow_: Flow
+    fit_time_: float
     _expose: Callable[..., None]
 
     def _train(
@@ -97,14 +106,32 @@ class TrainingMixin:
                 fitted=lambda: self._if_ended(plan, fit, started),
             )
 
+        self._forget_examination()
         with ended_by_interrupt(fit) as interrupt, naming_the_batch(fit):
             history = run(fit, report)
-        outcome.check(fit.flow, history, stacklevel=4)
+        is_worse = outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
+        values = self._examine(plan.all_rows)
+        if not is_worse:  # one warning is enough, and its remedy the first to try
+            warn_of_round_trip(self.round_trip_error_, values, stacklevel=4)
+        self.fit_time_ = time.perf_counter() - started
         if interrupt.came:
             interrupt.warn(history.n_epochs, checkpoint.path, stacklevel=4)
         else:
             checkpoint.remove()
+
+    def _examine(self, rows: Rows) -> Tensor:
+        """Look whether rows come back from their latents, and how well conditioned layers are."""
+        self.round_trip_error_ = round_trip_error(self.flow_, rows)
+        values = singular_values_of(self.flow_)
+        if len(values):
+            self.extreme_singular_values_ = [(s[0], s[1]) for s in values.tolist()]
+        return values
+
+    def _forget_examination(self) -> None:
+        """Forget what is true of a fit that was."""
+        for name in ("round_trip_error_", "extreme_singular_values_"):
+            self.__dict__.pop(name, None)
 
     def _if_ended(self, plan: _Plan, fit: Fit, started: float) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
@@ -112,4 +139,5 @@ class TrainingMixin:
         history: History = fit.finish(core)
         twin = snapshot(self)
         twin._expose(plan, fit, core, history, started)
+        twin._examine(plan.all_rows)
         return twin.__dict__

@@ -44,6 +44,9 @@ _MOST_STEPS = 100
 # So near to the score that is sought, Newton's method is left alone.
 _NEAR = 1e-6
 
+# Scores of more than this are so large that the difference of log-densities loses its digits.
+_MOST_SCORE = 1e3
+
 
 class NormalMixtureMap(Bijection):
     r"""The bijection that makes a mixture of normal distributions standard normal.
@@ -147,7 +150,7 @@ class NormalMixtureMap(Bijection):
             columns.append(_normal_score(joint, standard[..., j]))
             joint = joint + self._log_density(standard[..., j], j)
         u = torch.stack(columns, 1)
-        return u, joint.logsumexp(0) + 0.5 * (u.square().sum(1) + u.shape[1] * _LOG_2PI)
+        return u, self._log_det(joint, standard, u)
 
     @torch.no_grad()
     def _inverse(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,8 +167,43 @@ class NormalMixtureMap(Bijection):
             x[:, j] = _solve(joint, scale, centre, u[:, j])
             deviations[..., j] = x[:, j] - self.means[:, j].unsqueeze(1)
             joint = joint + self._log_density(scale * (x[:, j] - centre), j)
-        log_prob = joint.logsumexp(0)
-        return x, -log_prob - 0.5 * (u.square().sum(1) + u.shape[1] * _LOG_2PI)
+        return x, -self._log_det(joint, self.components.standardized(x), u)
+
+    def _log_det(self, joint: Tensor, standard: Tensor, u: Tensor) -> Tensor:
+        """Return that of the forward map.
+
+        Parameters
+        ----------
+        joint : Tensor of shape (K, N)
+            The log-densities of rows, by components.
+        standard : Tensor of shape (K, N, D)
+            What the components take for standard normal.
+        u : Tensor of shape (N, D)
+            The scores.
+        """
+        log_det = joint.logsumexp(0) + 0.5 * (u.square().sum(1) + u.shape[1] * _LOG_2PI)
+        far = u.abs().amax(1) > _MOST_SCORE
+        if bool(far.any()):
+            log_det = log_det.index_put((far,), self._far_log_det(standard[:, far], u[far]))
+        return log_det
+
+    def _far_log_det(self, standard: Tensor, u: Tensor) -> Tensor:
+        r"""Return the same where both log-densities are huge, and their difference is not.
+
+        With :math:`h = \varphi / \Phi`, a column's slope is the mean of :math:`P_{jj} h(e_{kj})`
+        over the components, by their shares in the tail, divided by :math:`h(u_j)`.
+        """
+        joint = self.log_weights.unsqueeze(1).expand(standard.shape[:2])
+        log_det = torch.zeros_like(u[:, 0])
+        for j in range(u.shape[1]):
+            side = -u[:, j].sign()  # of the lower tail, to which the upper one is turned
+            tail, score = side * standard[..., j], side * u[:, j]
+            shares = (joint + torch.special.log_ndtr(tail)).log_softmax(0)
+            log_scale = self.precision_factors[:, j, j].log().unsqueeze(1)
+            slope = (shares + log_scale + _log_hazard(tail)).logsumexp(0)
+            log_det = log_det + slope - _log_hazard(score)
+            joint = joint + self._log_density(standard[..., j], j)
+        return log_det
 
     def _log_density(self, standard: Tensor, j: int) -> Tensor:
         """Return what a column adds to the log-density of each component, of shape (K, N)."""
@@ -219,9 +257,16 @@ def _quantile(log_p: Tensor) -> Tensor:
     far = -(-2 * distant - _LOG_2PI - torch.log(-2 * distant)).sqrt()
     for _ in range(_QUANTILE_STEPS):
         value = torch.special.log_ndtr(far)
-        slope = torch.exp(-0.5 * (far.square() + _LOG_2PI) - value)
-        far = far - (value - distant) / slope
+        far = far - (value - distant) / _log_hazard(far).exp()
     return torch.where(log_p >= _LEAST_LOG, near, far)
+
+
+def _log_hazard(x: Tensor) -> Tensor:
+    r"""Return :math:`\log(\varphi(x) / \Phi(x))`, without a difference of large numbers."""
+    below = x.clamp_max(0)
+    by_tail = 0.5 * math.log(2 / math.pi) - torch.special.erfcx(-_ROOT_HALF * below).log()
+    by_density = -0.5 * (x.square() + _LOG_2PI) - torch.special.log_ndtr(x)
+    return torch.where(x < 0, by_tail, by_density)
 
 
 def _solve(joint: Tensor, scale: Tensor, centre: Tensor, u: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ class Flow(StablePickle, nn.Module):
         if is_traced(log_prob) or not bool(log_prob.isnan().any()):
             return log_prob
         # Infinities of both signs met: what remains to be told is whose fault that is.
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values()):
+        if self._is_broken():
             return log_prob
         return log_prob.masked_fill(log_prob.isnan() & torch.isfinite(x).all(-1), -torch.inf)
 
@@ -345,6 +345,12 @@ class Flow(StablePickle, nn.Module):
             Of vectors of shape (D,). It has this flow, not a copy.
         """
         return as_distribution(self, dtype=dtype)
+
+    def _is_broken(self) -> bool:
+        """Whether a parameter is not finite, or a buffer not a number: some have no end."""
+        return not all(
+            bool(torch.isfinite(parameter).all()) for parameter in self.parameters()
+        ) or any(bool(buffer.isnan().any()) for buffer in self.buffers())
 
     def _parts(self) -> list[Bijection | Run]:
         """Return the bijections; those that compiled kernels map in one pass as one."""

@@ -133,9 +133,12 @@ def evaluate_inverse(table: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         terms = _terms(piece, xi.clamp(0, 1))
         residual = piece.height * terms.ratio - rise
         xi = terms.xi - residual / (_log_slope(terms).exp() * piece.width)
+    outer = y - inner
+    # Outside, the slope is that of the knot at the end, however steep it is beside that.
+    xi = torch.where(outer == 0, xi, (outer > 0).to(xi))
     log_slope = _log_slope(_terms(piece, xi.clamp(0, 1)))
     x = piece.x + xi * piece.width
-    return x + (y - inner) * (-log_slope).exp(), -log_slope
+    return x + outer * (-log_slope).exp(), -log_slope
 
 
 def evaluate_and_pullback(

@@ -156,5 +156,10 @@ def _t_log_norm(inverse: Tensor) -> Tensor:
 def _t_log_prob(z: Tensor, inverse: Tensor, log_norm: Tensor) -> Tensor:
     """Return the log-density of each component, where `log_norm` is that at zero."""
     df = 2 + 1 / inverse.double()
-    tail = torch.log1p(z.square() * inverse.to(z.dtype)) * (-0.5 * (df + 1)).to(z.dtype)
-    return tail + log_norm.to(z.dtype)
+    inverse = inverse.to(z.dtype)
+    square = z.square()
+    # Where the square overflows, its logarithm does not.
+    most = torch.finfo(z.dtype).max ** 0.25
+    log_square = 2 * z.abs().clamp_min(most).log() + inverse.log()
+    tail = torch.where(square.isfinite(), torch.log1p(square * inverse), log_square)
+    return tail * (-0.5 * (df + 1)).to(z.dtype) + log_norm.to(z.dtype)

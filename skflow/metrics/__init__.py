@@ -10,8 +10,13 @@ from skflow.metrics.integral_transform import (
 )
 from skflow.metrics.intervals import IntervalCoverage, interval_coverage
 from skflow.metrics.nearest_rows import NearestRowResult, nearest_row_test
+from skflow.metrics.normalization import check_normalization
 from skflow.metrics.ranked_probability import crps
-from skflow.metrics.results import MonteCarloEstimate, TwoSampleTestResult
+from skflow.metrics.results import (
+    MonteCarloEstimate,
+    NormalizationResult,
+    TwoSampleTestResult,
+)
 from skflow.metrics.synthesis import SynthesisReport, synthesis_report
 from skflow.metrics.table_drift import DriftResult, drift
 
@@ -21,9 +26,11 @@ __all__ = [
     "IntervalCoverage",
     "MonteCarloEstimate",
     "NearestRowResult",
+    "NormalizationResult",
     "ProbabilityIntegralTransform",
     "SynthesisReport",
     "TwoSampleTestResult",
+    "check_normalization",
     "classifier_two_sample_test",
     "crps",
     "drift",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MonteCarloEstimate", "TwoSampleTestResult"]
+__all__ = ["MonteCarloEstimate", "NormalizationResult", "TwoSampleTestResult"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,29 @@ class MonteCarloEstimate:
 
     value: float
     standard_error: float
+
+
+@dataclass(frozen=True)
+class NormalizationResult:
+    """The integral of a density, and whether the estimate of it can be trusted.
+
+    Attributes
+    ----------
+    value : float
+        The integral: one of a density, up to some standard errors.
+    standard_error : float
+        Its standard deviation over other points. NaN if no point has any density.
+    effective_sample_size : float
+        How many points of equal weight tell as much as those that were drawn.
+    unseen_share : float
+        The share of the rows whose weight is larger than that of any point: about the part of the
+        integral that the estimate misses.
+    diagnosis : str
+        What is wrong with the estimate, and what to do. Empty if it can be trusted.
+    """
+
+    value: float
+    standard_error: float
+    effective_sample_size: float
+    unseen_share: float
+    diagnosis: str

@@ -22,6 +22,10 @@ _FEWEST_STEPS = 4
 
 _LEAST_MASS = np.nextafter(0, 1)
 
+# Where the ends of a number are nearer to each other as latents, their difference has few digits
+# or none, and the density times the step has all of them.
+_LEAST_WIDTH = 1e-6
+
 
 class Count(Column):
     r"""A column of whole numbers, each of which has a mass.
@@ -146,9 +150,14 @@ class Count(Column):
         )
         z = self._latents(np.where(is_multiple[:, :, None, None], ends, np.nan), features)
         log_masses = _log_mass_between(z[..., 0], z[..., 1])
+        narrow = is_multiple & (z[:, :, 0, 1] - z[:, :, 0, 0] < _LEAST_WIDTH)
+        rows, steps = np.nonzero(narrow)
+        if len(rows):
+            log_density = self._flow.score_samples(given(features)[rows], values[rows])
+            log_masses[rows, steps, 0] = log_density + np.log(self._steps[steps])
         with np.errstate(invalid="ignore"):
             found = log_masses[..., 0] - logsumexp(log_masses[..., 1:], axis=2)
-        return np.where(is_multiple, found, -np.inf)
+        return np.where(is_multiple, np.minimum(found, 0), -np.inf)
 
     def _stretches_of(self, step: float) -> Floats:
         """Return where stretches of multiples begin and end, between bounds and heaps."""

@@ -76,6 +76,8 @@ class ChainPlan:
     ----------
     front : Bijection
         What stands before the network. It does not train.
+    all_rows : Rows
+        The rows as they came.
 
     Notes
     -----
@@ -110,6 +112,7 @@ class ChainPlan:
                 )
             )
         dtype = DTYPES[parameters["dtype"]]
+        self.all_rows = rows
         self.training = rows.behind(self.front, n + constant, generator, dtype)
         self._constant = n + constant
 

@@ -163,6 +163,11 @@ class ConditionalPlan:
         self._stand()
 
     @property
+    def all_rows(self) -> Rows:
+        """All rows as they came, in random order. Those that are held out come first."""
+        return self._shuffled
+
+    @property
     def training(self) -> Rows:
         """The rows that the flow learns from."""
         return self._rows.subset(slice(self._n_held_out, None))

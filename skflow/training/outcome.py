@@ -46,7 +46,7 @@ class Outcome:
             standardised = self.before - weighted_mean(log_det.cpu(), self.rows)
             self.most_lost = max(_MOST_LOST, _MOST_SHARE_LOST * abs(standardised))
 
-    def check(self, flow: Flow, history: History, *, stacklevel: int) -> None:
+    def check(self, flow: Flow, history: History, *, stacklevel: int) -> bool:
         """Refuse a density that is not finite, and warn of one that is worse than at the start.
 
         Parameters
@@ -57,6 +57,11 @@ class Outcome:
             The record of the fit.
         stacklevel : int
             How many calls lie between this one and the user's, for warnings.
+
+        Returns
+        -------
+        is_worse : bool
+            Whether it warned of an end below the start.
 
         Raises
         ------
@@ -71,7 +76,9 @@ class Outcome:
                 f"learning_rate={history.rate:.3g}. Set learning_rate lower, and look for entries "
                 "of X or of sample_weight that are out of all proportion."
             )
+        is_worse = False
         if before is not None and math.isfinite(before) and before - score > self.most_lost:
+            is_worse = True
             warnings.warn(
                 f"The fit ended at {score:.4g} nats on its own rows, below its start, which was "
                 f"at {before:.4g}. Set learning_rate lower than {history.rate:.3g}, or set "
@@ -80,6 +87,7 @@ class Outcome:
                 stacklevel=stacklevel + 1,
             )
         warn_of_skipped_steps(history, stacklevel=stacklevel + 1)
+        return is_worse
 
 
 def check_weights(flow: Flow, rate: float) -> None:

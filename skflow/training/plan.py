@@ -166,6 +166,11 @@ class Plan:
         return self._footing.sharpness
 
     @property
+    def all_rows(self) -> Rows:
+        """All rows as they came, in random order. Those that are held out come first."""
+        return self._shuffled
+
+    @property
     def training(self) -> Rows:
         """The rows that it learns from."""
         return self._of_training(self._footing.rows)

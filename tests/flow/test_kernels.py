@@ -401,3 +401,17 @@ def test_a_subclass_is_not_taken_for_its_base(generator):
         torch.testing.assert_close(doubled(x), 2 * spline(x))
         flow = Flow([LinearStack(1, 3), doubled], Normal(), n_features=3)
         torch.testing.assert_close(flow(x), 2 * x)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("size", [1e3, 1e9, 1e13, 1e17, 1e30])
+def test_the_inverse_far_out_finds_the_line_behind_a_steep_knot(size, plain, generator):
+    bijection = trained("spline coupling", (6, 4, 4, 8), generator)
+    signs = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    x = size * torch.cartesian_prod(signs, signs, signs, signs)
+    with torch.no_grad():
+        y, log_det = bijection.forward_and_log_det(x)
+        inverse = bijection.plain_inverse_and_log_det if plain else bijection.inverse_and_log_det
+        back, back_log_det = inverse(y)
+    torch.testing.assert_close(back, x, rtol=1e-9, atol=0)
+    torch.testing.assert_close(back_log_det, -log_det, rtol=1e-9, atol=1e-9)

@@ -100,3 +100,55 @@ def test_inverses_of_many_components_of_all_scales_are_found():
     x = mixture.inverse(u)
     torch.testing.assert_close(mixture(x), u, atol=1e-10, rtol=0)
     assert bool((x.diff(dim=0) > 0).all())
+
+
+def exact_score(components, x):
+    """Return the score of a row of one column and the log-slope there, by so many digits."""
+    mp = pytest.importorskip("mpmath")
+    with mp.workdps(80):
+        total, density = mp.mpf(0), mp.mpf(0)
+        for log_weight, mean, factor in zip(
+            *(t.flatten().tolist() for t in components), strict=True
+        ):
+            e = mp.mpf(factor) * (mp.mpf(x) - mp.mpf(mean))
+            total += mp.exp(log_weight) * mp.erfc(abs(e) / mp.sqrt(2)) / 2
+            density += mp.exp(log_weight) * mp.mpf(factor) * mp.npdf(e)
+        # Φ(-u) = total, by its asymptotic series and Newton's method.
+        u = mp.sqrt(-2 * mp.log(total))
+        for _ in range(60):
+            tail = mp.erfc(u / mp.sqrt(2)) / 2
+            u += tail / mp.npdf(u) * mp.log(tail / total)
+        return float(mp.sign(x) * u), float(mp.log(density / mp.npdf(u)))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("size", [30.0, 300.0, 2e3, 1e5, 1e8, 1e12, 1e20, 1e30])
+def test_far_out_neither_scores_nor_slopes_lose_digits(size, sign):
+    mixture = NormalMixtureMap(3, 1)
+    mixture.log_weights.copy_(torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log())
+    mixture.means.copy_(torch.tensor([[-2.0], [0.5], [3.0]]))
+    mixture.precision_factors.copy_(torch.tensor([1.0, 0.6, 0.6]).reshape(3, 1, 1))
+    x = torch.tensor([[sign * size]], dtype=torch.float64)
+    u, log_det = mixture.forward_and_log_det(x)
+    score, log_slope = exact_score(mixture.components, sign * size)
+    assert float(u) == pytest.approx(score, rel=1e-14)
+    assert float(log_det) == pytest.approx(log_slope, abs=1e-9)
+    back, back_log_det = mixture.inverse_and_log_det(u)
+    assert float(back) == pytest.approx(sign * size, rel=1e-13)
+    assert float(back_log_det) == pytest.approx(-log_slope, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_far_out_the_density_is_that_of_the_mixture(generator, dtype):
+    mixture = NormalMixtureMap(4, 3)
+    mixture.means.copy_(torch.randn(4, 3, generator=generator, dtype=torch.float64))
+    noise = 0.3 * torch.randn(4, 3, 3, generator=generator, dtype=torch.float64)
+    mixture.precision_factors.add_(noise.tril(-1))
+    direction = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    for size in (1e2, 1e4, 1e8, 1e15):
+        x = (size * direction).to(dtype)
+        u, log_det = mixture.forward_and_log_det(x)
+        log_prob = Normal().log_prob(u.double()) + log_det
+        tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+        expected = mixture.components.log_prob(x.double())
+        torch.testing.assert_close(log_prob, expected, rtol=tolerance, atol=1e-9)

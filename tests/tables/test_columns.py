@@ -234,6 +234,21 @@ def test_the_mass_of_a_count_far_out_is_finite_and_falls():
     log_mass = column.log_prob(np.array([50.0, 500, 5000, 50_000]), np.empty((4, 0)))
     assert np.isfinite(log_mass).all()
     assert (np.diff(log_mass) < 0).all()
+    # Beyond 2**53, floats do not tell a number and its ends apart.
+    k = np.floor(10.0 ** np.arange(2, 31))
+    log_mass = column.log_prob(k, np.empty((len(k), 0)))
+    assert np.isfinite(log_mass).all()
+    assert (np.diff(log_mass) < 0).all()
+
+
+def test_where_the_ends_of_a_number_are_near_its_mass_is_the_density():
+    values = np.random.default_rng(0).normal(0, 1e9, N).round()
+    column = Count().learn(values, np.empty((N, 0)), None, SETTINGS)
+    # No multiples of anything that numbers are rounded to.
+    k = np.array([1.0, 1e6 + 1, 1e9 + 1, -2e9 - 1])
+    density = column._flow.score_samples(np.zeros((4, 1)), k)
+    log_mass = column.log_prob(k, np.empty((4, 0)))
+    np.testing.assert_allclose(np.diff(log_mass), np.diff(density), atol=1e-9)
 
 
 def test_a_count_without_a_bound_has_the_mass_of_the_normal_distribution():

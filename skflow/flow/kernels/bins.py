@@ -54,7 +54,13 @@ def argument_and_slope(y, x_k, w, y_k, h, d, d_next):
         xi = one if xi > one else xi
         value, slope = value_and_slope(xi * w, zero, w, zero, h, d, d_next)
         xi -= (value - rise) / (slope * w)
-    return x_k + xi * w + (y - inner) / slope, slope
+    # Outside, the slope is that of the knot at the end, however steep it is beside that.
+    outer = y - inner
+    xi = zero if outer < zero else xi
+    xi = one if outer > zero else xi
+    slope = d if outer < zero else slope
+    slope = d_next if outer > zero else slope
+    return x_k + xi * w + outer / slope, slope
 
 
 @njit(**INLINED)
