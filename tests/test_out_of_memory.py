@@ -51,7 +51,7 @@ def test_the_batch_that_fits_is_named(X, flow, monkeypatch, early_stopping, most
     n_rows = 90 if early_stopping else 100
     message = (
         f"fit {n_rows} rows of 3 columns in batches of 40, where 8000000 bytes more were asked "
-        f"for. There is room for steps of {advice} rows: set batch_size={advice}."
+        f"for. There is room for steps of {advice} rows: set batch_size={advice // 2}."
     )
     with pytest.raises(MemoryError, match=re.escape(message)) as caught:
         flow.fit(X)
@@ -109,13 +109,13 @@ import resource
 import numpy as np
 from skflow import RelativeGradientFlow
 
-X = np.random.default_rng(0).normal(size=(50_000, 40)).astype(np.float32)
+X = np.random.default_rng(0).normal(size=(200_000, 40)).astype(np.float32)
 flow = RelativeGradientFlow(2, activation="leaky_tanh", max_iter=1, batch_size=100).fit(X)
 pages = int(open("/proc/self/statm").read().split()[0])
-limit = pages * resource.getpagesize() + 50 * 2**20
+limit = pages * resource.getpagesize() + 150 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
-    flow.set_params(batch_size=45_000).fit(X)
+    flow.set_params(batch_size=180_000).fit(X)
 except MemoryError as error:
     message = str(error)
 print(message)
@@ -130,6 +130,6 @@ def test_a_process_that_runs_out_of_memory_says_what_fits():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    sizes = r"fit 45000 rows of 40 columns in batches of 45000, where \d+ bytes more"
+    sizes = r"fit 180000 rows of 40 columns in batches of 180000, where \d+ bytes more"
     assert re.search(sizes, done.stdout)
     assert "fitted by" in done.stdout

@@ -71,7 +71,8 @@ def _explained(fit: StepwiseFit, error: BaseException) -> str:
             "pass fewer rows or columns."
         )
     else:
-        advice = f"There is room for steps of {fits} rows: set batch_size={fits}."
+        # Another fit may find less room, as it lies elsewhere in memory.
+        advice = f"There is room for steps of {fits} rows: set batch_size={max(1, fits // 2)}."
     return (
         f"There is not enough memory to fit {len(batches.rows)} rows of {batches.rows.n_features} "
         f"columns in batches of {batches.batch_size}, where "
