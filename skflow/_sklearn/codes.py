@@ -84,7 +84,7 @@ class CategoryCoder(BaseEstimator):
         codes = np.empty((n_samples(X), X.shape[1]))
         for j, levels in enumerate(self.levels_):
             codes[:, j] = (
-                _floats(X, j)
+                _floats(X, j, column_label(self, j))
                 if levels is None
                 else [levels.get(level, np.nan) for level in _written(X, j)]
             )
@@ -123,14 +123,19 @@ def _kinds(X: Any) -> list[str]:
     return kinds
 
 
-def _floats(X: Any, j: int) -> NDArray[np.float64]:
+def _floats(X: Any, j: int, label: str) -> NDArray[np.float64]:
     values = np.asarray(take_columns(X, j))
     if values.dtype.kind in "mM":
         seconds = values.astype(f"{values.dtype.kind}8[s]").astype(np.float64)
         return np.where(np.isnat(values), np.nan, seconds)
     if values.dtype.kind == "O":
-        values = np.array([np.nan if is_missing(value) else value for value in values])
-    return values.astype(np.float64)
+        values = np.array([np.nan if is_missing(value) else value for value in values], object)
+    if values.dtype.kind != "c":
+        try:
+            return values.astype(np.float64)
+        except (TypeError, ValueError):  # strings, and objects that are no numbers
+            pass
+    raise ValueError(f"X has entries in {label} that are no numbers, where fit had numbers alone.")
 
 
 def _written(X: Any, j: int) -> list[str | None]:

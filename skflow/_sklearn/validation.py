@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.utils import (
     _safe_indexing,
@@ -39,6 +40,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skflow._sklearn.readable import readable
+
 __all__ = [
     "Composition",
     "HasMethods",
@@ -50,7 +53,7 @@ __all__ = [
     "as_numpy",
     "as_tensor",
     "check_columns",
-    "check_n_samples",
+    "check_parameters",
     "column_label",
     "columns",
     "fit_context",
@@ -81,7 +84,6 @@ __all__ = [
     "torch_generator",
     "two_samples",
     "unchanged_on_error",
-    "untracked",
 ]
 
 # Their squares, and the inverses of these, are far from what overflows.
@@ -100,6 +102,16 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
         prefer_skip_nested_validation=prefer_skip_nested_validation
     )
     return decorate
+
+
+def check_parameters(estimator: Any) -> None:
+    """Check the parameters of an estimator that may be fitted.
+
+    :func:`fit_context` leaves that out where ``partial_fit`` goes on, although they may have been
+    set since.
+    """
+    if not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
 
 
 def rows(
@@ -147,40 +159,6 @@ def rows(
 
 # The letters by which NumPy and pandas know numbers.
 _NUMBER_KINDS = frozenset("biuf")
-
-# No memory holds more numbers than these.
-_MOST_ENTRIES = 2**60
-
-
-def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
-    """Refuse a number of rows to draw that is none, or that no memory can hold.
-
-    Parameters
-    ----------
-    n_samples : object
-        What the user passed.
-    n_features : int, default=1
-        The number of columns of each row.
-
-    Raises
-    ------
-    TypeError
-        If it is no whole number.
-    ValueError
-        If it is less than 1, or beyond what any memory holds.
-    """
-    if isinstance(n_samples, bool | np.bool_) or not isinstance(n_samples, Integral):
-        raise TypeError(
-            f"n_samples must be a whole number, got {n_samples!r} of type "
-            f"{type(n_samples).__name__}."
-        )
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be 1 or more, got {n_samples}.")
-    if int(n_samples) * n_features > _MOST_ENTRIES:
-        raise ValueError(
-            f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
-            "holds. Draw fewer at a time."
-        )
 
 
 def _refuse_columns_that_are_no_numbers(X: Any) -> None:
@@ -249,6 +227,7 @@ def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
     ValueError
         If one is negative, none is positive, or their sum is out of all proportion.
     """
+    sample_weight = readable(sample_weight)
     if hasattr(sample_weight, "__dlpack__"):
         sample_weight = as_numpy(sample_weight)
     checked: NDArray[np.float64] = _check_sample_weight(
@@ -278,6 +257,7 @@ def row_groups(groups: Any, X: Any) -> NDArray[np.intp]:
     ValueError
         If there are more groups or fewer than rows, or if they are of kinds that do not compare.
     """
+    groups = readable(groups)
     if hasattr(groups, "__dlpack__"):
         groups = as_numpy(groups)
     checked = column_or_1d(groups, dtype=None)
@@ -349,20 +329,12 @@ def _plain(X: Any) -> tuple[Any, Any]:
     here: scikit-learn, which does the same, would make float64 of another library's float32.
     Frames with columns that hold no numbers are refused.
     """
+    X = readable(X)
     _refuse_columns_that_are_no_numbers(X)
-    X = untracked(X)
     xp, dispatched = get_namespace(X)
     if not dispatched and hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     return X, xp
-
-
-def untracked(X: Any) -> Any:
-    """Return tensors without their history, and in a precision that NumPy knows."""
-    if not isinstance(X, torch.Tensor):
-        return X
-    X = X.detach()
-    return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
 
 
 def plain_array(X: Any) -> Any:
@@ -464,6 +436,7 @@ def array_like(array: Any, like: Any) -> Any:
 
 def as_numpy(X: Any) -> NDArray[Any]:
     """Return an array of any namespace as one of NumPy, without a copy if it is on the CPU."""
+    X = readable(X)
     if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
         return np.asarray(X)
     return as_tensor(X).cpu().numpy()
@@ -485,7 +458,7 @@ def target_rows(y: Any, X: Any) -> NDArray[np.float64]:
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None.")
     checked: NDArray[np.float64] = check_array(
-        plain_array(y) if getattr(y, "ndim", 1) == 2 else as_numpy(untracked(y)),
+        plain_array(y) if getattr(y, "ndim", 1) == 2 else as_numpy(y),
         dtype=np.float64,
         ensure_2d=False,
         input_name="y",
@@ -562,6 +535,9 @@ def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
     fitting : bool, default=False
         Whether to set them.
     """
+    X = readable(X)
+    if not hasattr(X, "shape"):
+        X = check_array(X, dtype=None, ensure_all_finite=False)
     refuse_but_two_dimensions(X)
     validate_data(estimator, X, reset=fitting, skip_check_array=True)
 
@@ -578,6 +554,7 @@ def table(estimator: Any, X: Any, *, fitting: bool = False) -> Any:
     fitting : bool, default=False
         Whether to set them.
     """
+    X = readable(X)
     if is_frame(X) and X.shape[0] and X.shape[1]:
         check_columns(estimator, X, fitting=fitting)
         return X

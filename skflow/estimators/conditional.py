@@ -7,25 +7,27 @@ import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.predictive import floats
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     StrOptions,
     as_tensor,
     check_columns,
-    check_n_samples,
+    check_parameters,
     fit_context,
     params_of_rows,
     resolve_device,
@@ -364,6 +366,7 @@ class ConditionalFlow(
         ColumnWarning
             If targets of the first call have no density or extreme values, as for :meth:`fit`.
         """
+        check_parameters(self)
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
@@ -467,8 +470,8 @@ class ConditionalFlow(
             :meth:`sklearn.gaussian_process.GaussianProcessRegressor.sample_y` has it.
         """
         check_is_fitted(self)
-        check_n_samples(n_samples, self.n_targets_)
         context = self._context.transform(X)
+        check_n_samples(n_samples, len(context) * self.n_targets_)
         generator = torch_generator(random_state, torch.device("cpu"))
         shape = (len(context), n_samples, self.n_targets_)
         z = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -558,7 +561,7 @@ class ConditionalFlow(
             If a probability is not between 0 and 1.
         """
         check_is_fitted(self)
-        levels = np.atleast_1d(np.asarray(q, np.float64))
+        levels = np.atleast_1d(floats(q, "q"))
         if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"q must be between 0 and 1, both excluded, got {q!r}.")
         quantiles = self._quantiles(X, levels)
@@ -587,6 +590,7 @@ class ConditionalFlow(
             calibration rows for the coverage.
         """
         check_is_fitted(self)
+        check_scalar(coverage, "coverage", Real)
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must be between 0 and 1, both excluded, got {coverage!r}.")
         if not hasattr(self, "calibration_scores_"):

@@ -20,13 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     StrOptions,
     array_like,
     as_tensor,
-    check_n_samples,
+    check_parameters,
     column_label,
     fit_context,
     framed,
@@ -497,6 +498,7 @@ class RelativeGradientFlow(
         >>> flow.n_samples_seen_
         2500
         """
+        check_parameters(self)
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)

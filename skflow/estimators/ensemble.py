@@ -17,13 +17,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     Composition,
     HasMethods,
     Interval,
     StrOptions,
     check_columns,
-    check_n_samples,
     fit_context,
     indexable,
     n_samples,

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, check_cv
 
-from skflow._sklearn.validation import columns, n_samples
+from skflow._sklearn.validation import columns, n_samples, row_groups
 
 __all__ = [
     *("Splits", "equal_rows", "held_out_by", "paired_folds", "random_folds"),
@@ -68,7 +68,7 @@ def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
     """
     if groups is None:
         return equal
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    group = row_groups(groups, equal)
     n_equal = equal.max() + 1
     n_nodes = n_equal + group.max() + 1
     links = coo_matrix((np.ones(len(equal)), (equal, n_equal + group)), shape=(n_nodes, n_nodes))

@@ -12,7 +12,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._sklearn.validation import as_numpy, refuse_but_two_dimensions, untracked
+from skflow._sklearn.readable import readable
+from skflow._sklearn.validation import as_numpy, refuse_but_two_dimensions
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = [
@@ -233,6 +234,6 @@ def with_shape(X: Any) -> Any:
     ValueError
         If it has other than two dimensions.
     """
-    X = untracked(X) if hasattr(X, "shape") else np.asarray(X)
+    X = readable(X) if hasattr(X, "shape") else np.asarray(X)
     refuse_but_two_dimensions(X)
     return X

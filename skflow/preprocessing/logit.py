@@ -13,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     Interval,
     array_like,
@@ -25,7 +26,6 @@ from skflow._sklearn.validation import (
     rows,
     rows_back,
     unchanged_on_error,
-    untracked,
 )
 
 __all__ = ["LogitTransformer"]
@@ -265,7 +265,7 @@ class LogitTransformer(
 
     def _bound(self, name: str, missing: float) -> NDArray[np.float64]:
         n_features = self.n_features_in_
-        given = np.asarray(untracked(getattr(self, name)))
+        given = np.asarray(readable(getattr(self, name)))
         if given.dtype == object:
             present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
             given = np.where(present, given, missing)

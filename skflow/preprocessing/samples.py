@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skflow._sklearn.validation import check_n_samples
+from skflow._sklearn.room import check_n_samples
 from skflow.preprocessing.inverses import inverse_transform
 from skflow.preprocessing.jacobians import label
 
@@ -81,7 +81,7 @@ def draw_rows(estimator: Any, n_samples: int, random_state: Any) -> Any:
     X : array or frame of shape (n_samples, n_features)
         An array of NumPy if the estimator is a Pipeline.
     """
-    check_n_samples(n_samples)
+    check_n_samples(n_samples, getattr(estimator, "n_features_in_", 1))
     if hasattr(estimator, "best_estimator_"):
         return draw_rows(estimator.best_estimator_, n_samples, random_state)
     if isinstance(estimator, Pipeline):

@@ -1,0 +1,65 @@
+"""Tables and columns as they can be read, and those that would be misread refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["listed", "readable"]
+
+
+def readable(X: Any) -> Any:
+    """Return what can be read as an array or a frame: tensors without their history.
+
+    Parameters
+    ----------
+    X : object
+        What the user passed, of any kind. Tensors of half precision are made float64, as NumPy
+        does not know all of them.
+
+    Raises
+    ------
+    TypeError
+        If it is a mapping, a frame that is not computed yet, or a tensor that is not dense.
+    ValueError
+        If it is a masked array that hides entries: most functions would take what is below.
+    """
+    if isinstance(X, torch.Tensor):
+        if X.layout != torch.strided:
+            raise TypeError(
+                "A sparse tensor was passed, but dense data is required: X.to_dense()."
+            )
+        X = X.detach()
+        return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError(
+            f"{np.ma.count_masked(X)} entries of a masked array are hidden, and masks are not "
+            "read. Fill them, by X.filled(np.nan) where NaN may stand for what is missing, or "
+            "leave such rows out."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X must be an array or a frame, got a mapping of type {type(X).__name__}. Make a "
+            "frame of it, such as pandas.DataFrame(X)."
+        )
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a frame that is not computed yet: pass X.collect().")
+    return X
+
+
+def listed(columns: Any) -> list[Any]:
+    """Return what names columns as a list, also if it is one name, or nothing that could be.
+
+    Parameters
+    ----------
+    columns : object
+        What the user passed.
+    """
+    return (
+        list(columns)
+        if isinstance(columns, Iterable) and not isinstance(columns, str)
+        else [columns]
+    )
