@@ -137,7 +137,7 @@ class ToyDensity(PlaneDensity):
         check_scalar(noise, "noise", Real)
         if not 0 < noise < np.inf:
             raise ValueError(f"noise must be positive and finite, got {noise!r}.")
-        self.centres = check_array(centres, dtype=np.float64, input_name="centres")
+        self.centres = check_array(plain_array(centres), dtype=np.float64, input_name="centres")
         self.noise = noise
 
     def sample(  # noqa: D102

@@ -102,7 +102,9 @@ SUBJECTS: dict[str, Callable[[], Any]] = {
     "ConditionalFlow": lambda: _conditional().fit(X, TARGET),
     "ConditionalFlow of two targets": lambda: _conditional().fit(X, Y[:, :2].repeat(2, 0)[:14]),
     "ConditionalFlow of a frame": lambda: _conditional(cv=3).fit(FRAME[["a", "b", "c"]], FRAME.d),
-    "new FlowOutlierDetector": lambda: FlowOutlierDetector(GaussianMixture(), cv=3),
+    "new FlowOutlierDetector": lambda: FlowOutlierDetector(
+        GaussianMixture(random_state=0), cv=3, random_state=0
+    ),
     "FlowOutlierDetector": lambda: FlowOutlierDetector(
         _flow(), contamination=0.2, cv=3, random_state=0
     ).fit(X),
@@ -202,7 +204,6 @@ def _of_flows():
         *_density("RelativeGradientFlow of a frame", frame, *methods),
         *_density("RelativeGradientFlow of frames", frame, *methods),
         *_methods("RelativeGradientFlow", {"score": weighted}),
-        *_methods("pipeline", dict.fromkeys(("score_samples", "score"), {"X": rows})),
         *_methods("new RelativeGradientFlow", {"score_samples": {"X": rows}, "sample": _DRAWS}),
     ]
 

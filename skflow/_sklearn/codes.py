@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from skflow._sklearn.features import numbers
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     are_numeric,
     check_columns,
@@ -45,7 +46,7 @@ class CategoryCoder(BaseEstimator):
             Arrays of numbers, or frames, of the same columns.
         """
         kinds = []
-        for k, X in enumerate(samples):
+        for k, X in enumerate(map(readable, samples)):
             if is_frame(X):
                 check_columns(self, X, fitting=k == 0)
                 kinds.append(_kinds(X))
@@ -130,7 +131,7 @@ def _floats(X: Any, j: int, label: str) -> NDArray[np.float64]:
         return np.where(np.isnat(values), np.nan, seconds)
     if values.dtype.kind == "O":
         values = np.array([np.nan if is_missing(value) else value for value in values], object)
-    if values.dtype.kind != "c":
+    if values.dtype.kind != "c" and values.ndim == 1:
         try:
             return values.astype(np.float64)
         except (TypeError, ValueError):  # strings, and objects that are no numbers

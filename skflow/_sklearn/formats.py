@@ -100,6 +100,24 @@ class Format:
         """
         return not self.is_category or all(entry in self._codes for entry in entries)
 
+    def holds(self, entries: NDArray[Any]) -> bool:
+        """Say whether a column of the same type can hold all entries.
+
+        Parameters
+        ----------
+        entries : ndarray of shape (n_entries,)
+            None of them is missing.
+        """
+        if self._is_whole and entries.dtype.kind == "f":
+            return bool((entries == np.round(entries)).all())
+        return self.knows(entries)
+
+    @property
+    def _is_whole(self) -> bool:
+        return getattr(self.dtype, "kind", "") in ("i", "u") or str(self.dtype).startswith(
+            ("Int", "UInt")
+        )
+
     def write(self, values: Floats) -> list[Any]:
         """Return numbers as entries of the column, None where they are NaN.
 
@@ -113,8 +131,7 @@ class Format:
         if self.date_kind:
             make = np.datetime64 if self.date_kind == "M" else np.timedelta64
             return [None if v != v else make(int(v), "us") for v in values]
-        kind = getattr(self.dtype, "kind", "")
-        if kind in ("i", "u") or str(self.dtype).startswith(("Int", "UInt")):
+        if self._is_whole:
             return [None if v != v else round(float(v)) for v in values]
         return [None if v != v else float(v) for v in values]
 
@@ -185,8 +202,9 @@ class Layout:
             dtype = form.dtype
             if given is not None:
                 kept, gone = _entries(take_columns(given, j), repr(self.names[j]))
-                _keep(entries, kept, gone)
-                if not form.knows(kept[~gone]):
+                if form.is_category or kept.dtype.kind in "fiuMm":  # no numbers as text
+                    _keep(entries, kept, gone)
+                if not form.holds(kept[~gone]):
                     dtype = None  # that of the column cannot hold them
             columns.append(entries)
             dtypes.append(dtype)

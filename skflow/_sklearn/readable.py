@@ -35,8 +35,9 @@ def readable(X: Any) -> Any:
         X = X.detach()
         return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        n_hidden = int(np.ma.getmaskarray(X).sum())
         raise ValueError(
-            f"{np.ma.count_masked(X)} entries of a masked array are hidden, and masks are not "
+            f"{n_hidden} entries of a masked array are hidden, and masks are not "
             "read. Fill them, by X.filled(np.nan) where NaN may stand for what is missing, or "
             "leave such rows out."
         )
@@ -58,8 +59,5 @@ def listed(columns: Any) -> list[Any]:
     columns : object
         What the user passed.
     """
-    return (
-        list(columns)
-        if isinstance(columns, Iterable) and not isinstance(columns, str)
-        else [columns]
-    )
+    is_one = not isinstance(columns, Iterable) or isinstance(columns, str)
+    return [columns] if is_one or getattr(columns, "ndim", 1) == 0 else list(columns)

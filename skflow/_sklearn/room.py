@@ -44,8 +44,8 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
     needed, there_is = 8 * int(n_samples) * n_features, _memory()
     if needed > there_is:
         raise MemoryError(
-            f"n_samples={n_samples} rows of {n_features} number(s) take {_gibibytes(needed)} "
-            f"GiB, and this machine has {_gibibytes(there_is)} GiB in all. Draw fewer at a time."
+            f"n_samples={n_samples} rows of {n_features} number(s) take {_gibibytes(needed)} GiB, "
+            f"and this machine has {_gibibytes(there_is)} GiB in all. Pass fewer rows at a time."
         )
 
 

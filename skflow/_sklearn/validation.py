@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.utils import (
     _safe_indexing,
@@ -53,7 +52,6 @@ __all__ = [
     "as_numpy",
     "as_tensor",
     "check_columns",
-    "check_parameters",
     "column_label",
     "columns",
     "fit_context",
@@ -102,16 +100,6 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
         prefer_skip_nested_validation=prefer_skip_nested_validation
     )
     return decorate
-
-
-def check_parameters(estimator: Any) -> None:
-    """Check the parameters of an estimator that may be fitted.
-
-    :func:`fit_context` leaves that out where ``partial_fit`` goes on, although they may have been
-    set since.
-    """
-    if not get_config()["skip_parameter_validation"]:
-        estimator._validate_params()
 
 
 def rows(
@@ -457,8 +445,10 @@ def target_rows(y: Any, X: Any) -> NDArray[np.float64]:
     """
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None.")
+    y = readable(y)
+    is_line = hasattr(y, "shape") and getattr(y, "ndim", 1) != 2
     checked: NDArray[np.float64] = check_array(
-        plain_array(y) if getattr(y, "ndim", 1) == 2 else as_numpy(y),
+        as_numpy(y) if is_line else plain_array(y),
         dtype=np.float64,
         ensure_2d=False,
         input_name="y",

@@ -27,7 +27,6 @@ from skflow._sklearn.validation import (
     StrOptions,
     as_tensor,
     check_columns,
-    check_parameters,
     fit_context,
     params_of_rows,
     resolve_device,
@@ -366,7 +365,7 @@ class ConditionalFlow(
         ColumnWarning
             If targets of the first call have no density or extreme values, as for :meth:`fit`.
         """
-        check_parameters(self)
+        self._validate_params()  # scikit-learn leaves it out where a fit goes on
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
@@ -562,7 +561,7 @@ class ConditionalFlow(
         """
         check_is_fitted(self)
         levels = np.atleast_1d(floats(q, "q"))
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+        if levels.ndim != 1 or not len(levels) or not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"q must be between 0 and 1, both excluded, got {q!r}.")
         quantiles = self._quantiles(X, levels)
         quantiles = quantiles[:, 0] if self._has_one_target else quantiles
@@ -802,5 +801,7 @@ class ConditionalFlow(
             values = self._points(X)
             weights = np.full(values.shape[1], 1 / values.shape[1])
         mean = np.einsum("nmk,m->nk", values, weights)
-        variance = np.einsum("nmk,m->nk", (values - mean[:, None]) ** 2, weights)
-        return self._like_targets(mean), self._like_targets(np.sqrt(variance))
+        apart = values - mean[:, None]
+        unit = np.maximum(np.abs(apart).max(1), np.finfo(np.float64).tiny)  # no square overflows
+        variance = np.einsum("nmk,m->nk", (apart / unit[:, None]) ** 2, weights)
+        return self._like_targets(mean), self._like_targets(unit * np.sqrt(variance))

@@ -23,6 +23,9 @@ __all__ = ["Context"]
 _MOST_ROWS_OF_TREE = 10_000
 _ROWS_OF_LARGER_LEAVES = 1000
 
+# No number is further out for trees, which compute in float32.
+_FARTHEST = 1e30
+
 
 class Context:
     """Features on one scale, and the predictions of a forest of extremely randomised trees.
@@ -121,9 +124,8 @@ class Context:
 
 
 def _for_trees(columns: torch.Tensor) -> NDArray[Any]:
-    """Return numbers that float32 holds, which trees compute in and which only their order needs."""
-    most = torch.finfo(torch.float32).max
-    clipped: NDArray[Any] = columns.clamp(-most, most).numpy()
+    """Return numbers whose sums float32 holds: trees see no more than their order."""
+    clipped: NDArray[Any] = columns.clamp(-_FARTHEST, _FARTHEST).numpy()
     return clipped
 
 

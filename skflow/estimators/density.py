@@ -27,7 +27,6 @@ from skflow._sklearn.validation import (
     StrOptions,
     array_like,
     as_tensor,
-    check_parameters,
     column_label,
     fit_context,
     framed,
@@ -421,7 +420,7 @@ class RelativeGradientFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
-            if the fit ends below its start.
+            if the fit ends far below its start, whose weights are then kept.
         ColumnWarning
             If columns have no density: constant ones, those with one value in more than 5 % of the
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
@@ -498,7 +497,7 @@ class RelativeGradientFlow(
         >>> flow.n_samples_seen_
         2500
         """
-        check_parameters(self)
+        self._validate_params()  # scikit-learn leaves it out where a fit goes on
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)

@@ -17,6 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.predictive import floats
 from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     Composition,
@@ -373,7 +374,7 @@ class DensityEnsemble(MetaEstimatorMixin, ScoredDensityMixin, DocumentationLinkM
         """Return the weights of the members, or None if held-out rows are to find them."""
         if isinstance(self.weights, str):
             return np.full(n_members, 1 / n_members) if self.weights == "uniform" else None
-        weights = np.asarray(self.weights, dtype=np.float64)
+        weights = floats(self.weights, "weights")
         if (
             weights.shape != (n_members,)
             or not np.isfinite(weights).all()

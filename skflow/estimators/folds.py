@@ -76,6 +76,27 @@ def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
     return component[equal].astype(np.intp)
 
 
+def _taken_at_its_word(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
+    """Return the splits of a splitter or an iterable, if they are some of the rows."""
+    numbers, splits = np.arange(n_samples(X)), []
+    try:
+        for split in check_cv(cv, y).split(X, y, **params):
+            splits.append(_pair(split, numbers))
+    except (IndexError, TypeError) as error:
+        raise ValueError(
+            "cv must give pairs of rows to fit and rows to hold out, by their numbers from 0 to "
+            f"{len(numbers) - 1}, got {cv!r}: {error}."
+        ) from error
+    return splits
+
+
+def _pair(split: Any, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if len(split) != 2:
+        raise IndexError(f"a split has {len(split)} parts")
+    train, test = split
+    return numbers[np.asarray(train)], numbers[np.asarray(test)]
+
+
 def splits_of(
     cv: Any,
     X: Any,
@@ -114,7 +135,7 @@ def splits_of(
         If `cv` is an int, and fewer rows than that differ from each other.
     """
     if not isinstance(cv, Integral):
-        return list(check_cv(cv, y).split(X, y, **params))
+        return _taken_at_its_word(cv, X, y, params)
     n_folds = int(cv)
     labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
     n_labels = len(np.unique(labels))

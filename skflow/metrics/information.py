@@ -94,7 +94,7 @@ def entropy(
     2.8
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
-    samples = _drawn(estimator, n_samples, check_random_state(random_state))
+    samples = draw_rows(estimator, n_samples, check_random_state(random_state))
     return _mean(-_own_log_density(estimator, samples))
 
 
@@ -175,7 +175,7 @@ def kl_divergence(
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
     _check_same_columns(p, q)
-    samples = _drawn(p, n_samples, check_random_state(random_state))
+    samples = draw_rows(p, n_samples, check_random_state(random_state))
     return _mean(_own_log_density(p, samples) - _log_density(q, samples))
 
 
@@ -281,7 +281,7 @@ def mutual_information(
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=2)
     rng = check_random_state(random_state)
-    samples = _drawn(estimator, n_samples, rng)
+    samples = draw_rows(estimator, n_samples, rng)
     groups = _groups(estimator, samples, first, second)
     is_whole = sum(map(len, groups)) == samples.shape[1]
     parts = [_columns_of(samples, group) for group in groups]
@@ -303,15 +303,6 @@ def mutual_information(
             joint = _log_density(density, _columns_of(samples, both))
     of_parts = [_log_density(q, part) for q, part in zip(fitted, parts, strict=True)]
     return _mean(joint - of_parts[0] - of_parts[1])
-
-
-def _drawn(estimator: Any, n_samples: int, rng: np.random.RandomState) -> Any:
-    """Draw rows, if they can be scored afterwards."""
-    if not hasattr(estimator, "score_samples"):
-        raise TypeError(
-            f"A density must have a method score_samples, got {estimator!r}, which has none."
-        )
-    return draw_rows(estimator, n_samples, rng)
 
 
 def _mean(values: NDArray[np.float64]) -> MonteCarloEstimate:

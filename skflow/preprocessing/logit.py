@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
-from skflow._sklearn.readable import readable
+from skflow._sklearn.predictive import floats
 from skflow._sklearn.validation import (
     Interval,
     array_like,
@@ -265,11 +265,11 @@ class LogitTransformer(
 
     def _bound(self, name: str, missing: float) -> NDArray[np.float64]:
         n_features = self.n_features_in_
-        given = np.asarray(readable(getattr(self, name)))
+        given = as_numpy(getattr(self, name))
         if given.dtype == object:
             present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
             given = np.where(present, given, missing)
-        bound = given.astype(np.float64)
+        bound = floats(given, name)
         if bound.shape not in [(), (n_features,)]:
             raise ValueError(
                 f"{name} must be one number or one for each of the {n_features} columns of X, "

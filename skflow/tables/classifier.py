@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -291,6 +292,7 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
         score : float
             The accuracy, between 0 and 1.
         """
+        y, sample_weight = readable(y), readable(sample_weight)
         return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:

@@ -359,7 +359,7 @@ class TableFlow(DocumentationLinkMixin, ScoredDensityMixin, BaseEstimator):
         X : DataFrame or ndarray of shape (n_samples, n_features)
             Without holes.
         """
-        if strategy not in {"mean", "median"}:
+        if strategy not in ("mean", "median"):
             raise ValueError(f"strategy must be 'mean' or 'median', got {strategy!r}.")
         X = self._checked(X)
         values = self._layout.read(X)
