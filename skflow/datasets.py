@@ -135,8 +135,10 @@ class ToyDensity(PlaneDensity):
 
     def __init__(self, centres: NDArray[np.float64], noise: float) -> None:
         check_scalar(noise, "noise", Real)
-        if not 0 < noise < np.inf:
-            raise ValueError(f"noise must be positive and finite, got {noise!r}.")
+        if not noise > 0:
+            raise ValueError(f"noise must be positive, got {noise!r}.")
+        if np.isinf(noise):
+            raise ValueError("noise must be finite, got inf.")
         self.centres = check_array(plain_array(centres), dtype=np.float64, input_name="centres")
         self.noise = noise
 

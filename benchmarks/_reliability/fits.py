@@ -2,9 +2,9 @@
 
 A fit is good if it ends finite, and if other rows are at least as likely as by the Gaussian that
 flows start from: that of standardised rows, with a covariance that is shrunk as rows that are left
-out say, and with unit variance in constant columns. The mean difference may be below zero by two of
-its standard errors, and by `TOLERANCE` for each column: that is what flows whose base distribution
-is not the normal lose at their start.
+out say, and with unit variance in constant columns. The mean difference may be below zero by two
+of its standard errors, and by `TOLERANCE` for each column: that is what flows whose base
+distribution is not the normal lose at their start.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, write_csv
 import torch
+from _common import RESULTS, write_csv
 from scipy.stats import norm
 
+from _reliability.random_tables import random_table
 from skflow import RelativeGradientFlow
 from skflow.exceptions import ColumnWarning, DivergenceError
 from skflow.flow.initialization import shrunk_whitening
 
-from _reliability.random_tables import random_table
-
 TOLERANCE = 0.05
 _N_TEST = 300
+_FEW_ROWS = 20
 _LEAST_POWER, _MOST_POWER = -12, 12
 
 PARAMETERS = {
@@ -41,7 +41,7 @@ PARAMETERS = {
     "learning_rate": ["auto", "auto", 1e-4, 0.01, 0.3, 3.0, 30.0, 1000.0],
     "batch_size": ["auto", "auto", 8, 64, 10**6],
     "input_noise": ["auto", "auto", 0, 0.05, 0.5],
-    "max_iter": [10, 30, 100],
+    "max_iter": [10, 30, 60],
     "early_stopping": [True, True, False],
     "validation_fraction": [0.1, 0.5],
     "n_iter_no_change": [30, 1],
@@ -150,6 +150,28 @@ def _compared(flow, train, test):
     }
 
 
+def kind_of_case(row):
+    """Return what is special about a case, the first that holds.
+
+    Parameters
+    ----------
+    row : dict
+        As :func:`judged` returns it.
+    """
+    parameters = row["parameters"]
+    if row["n_rows"] < _FEW_ROWS:
+        return f"fewer than {_FEW_ROWS} rows"
+    if row["n_rows"] < row["n_features"]:
+        return "more columns than rows"
+    if "early_stopping=False" in parameters:
+        return "no early stopping"
+    if "leaky" in parameters:
+        return "early stopping, fixed activations"
+    if "base_distribution=normal" not in parameters:
+        return "early stopping, splines, another base distribution"
+    return "early stopping, splines, normal base distribution"
+
+
 def add_arguments(parser):
     """Add what the campaign takes to its command."""
     parser.add_argument("--fits", type=int, default=500)
@@ -170,6 +192,9 @@ def run(arguments):
     print(f"\n{len(rows)} fits")
     for outcome, n in Counter(row["outcome"] for row in rows).most_common():
         print(f"{n:6d} {outcome}")
+    by_kind = Counter((kind_of_case(row), row["outcome"]) for row in rows)
+    for (kind, outcome), n in sorted(by_kind.items()):
+        print(f"{n:6d} {kind}: {outcome}")
     if not arguments.only:
         names = ["case", "outcome", "table", "n_rows", "n_features", "nats", "gaussian_nats"]
         names += ["difference", "standard_error", "seconds", "warnings", "said", "parameters"]

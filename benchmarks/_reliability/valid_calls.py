@@ -277,7 +277,7 @@ def _of_several():
 
 
 def _of_tables():
-    frame, holes = ("frame", FRAME), ("frame", HOLES)
+    holes = ("frame", HOLES)
     scored = dict.fromkeys(("score_samples", "score", "has_mass"), {"X": holes})
     rows = ("array", WIDE)
     given = {"X": holes, **_DRAWS}

@@ -68,7 +68,7 @@ def watched(function, arguments):
         started = time.perf_counter()
         try:
             value = function(**arguments)
-        except Exception as raised:  # noqa: BLE001
+        except Exception as raised:
             error = raised
         seconds = time.perf_counter() - started
     return Outcome(value, error, caught, seconds)
@@ -168,5 +168,5 @@ def fingerprint(thing):
         if hasattr(thing, "columns"):  # of frames the entries alone, as they keep more
             thing = thing.to_numpy()
         return joblib.hash(pickle.dumps(vars(thing) if hasattr(thing, "flow_") else thing))
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None

@@ -10,8 +10,8 @@ import numpy as np
 
 __all__ = ["check_n_samples"]
 
-# No memory holds more bytes than these, where the machine does not say how many it has.
-_MOST_BYTES = 2**63
+# No memory holds more numbers than these.
+_MOST_ENTRIES = 2**60
 
 
 def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
@@ -29,7 +29,7 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
     TypeError
         If it is no whole number.
     ValueError
-        If it is less than 1.
+        If it is less than 1, or beyond what any memory holds.
     MemoryError
         If the rows take more than all memory of the machine in float64, and before any of it is
         asked for: most systems promise memory that they do not have.
@@ -41,6 +41,11 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
         )
     if n_samples < 1:
         raise ValueError(f"n_samples must be 1 or more, got {n_samples}.")
+    if int(n_samples) * n_features > _MOST_ENTRIES:
+        raise ValueError(
+            f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
+            "holds. Draw fewer at a time."
+        )
     needed, there_is = 8 * int(n_samples) * n_features, _memory()
     if needed > there_is:
         raise MemoryError(
@@ -54,8 +59,8 @@ def _memory() -> int:
     try:
         n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # a system that does not say
-        return _MOST_BYTES
-    return n_bytes if n_bytes > 0 else _MOST_BYTES
+        return 8 * _MOST_ENTRIES
+    return n_bytes if n_bytes > 0 else 8 * _MOST_ENTRIES
 
 
 def _gibibytes(n_bytes: int) -> str:
