@@ -108,7 +108,7 @@ FRAMES = {
     "pandas, objects": lambda x: pd.DataFrame(x.astype(object), columns=_named(x)),
     "pandas, other index": lambda x: pd.DataFrame(x, index=[7] * len(x)),
     "polars": lambda x: pl.DataFrame(x, schema=_named(x)),
-    "matrix": lambda x: np.asmatrix(x),
+    "matrix": lambda x: x.view(np.matrix),
     "sparse rows": sparse.csr_matrix,
     "sparse array": sparse.coo_array,
 }

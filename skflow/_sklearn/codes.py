@@ -112,7 +112,10 @@ class CategoryCoder(BaseEstimator):
 def _beyond(column: NDArray[np.float64]) -> float:
     """Return a number that is far above all others in a column."""
     numbers = column[~np.isnan(column)]
-    return float(11 * numbers.max() - 10 * numbers.min() + 1) if len(numbers) else 0.0
+    if not len(numbers):
+        return 0.0
+    with np.errstate(over="ignore"):
+        return float(min(11 * numbers.max() - 10 * numbers.min() + 1, np.finfo(np.float64).max))
 
 
 def _kinds(X: Any) -> list[str]:

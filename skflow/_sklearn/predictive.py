@@ -99,7 +99,7 @@ def ask(estimator: Any, method: str, X: Any, *arguments: Any) -> NDArray[np.floa
     if isinstance(estimator, Pipeline):
         before = estimator[:-1]
         return ask(estimator[-1], method, before.transform(X) if len(before) else X, *arguments)
-    if not hasattr(estimator, method):
+    if isinstance(estimator, type) or not hasattr(estimator, method):
         raise TypeError(
             f"estimator must have a method {method}, by itself or as the last step of a Pipeline, "
             f"got {estimator!r}, which has none."

@@ -10,6 +10,8 @@ import torch
 
 __all__ = ["listed", "readable"]
 
+_NO_COMPLEX = "Complex data not supported: make columns of the real and imaginary parts."
+
 
 def readable(X: Any) -> Any:
     """Return what can be read as an array or a frame: tensors without their history.
@@ -25,13 +27,16 @@ def readable(X: Any) -> Any:
     TypeError
         If it is a mapping, a frame that is not computed yet, or a tensor that is not dense.
     ValueError
-        If it is a masked array that hides entries: most functions would take what is below.
+        If it is a masked array that hides entries, of which most functions would take what is
+        below, or if it is complex.
     """
     if isinstance(X, torch.Tensor):
         if X.layout != torch.strided:
             raise TypeError(
                 "A sparse tensor was passed, but dense data is required: X.to_dense()."
             )
+        if X.is_complex():
+            raise ValueError(_NO_COMPLEX)
         X = X.detach()
         return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
@@ -41,6 +46,8 @@ def readable(X: Any) -> Any:
             "read. Fill them, by X.filled(np.nan) where NaN may stand for what is missing, or "
             "leave such rows out."
         )
+    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
+        raise ValueError(_NO_COMPLEX)
     if isinstance(X, Mapping):
         raise TypeError(
             f"X must be an array or a frame, got a mapping of type {type(X).__name__}. Make a "

@@ -20,8 +20,8 @@ from sklearn.utils import (
     check_array,
     check_consistent_length,
     check_random_state,
-    indexable,
 )
+from sklearn.utils import indexable as make_indexable
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._missing import is_pandas_na
@@ -529,6 +529,11 @@ def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
     if not hasattr(X, "shape"):
         X = check_array(X, dtype=None, ensure_all_finite=False)
     refuse_but_two_dimensions(X)
+    if X.shape[0] == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+            "required."
+        )
     validate_data(estimator, X, reset=fitting, skip_check_array=True)
 
 
@@ -565,6 +570,12 @@ def refuse_but_two_dimensions(X: Any) -> None:
             f"X must be an array of two dimensions, got {n_dimensions}. Reshape your data: to "
             "X.reshape(-1, 1) if it is a column, and to X.reshape(1, -1) if it is a row."
         )
+
+
+def indexable(*arrays: Any) -> list[Any]:
+    """Return arrays of one length that rows can be taken from, by scikit-learn's function."""
+    found: list[Any] = make_indexable(*map(readable, arrays))
+    return found
 
 
 def n_samples(X: Any) -> int:

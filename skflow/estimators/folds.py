@@ -16,7 +16,7 @@ from skflow._sklearn.validation import columns, n_samples, row_groups
 
 __all__ = [
     *("Splits", "equal_rows", "held_out_by", "paired_folds", "random_folds"),
-    *("splits_of", "together"),
+    *("splits_as_given", "splits_of", "together"),
 ]
 
 # The rows to fit and the rows to hold out, of each split.
@@ -76,8 +76,30 @@ def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
     return component[equal].astype(np.intp)
 
 
-def _taken_at_its_word(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
-    """Return the splits of a splitter or an iterable, if they are some of the rows."""
+def splits_as_given(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
+    """Return the splits of a splitter or an iterable, if they are some of the rows.
+
+    Parameters
+    ----------
+    cv : cross-validation splitter or iterable
+        Taken at its word.
+    X : array-like of shape (n_samples, n_features)
+        The rows, of any kind.
+    y : array-like of shape (n_samples,) or None
+        For the splitter.
+    params : dict
+        Further ones for the splitter, such as `groups`.
+
+    Returns
+    -------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out.
+
+    Raises
+    ------
+    ValueError
+        If they are no pairs of numbers of rows.
+    """
     numbers, splits = np.arange(n_samples(X)), []
     try:
         for split in check_cv(cv, y).split(X, y, **params):
@@ -135,7 +157,7 @@ def splits_of(
         If `cv` is an int, and fewer rows than that differ from each other.
     """
     if not isinstance(cv, Integral):
-        return _taken_at_its_word(cv, X, y, params)
+        return splits_as_given(cv, X, y, params)
     n_folds = int(cv)
     labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
     n_labels = len(np.unique(labels))

@@ -319,7 +319,8 @@ class DequantizationTransformer(
 
     def _levels_below(self, values: Any) -> Any:
         xp = namespace(values)
-        return xp.floor(xp.astype(values, xp.float64) / self.step)
+        with np.errstate(over="ignore"):
+            return xp.floor(xp.astype(values, xp.float64) / self.step)
 
 
 def _take(X: Any, columns: NDArray[np.intp]) -> Any:

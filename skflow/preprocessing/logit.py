@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.predictive import floats
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     Interval,
     array_like,
@@ -265,7 +266,8 @@ class LogitTransformer(
 
     def _bound(self, name: str, missing: float) -> NDArray[np.float64]:
         n_features = self.n_features_in_
-        given = as_numpy(getattr(self, name))
+        given = readable(getattr(self, name))
+        given = as_numpy(given) if hasattr(given, "__dlpack__") else np.asarray(given, object)
         if given.dtype == object:
             present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
             given = np.where(present, given, missing)

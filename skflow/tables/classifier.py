@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import KFold, check_cv
+from sklearn.model_selection import KFold
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
@@ -32,6 +32,7 @@ from skflow._sklearn.validation import (
     unchanged_on_error,
 )
 from skflow.estimators.conformal import p_values
+from skflow.estimators.folds import splits_as_given
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.tables.borders import Borders
 from skflow.tables.flow import TableFlow
@@ -366,7 +367,7 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
             cv = KFold(min(int(cv), len(codes)), shuffle=True, random_state=random_state)
         weights = params.get("sample_weight", np.ones(len(codes)))
         joint, by_borders, rows = [], [], []
-        for train, test in check_cv(cv).split(X, codes):
+        for train, test in splits_as_given(cv, X, codes, {}):
             estimators, held_out = self._fitted(X, codes, params, train), take_rows(X, test)
             joint.append(self._log_densities(estimators, held_out))
             borders.fit(take_rows(X, train), codes[train], weights[train])

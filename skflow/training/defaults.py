@@ -234,7 +234,7 @@ _MOST_COUPLED_COLUMNS = 256
 def _refuse_sizes(**sizes: Any) -> None:
     """Refuse what is no number of rows, of columns or of layers."""
     for name, size in sizes.items():
-        if not isinstance(size, Integral):
+        if isinstance(size, bool) or not isinstance(size, Integral):
             raise TypeError(f"{name} must be a whole number, got {size!r}.")
         if not 1 <= int(size) <= _LARGEST_SIZE:
             raise ValueError(f"{name} must be from 1 to {_LARGEST_SIZE}, got {size}.")
