@@ -168,6 +168,11 @@ _N, _SEED = ("count", 3), ("seed", 0)
 _DRAWS = {"n_samples": _N, "random_state": _SEED}
 
 
+def _each(names, value):
+    """Return the same value under several names."""
+    return {name: value for name in names}  # noqa: RUF100, C420
+
+
 def _methods(name, by_method, holes=()):
     """Return calls of a subject's methods, by the kinds of their arguments."""
     return [
@@ -177,12 +182,12 @@ def _methods(name, by_method, holes=()):
 
 
 def _fits(name, arguments, *methods):
-    return _methods(name, dict.fromkeys(methods or ("fit",), arguments))
+    return _methods(name, _each(methods or ("fit",), arguments))
 
 
 def _density(name, rows, *methods):
     """Return calls of what scores and draws rows."""
-    return _methods(name, dict.fromkeys(methods, {"X": rows}) | {"sample": _DRAWS})
+    return _methods(name, _each(methods, {"X": rows}) | {"sample": _DRAWS})
 
 
 def _of_flows():
@@ -213,8 +218,8 @@ def _of_conditionals():
     both = {"X": rows, "y": target}
     weighted = both | {"sample_weight": ("array", WEIGHTS)}
     given_rows = {
-        **dict.fromkeys(("score_samples", "to_latents", "cdf"), both),
-        **dict.fromkeys(("predict", "predict_std"), {"X": rows}),
+        **_each(("score_samples", "to_latents", "cdf"), both),
+        **_each(("predict", "predict_std"), {"X": rows}),
         "score": weighted,
         "from_latents": {"X": rows, "Z": target},
         "sample": {"X": rows, **_DRAWS},
@@ -231,7 +236,7 @@ def _of_conditionals():
         *_methods(
             "ConditionalFlow of two targets",
             {
-                **dict.fromkeys(("score_samples", "to_latents"), {"X": rows, "y": several}),
+                **_each(("score_samples", "to_latents"), {"X": rows, "y": several}),
                 "predict": {"X": rows},
                 "sample": {"X": rows, **_DRAWS},
             },
@@ -259,8 +264,8 @@ def _of_several():
     return [
         *_fits("new FlowOutlierDetector", detector, "fit", "fit_predict"),
         *_fits("FlowOutlierDetector", {"X": rows}),
-        *_methods("FlowOutlierDetector", dict.fromkeys(scores, {"X": rows})),
-        *_methods("FlowOutlierDetector of a frame", dict.fromkeys(scores, {"X": frame})),
+        *_methods("FlowOutlierDetector", _each(scores, {"X": rows})),
+        *_methods("FlowOutlierDetector of a frame", _each(scores, {"X": frame})),
         *_fits("new DensityEnsemble", weighted | {"groups": ("array", GROUPS)}),
         *_density("DensityEnsemble", rows, "score_samples", "score"),
         *_fits("new DensityRatio", both),
@@ -270,19 +275,19 @@ def _of_several():
         *_fits("new LogarithmicPool", {"X": rows}),
         *_methods("LogarithmicPool", {"score_samples": {"X": rows}, "fit": {"X": rows}}),
         *_fits("new FlowClassifier", labels),
-        *_methods("FlowClassifier", dict.fromkeys((*classes, "p_values"), {"X": rows})),
+        *_methods("FlowClassifier", _each((*classes, "p_values"), {"X": rows})),
         *_methods("FlowClassifier", {"score": labels}),
-        *_methods("FlowClassifier of a frame", dict.fromkeys(classes, {"X": frame})),
+        *_methods("FlowClassifier of a frame", _each(classes, {"X": frame})),
     ]
 
 
 def _of_tables():
     holes = ("frame", HOLES)
-    scored = dict.fromkeys(("score_samples", "score", "has_mass"), {"X": holes})
+    scored = _each(("score_samples", "score", "has_mass"), {"X": holes})
     rows = ("array", WIDE)
     given = {"X": holes, **_DRAWS}
-    drawn = dict.fromkeys(("sample",), _DRAWS)
-    whole = dict.fromkeys(("score_samples", "score", "has_mass", "impute"), {"X": rows})
+    drawn = _each(("sample",), _DRAWS)
+    whole = _each(("score_samples", "score", "has_mass", "impute"), {"X": rows})
     return [
         *_fits("new TableFlow", {"X": ("frame", FRAME[["a", "b"]])}),
         *_fits("new TableFlow", {"X": rows, "sample_weight": ("array", WEIGHTS)}),
@@ -302,9 +307,9 @@ def _of_preprocessing():
     transforms = ("transform", "inverse_transform", "log_abs_det_jacobian")
     return [
         *_fits("new DequantizationTransformer", {"X": whole}, "fit", "fit_transform"),
-        *_methods("DequantizationTransformer", dict.fromkeys(transforms, {"X": whole})),
+        *_methods("DequantizationTransformer", _each(transforms, {"X": whole})),
         *_fits("new LogitTransformer", {"X": rows}, "fit", "fit_transform"),
-        *_methods("LogitTransformer", dict.fromkeys(transforms, {"X": rows})),
+        *_methods("LogitTransformer", _each(transforms, {"X": rows})),
         *_function(
             preprocessing.log_abs_det_jacobian,
             transformer=("estimator", "LogitTransformer"),
@@ -370,7 +375,7 @@ def _of_metrics():
 def _of_datasets():
     noise = {"noise": ("number", 0.1)}
     plane = [datasets.half_moons, datasets.rings, datasets.sine, datasets.two_spirals]
-    mixture = dict.fromkeys(("weights", "means", "scales"), ("array", np.full(2, 0.5)))
+    mixture = _each(("weights", "means", "scales"), ("array", np.full(2, 0.5)))
     calls = [call for function in plane for call in _function(function, **noise)]
     for name in ("Checkerboard", "Pinwheel", "ToyDensity", "UnivariateNormalMixture"):
         of_name = ("array", X[:, :1] if name == "UnivariateNormalMixture" else X)

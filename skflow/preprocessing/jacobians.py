@@ -98,7 +98,7 @@ def transform_and_log_det(transformer: Any, X: Any, name: str) -> tuple[Any, NDA
         return X, log_det
     if isinstance(transformer, ColumnTransformer):
         return _through_columns(transformer, X, name)
-    if hasattr(transformer, "log_abs_det_jacobian"):
+    if hasattr(transformer, "log_abs_det_jacobian") and not isinstance(transformer, type):
         jacobian = transformer.log_abs_det_jacobian
     else:
         jacobian = jacobian_of(transformer, name)

@@ -367,7 +367,10 @@ class FlowClassifier(DocumentationLinkMixin, ClassifierMixin, BaseEstimator):
             cv = KFold(min(int(cv), len(codes)), shuffle=True, random_state=random_state)
         weights = params.get("sample_weight", np.ones(len(codes)))
         joint, by_borders, rows = [], [], []
-        for train, test in splits_as_given(cv, X, codes, {}):
+        splits = splits_as_given(cv, X, codes, {})
+        if not splits:
+            raise ValueError(f"cv must give one split at least, got {self.cv!r}.")
+        for train, test in splits:
             estimators, held_out = self._fitted(X, codes, params, train), take_rows(X, test)
             joint.append(self._log_densities(estimators, held_out))
             borders.fit(take_rows(X, train), codes[train], weights[train])
