@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from _tables.task import coded
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.experimental import enable_iterative_imputer
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 __all__ = ["LEADER", "N_DRAWS", "PEERS"]

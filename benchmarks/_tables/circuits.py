@@ -89,7 +89,7 @@ class Circuit:
         ]
         leaves += [Normal(Scope(lines))] if lines else []
         torch.manual_seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002, its clusters take it from there
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             self.model = learn_spn(
                 torch.from_numpy(rows).float(), leaves, min_instances_slice=n_rows_of_slice

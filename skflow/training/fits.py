@@ -471,7 +471,13 @@ class Refit(StepwiseFit):
         return self._report(self.steps.rate * annealing(after))
 
     def finish(self, flow: Flow | None = None) -> History:
-        """End the fit, at its start if it ended far below: no held-out row has seen this one."""
+        """End the fit, at its start if it ended far below: no held-out row has seen this one.
+
+        Parameters
+        ----------
+        flow : Flow or None, default=None
+            As :meth:`Fit.finish` has it.
+        """
         history = super().finish(flow)
         if self._start is not None:
             self._start.restore_if_better(self.training.flow if flow is None else flow)
