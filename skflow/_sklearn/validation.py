@@ -169,6 +169,7 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
 
 def is_frame(X: Any) -> bool:
     """Say whether `X` has columns of different types."""
+    X = readable(X)  # first: frames that are not computed warn if they are asked
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.readable import readable
@@ -234,6 +235,8 @@ def with_shape(X: Any) -> Any:
     ValueError
         If it has other than two dimensions.
     """
-    X = readable(X) if hasattr(X, "shape") else np.asarray(X)
+    X = readable(X)
+    if not hasattr(X, "shape"):
+        X = check_array(X, dtype=None, ensure_all_finite=False)
     refuse_but_two_dimensions(X)
     return X
