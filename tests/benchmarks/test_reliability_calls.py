@@ -33,7 +33,7 @@ def test_the_campaign(calls, monkeypatch, tmp_path, capsys):
     assert "20 calls, 0 faults" in capsys.readouterr().out
     lines = (tmp_path / "reliability_calls.csv").read_text(encoding="utf-8").splitlines()
     header = next(line for line in lines if not line.startswith("#"))
-    assert header.startswith("entry_point,calls,returned,ValueError,TypeError")
+    assert header.startswith("entry_point,calls,returned,NotFittedError,DivergenceError")
 
 
 class Faulty:
