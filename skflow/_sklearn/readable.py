@@ -48,7 +48,7 @@ def readable(X: Any) -> Any:
         )
     if getattr(getattr(X, "dtype", None), "kind", "") == "c":
         raise ValueError(_NO_COMPLEX)
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # some sparse matrices are one
         raise TypeError(
             f"X must be an array or a frame, got a mapping of type {type(X).__name__}. Make a "
             "frame of it, such as pandas.DataFrame(X)."
