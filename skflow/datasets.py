@@ -137,7 +137,7 @@ class ToyDensity(PlaneDensity):
         check_scalar(noise, "noise", Real)
         if not noise > 0:
             raise ValueError(f"noise must be positive, got {noise!r}.")
-        if np.isinf(noise):
+        if noise == np.inf:
             raise ValueError("noise must be finite, got inf.")
         self.centres = check_array(plain_array(centres), dtype=np.float64, input_name="centres")
         self.noise = noise
