@@ -115,8 +115,9 @@ def splits_as_given(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
 def _pair(split: Any, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if len(split) != 2:
         raise IndexError(f"a split has {len(split)} parts")
-    train, test = split
-    return numbers[np.asarray(train)], numbers[np.asarray(test)]
+    # An empty list is an array of floats.
+    train, test = (np.asarray(part, np.intp if not len(part) else None) for part in split)
+    return numbers[train], numbers[test]
 
 
 def splits_of(
