@@ -12,7 +12,9 @@ from scipy.special import logsumexp
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
 
-from skflow._sklearn.validation import check_n_samples, plain_array
+from skflow._sklearn.predictive import floats
+from skflow._sklearn.room import check_n_samples
+from skflow._sklearn.validation import plain_array
 
 __all__ = [
     "Checkerboard",
@@ -35,6 +37,9 @@ _N_CENTRES = 1000
 
 # A density sums over all of its parts.
 _MOST_COMPONENTS = 10**6
+
+# No row is taken to be further out.
+_FARTHEST = 1e150
 
 
 class KnownDensity(ABC):
@@ -83,6 +88,16 @@ class KnownDensity(ABC):
         return float(self.score_samples(X).mean())
 
 
+def _checked(X: Any, n_features: int) -> NDArray[np.float64]:
+    """Return rows whose squares are finite: so far out, a density is zero in any case."""
+    checked: NDArray[np.float64] = check_array(plain_array(X), dtype=np.float64, input_name="X")
+    if checked.shape[1] != n_features:
+        raise ValueError(
+            f"X has {checked.shape[1]} columns, but the density is one of {n_features}."
+        )
+    return checked.clip(-_FARTHEST, _FARTHEST)
+
+
 class PlaneDensity(KnownDensity):
     """A known density in the plane, whose rows have two columns."""
 
@@ -122,7 +137,9 @@ class ToyDensity(PlaneDensity):
         check_scalar(noise, "noise", Real)
         if not noise > 0:
             raise ValueError(f"noise must be positive, got {noise!r}.")
-        self.centres = centres
+        if noise == np.inf:
+            raise ValueError("noise must be finite, got inf.")
+        self.centres = check_array(plain_array(centres), dtype=np.float64, input_name="centres")
         self.noise = noise
 
     def sample(  # noqa: D102
@@ -135,8 +152,8 @@ class ToyDensity(PlaneDensity):
         return X
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
-        X = check_array(plain_array(X), dtype=np.float64)
         n_centres, n_features = self.centres.shape
+        X = _checked(X, n_features)
         constant = np.log(n_centres) + n_features * np.log(self.noise * np.sqrt(2 * np.pi))
         log_density = np.empty(len(X))
         for block in gen_batches(len(X), 1024):
@@ -172,7 +189,7 @@ class Checkerboard(PlaneDensity):
         return X
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
-        X = check_array(plain_array(X), dtype=np.float64)
+        X = _checked(X, 2)
         floors = np.floor(X)
         inside = (floors.sum(1) % 2 == 0) & (floors >= -4).all(1) & (floors < 4).all(1)
         return np.where(inside, -np.log(32), -np.inf)
@@ -212,7 +229,7 @@ class Pinwheel(PlaneDensity):
         return 2 * np.column_stack([f1 * cosine + f2 * sine_, f2 * cosine - f1 * sine_])
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
-        X = check_array(plain_array(X), dtype=np.float64)
+        X = _checked(X, 2)
         density = np.zeros(len(X))
         for block in gen_batches(len(X), 512):
             for arm in range(5):
@@ -291,7 +308,8 @@ class UnivariateNormalMixture(KnownDensity):
     """
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, scales: ArrayLike) -> None:
-        parts = [np.asarray(part, np.float64) for part in (weights, means, scales)]
+        given = {"weights": weights, "means": means, "scales": scales}
+        parts = [floats(part, name) for name, part in given.items()]
         self.weights, self.means, self.scales = parts
         if self.weights.ndim != 1 or len({part.shape for part in parts}) != 1:
             shapes = ", ".join(str(part.shape) for part in parts)
@@ -299,6 +317,8 @@ class UnivariateNormalMixture(KnownDensity):
         for name, part in (("weights", self.weights), ("scales", self.scales)):
             if not (part > 0).all():
                 raise ValueError(f"{name} must be positive, got {part.min()!s} among them.")
+        if not np.isfinite(parts).all():
+            raise ValueError("weights, means and scales must be finite, got some that are not.")
         if not np.isclose(self.weights.sum(), 1):
             raise ValueError(f"weights must add up to one, got {self.weights.sum()!s} in all.")
 
@@ -314,9 +334,7 @@ class UnivariateNormalMixture(KnownDensity):
         return X[:, None]
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:  # noqa: D102
-        X = check_array(plain_array(X), dtype=np.float64)
-        if X.shape[1] != 1:
-            raise ValueError(f"X has {X.shape[1]} columns, but the density is one of 1.")
+        X = _checked(X, 1)
         heights = np.log(self.weights / (self.scales * np.sqrt(2 * np.pi)))
         log_density: NDArray[np.float64] = logsumexp(
             heights - 0.5 * np.square((X - self.means) / self.scales), axis=1

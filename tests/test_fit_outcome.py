@@ -13,7 +13,16 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from skflow import RelativeGradientFlow, default_bijections
 from skflow.datasets import half_moons
 from skflow.exceptions import DivergenceError
-from skflow.flow import ElementwiseSpline, SmoothLeakyReLU
+from skflow.flow import (
+    ElementwiseSpline,
+    Flow,
+    LinearStack,
+    Normal,
+    SmoothLeakyReLU,
+    Standardize,
+)
+from skflow.training.outcome import Start
+from skflow.training.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("quick_mixtures")
 
@@ -291,3 +300,31 @@ class TestBijections:
         flow.set_params(bijections="spline")
         with pytest.raises(ValueError, match=r"'bijections' parameter .* a callable or None"):
             flow.fit(X)
+
+
+class TestFarBelowTheStart:
+    """Fits whose learning rate is far too high, with no held-out row to tell."""
+
+    @pytest.mark.parametrize("optimizer", ["relative", "adam"])
+    def test_the_start_is_kept_without_early_stopping(self, X, optimizer):
+        flow = RelativeGradientFlow(
+            2, activation="leaky_tanh", max_iter=5, early_stopping=False, random_state=0
+        )
+        start = clone(flow).set_params(learning_rate=1e-9, max_iter=1).fit(X).score(X)
+        with pytest.warns(RuntimeWarning, match=r"below its start.*of the start were kept"):
+            flow.set_params(learning_rate=30.0, optimizer=optimizer).fit(X)
+        assert flow.score(X) == pytest.approx(start, abs=1e-3)
+
+    def test_weights_of_the_start_come_back(self, X, generator):
+        flow = Flow([LinearStack(1, 2)], Normal(), n_features=2)
+        x = torch.from_numpy(X[:50])
+        flow.initialize(x, generator)
+        front = Standardize(torch.zeros(2), torch.ones(2))
+        start = Start(flow, Rows(x).behind(front, torch.arange(0), generator, torch.float32))
+        kept = {name: each.clone() for name, each in flow.state_dict().items()}
+        for factor, comes_back in ((1.01, False), (50.0, True)):
+            for parameter in flow.parameters():
+                parameter.data.mul_(factor)
+            start.restore_if_better(flow)
+            same = [torch.equal(each, kept[name]) for name, each in flow.state_dict().items()]
+            assert all(same) == comes_back

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from skflow._sklearn.features import numbers
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     are_numeric,
     check_columns,
@@ -45,7 +46,7 @@ class CategoryCoder(BaseEstimator):
             Arrays of numbers, or frames, of the same columns.
         """
         kinds = []
-        for k, X in enumerate(samples):
+        for k, X in enumerate(map(readable, samples)):
             if is_frame(X):
                 check_columns(self, X, fitting=k == 0)
                 kinds.append(_kinds(X))
@@ -84,7 +85,7 @@ class CategoryCoder(BaseEstimator):
         codes = np.empty((n_samples(X), X.shape[1]))
         for j, levels in enumerate(self.levels_):
             codes[:, j] = (
-                _floats(X, j)
+                _floats(X, j, column_label(self, j))
                 if levels is None
                 else [levels.get(level, np.nan) for level in _written(X, j)]
             )
@@ -111,7 +112,10 @@ class CategoryCoder(BaseEstimator):
 def _beyond(column: NDArray[np.float64]) -> float:
     """Return a number that is far above all others in a column."""
     numbers = column[~np.isnan(column)]
-    return float(11 * numbers.max() - 10 * numbers.min() + 1) if len(numbers) else 0.0
+    if not len(numbers):
+        return 0.0
+    with np.errstate(over="ignore"):
+        return float(min(11 * numbers.max() - 10 * numbers.min() + 1, np.finfo(np.float64).max))
 
 
 def _kinds(X: Any) -> list[str]:
@@ -123,14 +127,19 @@ def _kinds(X: Any) -> list[str]:
     return kinds
 
 
-def _floats(X: Any, j: int) -> NDArray[np.float64]:
+def _floats(X: Any, j: int, label: str) -> NDArray[np.float64]:
     values = np.asarray(take_columns(X, j))
     if values.dtype.kind in "mM":
         seconds = values.astype(f"{values.dtype.kind}8[s]").astype(np.float64)
         return np.where(np.isnat(values), np.nan, seconds)
     if values.dtype.kind == "O":
-        values = np.array([np.nan if is_missing(value) else value for value in values])
-    return values.astype(np.float64)
+        values = np.array([np.nan if is_missing(value) else value for value in values], object)
+    if values.dtype.kind != "c" and values.ndim == 1:
+        try:
+            return values.astype(np.float64)
+        except (TypeError, ValueError):  # strings, and objects that are no numbers
+            pass
+    raise ValueError(f"X has entries in {label} that are no numbers, where fit had numbers alone.")
 
 
 def _written(X: Any, j: int) -> list[str | None]:

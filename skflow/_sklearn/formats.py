@@ -26,10 +26,12 @@ class Format:
     ----------
     column : Series or ndarray of shape (n_samples,)
         The column.
+    name : str
+        What it is called.
     """
 
-    def __init__(self, column: Any) -> None:
-        entries, gone = _entries(column)
+    def __init__(self, column: Any, name: str) -> None:
+        entries, gone = _entries(column, name)
         self.dtype = column.dtype
         self.date_kind = entries.dtype.kind if entries.dtype.kind in "mM" else ""
         self.is_category = entries.dtype.kind not in "fiuMm"
@@ -42,7 +44,7 @@ class Format:
         known = entries[~gone]
         try:
             self.levels = np.unique(known)
-        except TypeError:  # of several types
+        except (TypeError, ValueError):  # of several types
             by_name = {str(level): level for level in known}
             self.levels = np.array([by_name[name] for name in sorted(by_name)], dtype=object)
         self._codes = {level: code for code, level in enumerate(self.levels)}
@@ -57,7 +59,13 @@ class Format:
         name : str
             What it is called.
         """
-        entries, gone = _entries(column)
+        entries, gone = _entries(column, name)
+        if gone.all():
+            return np.full(len(gone), np.nan)
+        is_date = entries.dtype.kind in "mM"
+        if not self.is_category and is_date != bool(self.date_kind):
+            kinds = ("dates", "numbers") if self.date_kind else ("numbers", "dates")
+            raise ValueError(f"Column {name} held {kinds[0]} in fit, but now has {kinds[1]}.")
         if self.is_category:
             values = np.array([float(self._codes.get(entry, -1)) for entry in entries])
         elif entries.dtype.kind not in "fiuMm":
@@ -92,6 +100,24 @@ class Format:
         """
         return not self.is_category or all(entry in self._codes for entry in entries)
 
+    def holds(self, entries: NDArray[Any]) -> bool:
+        """Say whether a column of the same type can hold all entries.
+
+        Parameters
+        ----------
+        entries : ndarray of shape (n_entries,)
+            None of them is missing.
+        """
+        if self._is_whole and entries.dtype.kind == "f":
+            return bool((entries == np.round(entries)).all())
+        return self.knows(entries)
+
+    @property
+    def _is_whole(self) -> bool:
+        return getattr(self.dtype, "kind", "") in ("i", "u") or str(self.dtype).startswith(
+            ("Int", "UInt")
+        )
+
     def write(self, values: Floats) -> list[Any]:
         """Return numbers as entries of the column, None where they are NaN.
 
@@ -105,8 +131,7 @@ class Format:
         if self.date_kind:
             make = np.datetime64 if self.date_kind == "M" else np.timedelta64
             return [None if v != v else make(int(v), "us") for v in values]
-        kind = getattr(self.dtype, "kind", "")
-        if kind in ("i", "u") or str(self.dtype).startswith(("Int", "UInt")):
+        if self._is_whole:
             return [None if v != v else round(float(v)) for v in values]
         return [None if v != v else float(v) for v in values]
 
@@ -125,7 +150,9 @@ class Layout:
         self.library = _library(X)
         self.dtype = getattr(X, "dtype", None)
         self.names: list[Any] = list(X.columns) if self.library else list(range(np.shape(X)[1]))
-        self.formats = [Format(take_columns(X, j)) for j in range(len(self.names))]
+        self.formats = [
+            Format(take_columns(X, j), repr(name)) for j, name in enumerate(self.names)
+        ]
 
     def part(self, which: Sequence[int]) -> Layout:
         """Return the layout of some of the columns.
@@ -174,9 +201,10 @@ class Layout:
             entries = form.write(values[:, j])
             dtype = form.dtype
             if given is not None:
-                kept, gone = _entries(take_columns(given, j))
-                _keep(entries, kept, gone)
-                if not form.knows(kept[~gone]):
+                kept, gone = _entries(take_columns(given, j), repr(self.names[j]))
+                if form.is_category or kept.dtype.kind in "fiuMm":  # no numbers as text
+                    _keep(entries, kept, gone)
+                if not form.holds(kept[~gone]):
                     dtype = None  # that of the column cannot hold them
             columns.append(entries)
             dtypes.append(dtype)
@@ -216,7 +244,8 @@ class Layout:
             X = X.copy()
             X[:, column] = entries
             return X
-        library, dtype = _imported(name), None if is_number else form.dtype
+        library = _imported(name)
+        dtype = None if is_number or name != self.library else form.dtype
         if name == "polars":
             return X.with_columns(_series(library, entries, dtype, {}).alias(X.columns[column]))
         X = X.copy()
@@ -246,8 +275,31 @@ def _imported(library: str) -> Any:
     return import_module(library)
 
 
-def _entries(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _entries(column: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return a column's entries, and which of them are missing."""
+    entries, gone = _read(column)
+    if entries.dtype.kind == "c":
+        raise ValueError(f"Column {name} holds complex numbers. Make columns of their parts.")
+    if entries.dtype.kind == "O":
+        odd = [type(entry).__name__ for entry in entries[~gone] if not _is_a_level(entry)]
+        if odd:
+            raise ValueError(
+                f"Column {name} has entries of type {odd[0]}, which are no numbers, strings or "
+                "dates. Make columns of their parts."
+            )
+    return entries, gone
+
+
+def _is_a_level(entry: Any) -> bool:
+    """Say whether an entry can be told apart from others, as lists and arrays cannot."""
+    try:
+        hash(entry)
+    except TypeError:
+        return False
+    return True
+
+
+def _read(column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if hasattr(column, "isna"):
         return _pandas_entries(column)
     if hasattr(column, "is_null"):

@@ -10,12 +10,13 @@ from scipy.stats import kstwo
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
-from skflow._sklearn.validation import as_numpy, n_samples, plain_array, untracked
+from skflow._sklearn.validation import as_numpy, n_samples, plain_array
 
 __all__ = [
     "ask",
     "check_levels",
     "effective_size",
+    "floats",
     "like_targets",
     "of_uniform",
     "one_target",
@@ -98,7 +99,7 @@ def ask(estimator: Any, method: str, X: Any, *arguments: Any) -> NDArray[np.floa
     if isinstance(estimator, Pipeline):
         before = estimator[:-1]
         return ask(estimator[-1], method, before.transform(X) if len(before) else X, *arguments)
-    if not hasattr(estimator, method):
+    if isinstance(estimator, type) or not hasattr(estimator, method):
         raise TypeError(
             f"estimator must have a method {method}, by itself or as the last step of a Pipeline, "
             f"got {estimator!r}, which has none."
@@ -135,6 +136,30 @@ def like_targets(values: Any, y: NDArray[np.float64], name: str, *more: int) -> 
     return values.reshape(*y.shape, *more)
 
 
+def floats(values: Any, name: str) -> NDArray[np.float64]:
+    """Return a number, or numbers, as an array of float64.
+
+    Parameters
+    ----------
+    values : float or array-like
+        The numbers.
+    name : str
+        What errors call them.
+
+    Raises
+    ------
+    TypeError
+        If they are no numbers, such as strings that hold some.
+    """
+    try:
+        given = as_numpy(values)
+        if given.dtype.kind in "biufO":
+            return given.astype(np.float64)
+    except (TypeError, ValueError):  # of no shape, or objects that are no numbers
+        pass
+    raise TypeError(f"{name} must be numbers, got {values!r}.")
+
+
 def probabilities(values: Any, name: str) -> NDArray[np.float64]:
     """Return numbers from 0 to 1, or out of it by rounding, as an array of float64, checked.
 
@@ -145,7 +170,7 @@ def probabilities(values: Any, name: str) -> NDArray[np.float64]:
     name : str
         What errors call them.
     """
-    checked = np.asarray(as_numpy(untracked(values)), dtype=np.float64)
+    checked = floats(values, name)
     if not np.all((checked >= -_ROUNDING) & (checked <= 1 + _ROUNDING)):
         raise ValueError(
             f"{name} must be between 0 and 1, got values from {checked.min():.6g} to "
@@ -164,7 +189,7 @@ def check_levels(levels: Any, name: str = "levels") -> NDArray[np.float64]:
     name : str, default="levels"
         What errors call them.
     """
-    checked = np.asarray(untracked(levels), dtype=np.float64)
+    checked = floats(levels, name)
     if checked.ndim != 1 or not len(checked) or not np.all((checked > 0) & (checked < 1)):
         raise ValueError(
             f"{name} must be a list of one or more numbers between 0 and 1, got {levels!r}."

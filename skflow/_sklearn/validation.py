@@ -6,7 +6,7 @@ The one file that may use a private name of scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,8 +19,8 @@ from sklearn.utils import (
     check_array,
     check_consistent_length,
     check_random_state,
-    indexable,
 )
+from sklearn.utils import indexable as make_indexable
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._missing import is_pandas_na
@@ -38,6 +38,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skflow._sklearn.readable import readable
+
 __all__ = [
     "Composition",
     "HasMethods",
@@ -49,7 +51,6 @@ __all__ = [
     "as_numpy",
     "as_tensor",
     "check_columns",
-    "check_n_samples",
     "column_label",
     "columns",
     "fit_context",
@@ -79,7 +80,6 @@ __all__ = [
     "target_rows",
     "torch_generator",
     "two_samples",
-    "untracked",
 ]
 
 # Their squares, and the inverses of these, are far from what overflows.
@@ -146,40 +146,6 @@ def rows(
 # The letters by which NumPy and pandas know numbers.
 _NUMBER_KINDS = frozenset("biuf")
 
-# No memory holds more numbers than these.
-_MOST_ENTRIES = 2**60
-
-
-def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
-    """Refuse a number of rows to draw that is none, or that no memory can hold.
-
-    Parameters
-    ----------
-    n_samples : object
-        What the user passed.
-    n_features : int, default=1
-        The number of columns of each row.
-
-    Raises
-    ------
-    TypeError
-        If it is no whole number.
-    ValueError
-        If it is less than 1, or beyond what any memory holds.
-    """
-    if isinstance(n_samples, bool | np.bool_) or not isinstance(n_samples, Integral):
-        raise TypeError(
-            f"n_samples must be a whole number, got {n_samples!r} of type "
-            f"{type(n_samples).__name__}."
-        )
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be 1 or more, got {n_samples}.")
-    if int(n_samples) * n_features > _MOST_ENTRIES:
-        raise ValueError(
-            f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
-            "holds. Draw fewer at a time."
-        )
-
 
 def _refuse_columns_that_are_no_numbers(X: Any) -> None:
     """Name the columns of a frame that hold no numbers, and say what to do with them."""
@@ -201,6 +167,7 @@ def _refuse_columns_that_are_no_numbers(X: Any) -> None:
 
 def is_frame(X: Any) -> bool:
     """Say whether `X` has columns of different types."""
+    X = readable(X)  # first: frames that are not computed warn if they are asked
     return hasattr(X, "columns") and hasattr(X, "dtypes")
 
 
@@ -247,6 +214,7 @@ def row_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
     ValueError
         If one is negative, none is positive, or their sum is out of all proportion.
     """
+    sample_weight = readable(sample_weight)
     if hasattr(sample_weight, "__dlpack__"):
         sample_weight = as_numpy(sample_weight)
     checked: NDArray[np.float64] = _check_sample_weight(
@@ -276,6 +244,7 @@ def row_groups(groups: Any, X: Any) -> NDArray[np.intp]:
     ValueError
         If there are more groups or fewer than rows, or if they are of kinds that do not compare.
     """
+    groups = readable(groups)
     if hasattr(groups, "__dlpack__"):
         groups = as_numpy(groups)
     checked = column_or_1d(groups, dtype=None)
@@ -347,20 +316,12 @@ def _plain(X: Any) -> tuple[Any, Any]:
     here: scikit-learn, which does the same, would make float64 of another library's float32.
     Frames with columns that hold no numbers are refused.
     """
+    X = readable(X)
     _refuse_columns_that_are_no_numbers(X)
-    X = untracked(X)
     xp, dispatched = get_namespace(X)
     if not dispatched and hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
         X = np.asarray(X)
     return X, xp
-
-
-def untracked(X: Any) -> Any:
-    """Return tensors without their history, and in a precision that NumPy knows."""
-    if not isinstance(X, torch.Tensor):
-        return X
-    X = X.detach()
-    return X.double() if X.dtype in {torch.float16, torch.bfloat16} else X
 
 
 def plain_array(X: Any) -> Any:
@@ -462,6 +423,7 @@ def array_like(array: Any, like: Any) -> Any:
 
 def as_numpy(X: Any) -> NDArray[Any]:
     """Return an array of any namespace as one of NumPy, without a copy if it is on the CPU."""
+    X = readable(X)
     if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
         return np.asarray(X)
     return as_tensor(X).cpu().numpy()
@@ -482,8 +444,10 @@ def target_rows(y: Any, X: Any) -> NDArray[np.float64]:
     """
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None.")
+    y = readable(y)
+    is_line = hasattr(y, "shape") and getattr(y, "ndim", 1) != 2
     checked: NDArray[np.float64] = check_array(
-        plain_array(y) if getattr(y, "ndim", 1) == 2 else as_numpy(untracked(y)),
+        as_numpy(y) if is_line else plain_array(y),
         dtype=np.float64,
         ensure_2d=False,
         input_name="y",
@@ -549,7 +513,15 @@ def check_columns(estimator: Any, X: Any, *, fitting: bool = False) -> None:
     fitting : bool, default=False
         Whether to set them.
     """
+    X = readable(X)
+    if not hasattr(X, "shape"):
+        X = check_array(X, dtype=None, ensure_all_finite=False)
     refuse_but_two_dimensions(X)
+    if X.shape[0] == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={tuple(X.shape)}) while a minimum of 1 is "
+            "required."
+        )
     validate_data(estimator, X, reset=fitting, skip_check_array=True)
 
 
@@ -565,6 +537,7 @@ def table(estimator: Any, X: Any, *, fitting: bool = False) -> Any:
     fitting : bool, default=False
         Whether to set them.
     """
+    X = readable(X)
     if is_frame(X) and X.shape[0] and X.shape[1]:
         check_columns(estimator, X, fitting=fitting)
         return X
@@ -585,6 +558,12 @@ def refuse_but_two_dimensions(X: Any) -> None:
             f"X must be an array of two dimensions, got {n_dimensions}. Reshape your data: to "
             "X.reshape(-1, 1) if it is a column, and to X.reshape(1, -1) if it is a row."
         )
+
+
+def indexable(*arrays: Any) -> list[Any]:
+    """Return arrays of one length that rows can be taken from, by scikit-learn's function."""
+    found: list[Any] = make_indexable(*map(readable, arrays))
+    return found
 
 
 def n_samples(X: Any) -> int:

@@ -9,27 +9,28 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import in_one_piece, unchanged_on_error
+from skflow._sklearn.predictive import floats
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     StrOptions,
     as_tensor,
     check_columns,
-    check_n_samples,
     fit_context,
     params_of_rows,
     resolve_device,
@@ -331,11 +332,11 @@ class ConditionalFlow(
         Warns
         -----
         RuntimeWarning
-                    If steps were not finite: they are skipped, and each halves the learning rate. Also
+            If steps were not finite: they are skipped, and each halves the learning rate. Also
             if targets do not come back from their latents.
-                ConvergenceWarning
+        ConvergenceWarning
             If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
-                ColumnWarning
+        ColumnWarning
             If targets have no density, as they are constant or repeat a value, or if a few extreme
             values make nine tenths of the variance of one.
         """
@@ -392,6 +393,7 @@ class ConditionalFlow(
         ColumnWarning
             If targets of the first call have no density or extreme values, as for :meth:`fit`.
         """
+        self._validate_params()  # scikit-learn leaves it out where a fit goes on
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
@@ -502,8 +504,8 @@ class ConditionalFlow(
             :meth:`sklearn.gaussian_process.GaussianProcessRegressor.sample_y` has it.
         """
         check_is_fitted(self)
-        check_n_samples(n_samples, self.n_targets_)
         context = self._context.transform(X)
+        check_n_samples(n_samples, len(context) * self.n_targets_)
         generator = torch_generator(random_state, torch.device("cpu"))
         shape = (len(context), n_samples, self.n_targets_)
         z = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -593,8 +595,8 @@ class ConditionalFlow(
             If a probability is not between 0 and 1.
         """
         check_is_fitted(self)
-        levels = np.atleast_1d(np.asarray(q, np.float64))
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+        levels = np.atleast_1d(floats(q, "q"))
+        if levels.ndim != 1 or not len(levels) or not ((levels > 0) & (levels < 1)).all():
             raise ValueError(f"q must be between 0 and 1, both excluded, got {q!r}.")
         quantiles = self._quantiles(X, levels)
         quantiles = quantiles[:, 0] if self._has_one_target else quantiles
@@ -622,6 +624,7 @@ class ConditionalFlow(
             calibration rows for the coverage.
         """
         check_is_fitted(self)
+        check_scalar(coverage, "coverage", Real)
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must be between 0 and 1, both excluded, got {coverage!r}.")
         if not hasattr(self, "calibration_scores_"):
@@ -843,8 +846,10 @@ class ConditionalFlow(
             values = self._points(X)
             weights = np.full(values.shape[1], 1 / values.shape[1])
         mean = np.einsum("nmk,m->nk", values, weights)
-        variance = np.einsum("nmk,m->nk", (values - mean[:, None]) ** 2, weights)
-        return self._like_targets(mean), self._like_targets(np.sqrt(variance))
+        apart = values - mean[:, None]
+        unit = np.maximum(np.abs(apart).max(1), np.finfo(np.float64).tiny)  # no square overflows
+        variance = np.einsum("nmk,m->nk", (apart / unit[:, None]) ** 2, weights)
+        return self._like_targets(mean), self._like_targets(unit * np.sqrt(variance))
 
 
 def _latents_of(bound: Bound, y: torch.Tensor) -> torch.Tensor:

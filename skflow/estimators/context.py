@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
 from skflow._sklearn.features import FeatureEncoder
@@ -21,6 +22,9 @@ __all__ = ["Context"]
 # A tree sees so many rows at the most, and its leaves grow with them: forests stay small.
 _MOST_ROWS_OF_TREE = 10_000
 _ROWS_OF_LARGER_LEAVES = 1000
+
+# No number is further out for trees, which compute in float32.
+_FARTHEST = 1e30
 
 
 class Context:
@@ -89,7 +93,7 @@ class Context:
         with warnings.catch_warnings():
             # A row that all of few trees have seen: 0 is the mean of the targets.
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
-            self._forest.fit(columns.numpy(), y[:, 0] if y.shape[1] == 1 else y, shares)
+            self._forest.fit(_for_trees(columns), y[:, 0] if y.shape[1] == 1 else y, shares)
         predictions = self._forest.oob_prediction_.reshape(len(y), -1)
         del self._forest.oob_prediction_
         return torch.cat([columns, torch.from_numpy(predictions)], 1)
@@ -115,10 +119,14 @@ class Context:
         rows = columns.numpy()
         is_new = np.ones(len(rows), bool)
         is_new[1:] = (rows[1:] != rows[:-1]).any(1)
-        # Trees take float32, and have no threshold out there.
-        least, most = np.finfo(np.float32).min, np.finfo(np.float32).max
-        predictions = self._forest.predict(rows[is_new].clip(least, most))[is_new.cumsum() - 1]
+        predictions = self._forest.predict(_for_trees(columns[is_new]))[is_new.cumsum() - 1]
         return torch.cat([columns, torch.from_numpy(predictions.reshape(len(rows), -1))], 1)
+
+
+def _for_trees(columns: torch.Tensor) -> NDArray[Any]:
+    """Return numbers whose sums float32 holds: trees see no more than their order."""
+    clipped: NDArray[Any] = columns.clamp(-_FARTHEST, _FARTHEST).numpy()
+    return clipped
 
 
 def _nothing(y_true: Any, y_pred: Any) -> float:

@@ -23,13 +23,13 @@ from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
     StrOptions,
     array_like,
     as_tensor,
-    check_n_samples,
     column_label,
     fit_context,
     framed,
@@ -444,10 +444,11 @@ class RelativeGradientFlow(
         -----
         RuntimeWarning
             If steps were not finite: they are skipped, and each halves the learning rate. Also
-                    if the fit ends below its start, and if rows do not come back from their latents.
-                ConvergenceWarning
+            if the fit ends far below its start, whose weights are then kept, and if rows do not
+            come back from their latents.
+        ConvergenceWarning
             If Ctrl-C ended the fit, which then has its best weights so far: see :ref:`interrupts`.
-                ColumnWarning
+        ColumnWarning
             If columns have no density: constant ones, those with one value in more than 5 % of the
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
             tenths of the variance of a column.
@@ -524,6 +525,7 @@ class RelativeGradientFlow(
         >>> flow.n_samples_seen_
         2500
         """
+        self._validate_params()  # scikit-learn leaves it out where a fit goes on
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)

@@ -19,13 +19,14 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.predictive import floats
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     Composition,
     HasMethods,
     Interval,
     StrOptions,
     check_columns,
-    check_n_samples,
     fit_context,
     indexable,
     n_samples,
@@ -380,7 +381,7 @@ class DensityEnsemble(
         """Return the weights of the members, or None if held-out rows are to find them."""
         if isinstance(self.weights, str):
             return np.full(n_members, 1 / n_members) if self.weights == "uniform" else None
-        weights = np.asarray(self.weights, dtype=np.float64)
+        weights = floats(self.weights, "weights")
         if (
             weights.shape != (n_members,)
             or not np.isfinite(weights).all()

@@ -12,11 +12,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, check_cv
 
-from skflow._sklearn.validation import columns, n_samples
+from skflow._sklearn.validation import columns, n_samples, row_groups
 
 __all__ = [
     *("Splits", "equal_rows", "held_out_by", "paired_folds", "random_folds"),
-    *("splits_of", "together"),
+    *("splits_as_given", "splits_of", "together"),
 ]
 
 # The rows to fit and the rows to hold out, of each split.
@@ -68,12 +68,56 @@ def together(equal: NDArray[np.intp], groups: Any = None) -> NDArray[np.intp]:
     """
     if groups is None:
         return equal
-    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    group = row_groups(groups, equal)
     n_equal = equal.max() + 1
     n_nodes = n_equal + group.max() + 1
     links = coo_matrix((np.ones(len(equal)), (equal, n_equal + group)), shape=(n_nodes, n_nodes))
     _, component = connected_components(links, directed=False)
     return component[equal].astype(np.intp)
+
+
+def splits_as_given(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
+    """Return the splits of a splitter or an iterable, if they are some of the rows.
+
+    Parameters
+    ----------
+    cv : cross-validation splitter or iterable
+        Taken at its word.
+    X : array-like of shape (n_samples, n_features)
+        The rows, of any kind.
+    y : array-like of shape (n_samples,) or None
+        For the splitter.
+    params : dict
+        Further ones for the splitter, such as `groups`.
+
+    Returns
+    -------
+    splits : list of pairs of arrays
+        The rows to fit and the rows to hold out.
+
+    Raises
+    ------
+    ValueError
+        If they are no pairs of numbers of rows.
+    """
+    numbers, splits = np.arange(n_samples(X)), []
+    try:
+        for split in check_cv(cv, y).split(X, y, **params):
+            splits.append(_pair(split, numbers))
+    except (IndexError, TypeError) as error:
+        raise ValueError(
+            "cv must give pairs of rows to fit and rows to hold out, by their numbers from 0 to "
+            f"{len(numbers) - 1}, got {cv!r}: {error}."
+        ) from error
+    return splits
+
+
+def _pair(split: Any, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if len(split) != 2:
+        raise IndexError(f"a split has {len(split)} parts")
+    # An empty list is an array of floats.
+    train, test = (np.asarray(part, np.intp if not len(part) else None) for part in split)
+    return numbers[train], numbers[test]
 
 
 def splits_of(
@@ -114,7 +158,7 @@ def splits_of(
         If `cv` is an int, and fewer rows than that differ from each other.
     """
     if not isinstance(cv, Integral):
-        return list(check_cv(cv, y).split(X, y, **params))
+        return splits_as_given(cv, X, y, params)
     n_folds = int(cv)
     labels = together(equal_rows(columns(X), n_samples(X)), params.get("groups"))
     n_labels = len(np.unique(labels))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import as_numpy, n_samples, params_of_rows, take_rows
 
 __all__ = ["fit_to_rows", "log_density_by", "seeded_clone"]
@@ -99,6 +100,7 @@ def log_density_by(
     log_density : array of shape (n_samples,)
         In nats. Scores that are not a number count as minus infinity.
     """
+    X = readable(X)
     if judges is None:
         judges = np.ones((n_samples(X), len(estimators)), dtype=bool)
     scores = np.full(judges.shape, -np.inf)

@@ -48,4 +48,6 @@ def mean_log_density(log_density: NDArray[Any], sample_weight: ArrayLike | None 
     """
     if sample_weight is None:
         return float(np.mean(log_density, dtype=np.float64))
-    return float(np.average(log_density, weights=row_weights(sample_weight, log_density)))
+    weights = row_weights(sample_weight, log_density)
+    used = weights > 0  # minus infinity times no weight is NaN
+    return float(log_density[used] @ (weights[used] / weights.sum()))

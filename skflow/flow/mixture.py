@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 from skflow.flow.base import BaseDistribution
 from skflow.flow.components import fit_components
-from skflow.flow.weighted import var_mean
+from skflow.flow.initialization import shrunk_whitening
+from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["NormalMixture"]
 
 # The mixture starts from so many rows.
 _MIXTURE_ROWS = 10_000
+
+# What a component starts from, for each column and one more.
+_FEWEST_ROWS = 4
 
 
 class NormalMixture(BaseDistribution):
@@ -128,7 +132,9 @@ class NormalMixture(BaseDistribution):
 
         It starts from the parts that distant rows attract (k-means++), a few times over. With
         few rows for each component, the covariances are drawn towards the one that they have in
-        common.
+        common. No component starts from fewer than four rows for each of its columns, and one
+        more: with fewer rows than all of them take, several are alike, and with very few all are
+        the Gaussian whose covariance is shrunk as rows that are left out say.
 
         Parameters
         ----------
@@ -152,7 +158,7 @@ class NormalMixture(BaseDistribution):
         order = torch.randperm(len(z), generator=generator, device=z.device)[:_MIXTURE_ROWS]
         z = z[order].double()
         counts = None if weights is None else weights[order].double()
-        log_weights, means, factors = fit_components(z, self.n_components, generator, counts)
+        log_weights, means, factors = self._fitted(z, generator, counts)
         self.logits.copy_(log_weights)
         self.centre.copy_(means)
         self.precision_factor.copy_(factors)
@@ -195,6 +201,26 @@ class NormalMixture(BaseDistribution):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"n_components={self.n_components}"
+
+    def _fitted(
+        self, z: Tensor, generator: torch.Generator, counts: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logarithms of weights, the means and the precision factors to start with."""
+        n_rows = len(z) if counts is None else int(counts.sum())
+        n_fitted = min(self.n_components, n_rows // (_FEWEST_ROWS * (z.shape[1] + 1)))
+        if n_fitted == self.n_components:
+            return fit_components(z, self.n_components, generator, counts)
+        if n_fitted > 1:
+            log_weights, means, factors = fit_components(z, n_fitted, generator, counts)
+        else:
+            whitening, _ = shrunk_whitening(z, counts)
+            precision = whitening @ whitening
+            upper = torch.linalg.cholesky(precision.flip(0, 1)).flip(0, 1)
+            factors = upper.mT[None]
+            means, log_weights = mean(z, counts)[None], z.new_zeros(1)
+        alike = torch.arange(self.n_components, device=z.device) % len(means)
+        share = alike.bincount().log()[alike]
+        return log_weights[alike] - share, means[alike], factors[alike]
 
     def _is_allocated(self) -> bool:
         return self.centre is not None

@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 from sklearn.utils import check_scalar
 
 from skflow._sklearn.predictive import check_levels
-from skflow._sklearn.validation import untracked
+from skflow._sklearn.readable import readable
 from skflow.preprocessing.samples import sample_in_original_units
 
 __all__ = ["HighestDensityCoverage", "highest_density_coverage"]
@@ -164,7 +164,7 @@ def highest_density_coverage(
 
 
 def _log_density(estimator: Any, rows: Any) -> NDArray[np.float64]:
-    log_density = np.asarray(estimator.score_samples(untracked(rows)), dtype=np.float64)
+    log_density = np.asarray(estimator.score_samples(readable(rows)), dtype=np.float64)
     if np.isnan(log_density).any():
         raise ValueError(f"score_samples must give no NaN, but that of {estimator!r} did.")
     return log_density

@@ -198,7 +198,8 @@ def _energy_distances(
     within_second = from_each.sum() - within_first - 2 * between
     n = int(is_first[:, 0].sum())
     m = n_rows - n
-    energy: NDArray[np.float64] = unit * (
+    energy: NDArray[np.float64] = (
         2 * between / (n * m) - within_first / (n * (n - 1)) - within_second / (m * (m - 1))
     )
-    return energy
+    with np.errstate(over="ignore"):  # of rows so far apart, it is infinite
+        return unit * energy

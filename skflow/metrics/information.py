@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state, check_scalar
 
 from skflow._sklearn.pieces import in_one_piece
+from skflow._sklearn.readable import listed, readable
 from skflow._sklearn.validation import (
     _get_feature_names,
     as_numpy,
     take_columns,
-    untracked,
 )
 from skflow.estimators.held_out import seeded_clone
 from skflow.metrics.results import MonteCarloEstimate
@@ -372,9 +372,8 @@ def _groups(
 
 
 def _positions(columns: Any, names: list[Any], n_features: int, group: str) -> NDArray[np.intp]:
-    listed = [columns] if isinstance(columns, str | Integral) else list(columns)
     positions = []
-    for column in listed:
+    for column in listed(columns):
         if isinstance(column, str) and column in names:
             positions.append(names.index(column))
         elif isinstance(column, Integral) and 0 <= int(column) < n_features:
@@ -391,7 +390,7 @@ def _positions(columns: Any, names: list[Any], n_features: int, group: str) -> N
 
 def _columns_of(samples: Any, positions: NDArray[np.intp]) -> Any:
     is_frame = hasattr(samples, "columns")
-    return take_columns(samples if is_frame else as_numpy(untracked(samples)), positions)
+    return take_columns(samples if is_frame else as_numpy(readable(samples)), positions)
 
 
 @in_one_piece()

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from skflow._sklearn.predictive import ask, check_levels, effective_size, like_targets, targets
 from skflow._sklearn.validation import as_numpy, row_weights
@@ -72,6 +73,8 @@ class IntervalCoverage:
         y = targets(y_true, name="y_true")
         levels = check_levels(levels)
         weights = row_weights(sample_weight, y)
+        if issparse(intervals) or not hasattr(intervals, "__len__"):
+            raise TypeError(f"intervals must be a sequence of arrays, got {intervals!r}.")
         if len(intervals) != len(levels):
             raise ValueError(
                 f"intervals must hold one array for each of {len(levels)} levels, "

@@ -14,6 +14,10 @@ from skflow._sklearn.validation import as_numpy, plain_array, row_weights
 __all__ = ["crps"]
 
 
+# Sums of larger numbers may overflow.
+_LARGEST = 1e150
+
+
 def crps(
     y_true: Any, samples: Any, *, fair: bool = True, sample_weight: Any = None
 ) -> float | NDArray[np.float64]:
@@ -109,9 +113,11 @@ def crps(
         )
     weights = row_weights(sample_weight, y)
     # Differences from the target keep the digits that a large offset would take.
-    errors = np.sort(draws - y[..., None], axis=-1)
+    unit = np.maximum(1.0, max(np.abs(draws).max(), np.abs(y).max()) / _LARGEST)
+    errors = np.sort(draws / unit - y[..., None] / unit, axis=-1)
     # Half the mean distance of two draws, from their ranks: each is above some, below the others.
     n_above_minus_below = 2.0 * np.arange(n_draws) - (n_draws - 1)
     half_distance = errors @ n_above_minus_below / (n_draws * (n_draws - 1 if fair else n_draws))
     score = np.average(np.abs(errors).mean(axis=-1) - half_distance, axis=0, weights=weights)
+    score = np.minimum(score, np.finfo(np.float64).max / unit) * unit
     return float(score) if y.ndim == 1 else np.asarray(score)

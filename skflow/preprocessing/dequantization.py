@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.readable import listed
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
@@ -263,7 +264,7 @@ class DequantizationTransformer(
         names = list(getattr(self, "feature_names_in_", []))
         n_features = self.n_features_in_
         positions: list[int] = []
-        for column in self.columns:
+        for column in listed(self.columns):
             if isinstance(column, str) and column in names:
                 positions.append(names.index(column))
             elif (
@@ -306,7 +307,8 @@ class DequantizationTransformer(
 
     def _have_room(self, X: Any) -> NDArray[np.bool_]:
         largest = as_numpy(namespace(X).max(namespace(X).abs(X), axis=0))
-        room: NDArray[np.bool_] = np.spacing(largest) <= self.step / _LEAST_ROOM
+        with np.errstate(over="ignore", invalid="ignore"):  # of the largest number there is
+            room: NDArray[np.bool_] = np.spacing(largest) <= self.step / _LEAST_ROOM
         return room
 
     def _no_room(self, X: Any, columns: NDArray[np.intp]) -> str:
@@ -318,7 +320,8 @@ class DequantizationTransformer(
 
     def _levels_below(self, values: Any) -> Any:
         xp = namespace(values)
-        return xp.floor(xp.astype(values, xp.float64) / self.step)
+        with np.errstate(over="ignore"):
+            return xp.floor(xp.astype(values, xp.float64) / self.step)
 
 
 def _take(X: Any, columns: NDArray[np.intp]) -> Any:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._sklearn.validation import as_numpy, refuse_but_two_dimensions, untracked
+from skflow._sklearn.readable import readable
+from skflow._sklearn.validation import as_numpy, refuse_but_two_dimensions
 from skflow.preprocessing.scikit_learn import jacobian_of
 
 __all__ = [
@@ -97,7 +99,7 @@ def transform_and_log_det(transformer: Any, X: Any, name: str) -> tuple[Any, NDA
         return X, log_det
     if isinstance(transformer, ColumnTransformer):
         return _through_columns(transformer, X, name)
-    if hasattr(transformer, "log_abs_det_jacobian"):
+    if hasattr(transformer, "log_abs_det_jacobian") and not isinstance(transformer, type):
         jacobian = transformer.log_abs_det_jacobian
     else:
         jacobian = jacobian_of(transformer, name)
@@ -233,6 +235,8 @@ def with_shape(X: Any) -> Any:
     ValueError
         If it has other than two dimensions.
     """
-    X = untracked(X) if hasattr(X, "shape") else np.asarray(X)
+    X = readable(X)
+    if not hasattr(X, "shape"):
+        X = check_array(X, dtype=None, ensure_all_finite=False)
     refuse_but_two_dimensions(X)
     return X

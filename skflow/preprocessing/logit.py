@@ -15,6 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.predictive import floats
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     Interval,
     array_like,
@@ -26,7 +28,6 @@ from skflow._sklearn.validation import (
     numpy_dtype,
     rows,
     rows_back,
-    untracked,
 )
 
 __all__ = ["LogitTransformer"]
@@ -266,11 +267,12 @@ class LogitTransformer(
 
     def _bound(self, name: str, missing: float) -> NDArray[np.float64]:
         n_features = self.n_features_in_
-        given = np.asarray(untracked(getattr(self, name)))
+        given = readable(getattr(self, name))
+        given = as_numpy(given) if hasattr(given, "__dlpack__") else np.asarray(given, object)
         if given.dtype == object:
             present = np.vectorize(lambda value: value is not None, otypes=[bool])(given)
             given = np.where(present, given, missing)
-        bound = given.astype(np.float64)
+        bound = floats(given, name)
         if bound.shape not in [(), (n_features,)]:
             raise ValueError(
                 f"{name} must be one number or one for each of the {n_features} columns of X, "

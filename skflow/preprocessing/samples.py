@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skflow._sklearn.validation import check_n_samples
+from skflow._sklearn.room import check_n_samples
 from skflow.preprocessing.inverses import inverse_transform
 from skflow.preprocessing.jacobians import label
 
@@ -81,13 +81,15 @@ def draw_rows(estimator: Any, n_samples: int, random_state: Any) -> Any:
     X : array or frame of shape (n_samples, n_features)
         An array of NumPy if the estimator is a Pipeline.
     """
-    check_n_samples(n_samples)
+    n_features = getattr(estimator, "n_features_in_", None)
+    check_n_samples(n_samples, n_features if isinstance(n_features, int) else 1)
     if hasattr(estimator, "best_estimator_"):
         return draw_rows(estimator.best_estimator_, n_samples, random_state)
     if isinstance(estimator, Pipeline):
         samples: Any = sample_in_original_units(estimator[-1], n_samples, random_state)
         return inverse_transform(estimator[:-1], samples, label(estimator))
-    if not hasattr(estimator, "sample"):
+    is_estimator = hasattr(estimator, "fit") or hasattr(estimator, "score_samples")
+    if not hasattr(estimator, "sample") or not is_estimator:  # frames draw their rows, too
         raise TypeError(
             "Samples come from the method sample of a density estimator, by itself or as the "
             f"last step of a Pipeline, got {estimator!r}, which has none."

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import is_outlier_detector
 from sklearn.pipeline import Pipeline
 
-from skflow._sklearn.validation import as_numpy, untracked
+from skflow._sklearn.readable import readable
+from skflow._sklearn.validation import as_numpy
 from skflow.preprocessing.jacobians import label, transform_and_log_det, with_shape
 
 __all__ = ["score_in_original_units", "score_samples_in_original_units"]
@@ -71,6 +72,7 @@ def score_samples_in_original_units(estimator: Any, X: Any) -> NDArray[np.float6
     >>> bool(np.allclose(log_density, of_logits + pipeline[0].log_abs_det_jacobian(X)))
     True
     """
+    X = readable(X)
     if isinstance(estimator, Pipeline):
         X, log_det = transform_and_log_det(estimator[:-1], with_shape(X), label(estimator))
         result: NDArray[np.float64] = log_det + score_samples_in_original_units(estimator[-1], X)
@@ -83,7 +85,7 @@ def score_samples_in_original_units(estimator: Any, X: Any) -> NDArray[np.float6
             "Log-densities come from the score_samples of a density estimator, by itself or as "
             f"the last step of a Pipeline, got {estimator!r}, which is none."
         )
-    return as_numpy(estimator.score_samples(untracked(X))).astype(np.float64, copy=False)
+    return as_numpy(estimator.score_samples(X)).astype(np.float64, copy=False)
 
 
 def score_in_original_units(estimator: Any, X: Any, y: None = None) -> float:

@@ -195,7 +195,10 @@ class Block:
             log_prob = self.flow.score_samples(completed.flatten(0, 1).numpy()).reshape(shape)
             return log_base - log_observed[which, None], log_prob - log_slopes.numpy()
 
+        is_possible = np.isfinite(log_observed)
+        log_observed[~is_possible] = 0.0
         particles, log_weights, variances = temper(particles, evaluate, np.isnan(x), noise)
+        log_weights[~is_possible] = -np.inf
         completed, _ = self._margins.inverse(torch.from_numpy(particles), rows)
         return completed.numpy(), log_weights, variances
 

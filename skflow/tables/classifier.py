@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import KFold, check_cv
+from sklearn.model_selection import KFold
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_or_1d
@@ -20,6 +20,7 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, column_
 from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.readable import readable
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -32,6 +33,7 @@ from skflow._sklearn.validation import (
     take_rows,
 )
 from skflow.estimators.conformal import p_values
+from skflow.estimators.folds import splits_as_given
 from skflow.estimators.held_out import fit_to_rows, seeded_clone
 from skflow.tables.borders import Borders
 from skflow.tables.flow import TableFlow
@@ -292,6 +294,7 @@ class FlowClassifier(PersistenceMixin, DocumentationLinkMixin, ClassifierMixin, 
         score : float
             The accuracy, between 0 and 1.
         """
+        y, sample_weight = readable(y), readable(sample_weight)
         return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
@@ -365,7 +368,10 @@ class FlowClassifier(PersistenceMixin, DocumentationLinkMixin, ClassifierMixin, 
             cv = KFold(min(int(cv), len(codes)), shuffle=True, random_state=random_state)
         weights = params.get("sample_weight", np.ones(len(codes)))
         joint, by_borders, rows = [], [], []
-        for train, test in check_cv(cv).split(X, codes):
+        splits = splits_as_given(cv, X, codes, {})
+        if not splits:
+            raise ValueError(f"cv must give one split at least, got {self.cv!r}.")
+        for train, test in splits:
             estimators, held_out = self._fitted(X, codes, params, train), take_rows(X, test)
             joint.append(self._log_densities(estimators, held_out))
             borders.fit(take_rows(X, train), codes[train], weights[train])

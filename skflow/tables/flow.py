@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -17,10 +17,11 @@ from skflow._sklearn.documentation import DocumentationLinkMixin
 from skflow._sklearn.formats import Layout
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
+from skflow._sklearn.readable import listed
+from skflow._sklearn.room import check_n_samples
 from skflow._sklearn.validation import (
     Interval,
     StrOptions,
-    check_n_samples,
     fit_context,
     row_weights,
     table,
@@ -308,7 +309,7 @@ class TableFlow(PersistenceMixin, DocumentationLinkMixin, ScoredDensityMixin, Ba
         """
         X = self._checked(X)
         values = self._layout.read(X)
-        check_n_samples(n_samples)
+        check_n_samples(n_samples, values.size)
         noise = Noise(check_random_state(random_state))
         draws = self._draws(values, n_samples, noise, max(n_samples, self.n_particles))
         return self._layout.write(draws.reshape(-1, values.shape[1]), X)
@@ -332,12 +333,15 @@ class TableFlow(PersistenceMixin, DocumentationLinkMixin, ScoredDensityMixin, Ba
             If there is no column, one that the table does not have, or one twice.
         """
         check_is_fitted(self)
-        names, columns = self._layout.names, list(columns)
-        if not columns or len(set(columns)) < len(columns) or not set(columns) <= set(names):
+        names, named = self._layout.names, listed(columns)
+        where = [
+            names.index(each) for each in named if isinstance(each, Hashable) and each in names
+        ]
+        if not named or len(where) < len(named) or len(set(where)) < len(where):
             raise ValueError(
-                f"columns must be one or several of {names}, each of them once, got {columns}."
+                f"columns must be one or several of {names}, each of them once, got {columns!r}."
             )
-        return TableMarginal(self, [names.index(name) for name in columns])
+        return TableMarginal(self, where)
 
     def impute(self, X: ArrayLike, strategy: Literal["mean", "median"] = "mean") -> Any:
         """Fill holes with what is to be expected there, given what is observed.
@@ -356,7 +360,7 @@ class TableFlow(PersistenceMixin, DocumentationLinkMixin, ScoredDensityMixin, Ba
         X : DataFrame or ndarray of shape (n_samples, n_features)
             Without holes.
         """
-        if strategy not in {"mean", "median"}:
+        if strategy not in ("mean", "median"):
             raise ValueError(f"strategy must be 'mean' or 'median', got {strategy!r}.")
         X = self._checked(X)
         values = self._layout.read(X)
@@ -392,7 +396,7 @@ class TableFlow(PersistenceMixin, DocumentationLinkMixin, ScoredDensityMixin, Ba
 
     def _complete_rows(self, n_samples: int, random_state: Any) -> Floats:
         """Draw rows of numbers."""
-        check_n_samples(n_samples)
+        check_n_samples(n_samples, self.n_features_in_)
         return draw_rows(self._chain, n_samples, Noise(check_random_state(random_state)))
 
     def _checked(self, X: Any) -> Any:

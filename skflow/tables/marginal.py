@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skflow._sklearn.readable import readable
+from skflow._sklearn.validation import _get_feature_names
 from skflow.estimators.score import mean_log_density
 
 if TYPE_CHECKING:
@@ -61,15 +63,21 @@ class TableMarginal:
         log_prob : ndarray of shape (n_samples,)
             In nats, in the units of the columns.
         """
-        shape = np.shape(X)
-        if len(shape) != 2 or shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X must have the {self.n_features_in_} columns {self._layout.names}, got shape "
-                f"{shape}."
-            )
-        values = np.full((shape[0], self.table.n_features_in_), np.nan)
-        values[:, self.columns] = self._layout.read(X)
+        rows = self._checked(X)
+        values = np.full((len(rows), self.table.n_features_in_), np.nan)
+        values[:, self.columns] = self._layout.read(rows)
         return self.table._log_prob(values)[0]
+
+    def _checked(self, X: Any) -> Any:
+        """Return rows of these columns, in this order."""
+        X, names = readable(X), self._layout.names
+        X = X if hasattr(X, "shape") else np.asarray(X, dtype=object)
+        if len(X.shape) != 2 or X.shape[1] != len(names) or not X.shape[0]:
+            raise ValueError(f"X must have rows of the {len(names)} columns {names}, got {X!r}.")
+        given, known = _get_feature_names(X), getattr(self, "feature_names_in_", None)
+        if given is not None and known is not None and list(given) != list(known):
+            raise ValueError(f"X must have the columns {list(known)}, got {list(given)}.")
+        return X
 
     def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-probability of rows of the columns.

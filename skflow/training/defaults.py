@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 from skflow.flow import Activation
@@ -32,6 +33,9 @@ __all__ = [
 # have so many columns that it takes long.
 _FEW_ROWS = 2000
 _MOST_COLUMNS_OF_FEW = 1000
+
+# No machine holds the weights of more columns.
+_LARGEST_SIZE = 2**24
 
 # With so few columns, mixtures of normal distributions are hard to beat, whatever the number of
 # rows; with few rows, they are so with up to some more columns. With many rows of these, it takes
@@ -227,6 +231,15 @@ _LEAST_HIDDEN, _FEWER_HIDDEN, _MOST_HIDDEN, _COLUMNS_OF_MOST_HIDDEN = 16, 32, 64
 _MOST_COUPLED_COLUMNS = 256
 
 
+def _refuse_sizes(**sizes: Any) -> None:
+    """Refuse what is no number of rows, of columns or of layers."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise TypeError(f"{name} must be a whole number, got {size!r}.")
+        if not 1 <= int(size) <= _LARGEST_SIZE:
+            raise ValueError(f"{name} must be from 1 to {_LARGEST_SIZE}, got {size}.")
+
+
 def network_settings(
     n_rows: int,
     n_features: int,
@@ -260,6 +273,9 @@ def network_settings(
     ValueError
         If `coupling` names one and D is 1.
     """
+    _refuse_sizes(n_rows=n_rows, n_features=n_features)
+    if n_layers != "auto":
+        _refuse_sizes(n_layers=n_layers)
     activation = "spline" if activation == "auto" else activation
     learned = activation == "spline"
     if coupling == "auto":

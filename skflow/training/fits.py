@@ -16,6 +16,7 @@ from skflow.training.batches import Batches
 from skflow.training.history import History
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
+from skflow.training.outcome import Start
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.rows import Rows
 from skflow.training.schedule import Budget, annealing, gaussian_penalty
@@ -471,6 +472,7 @@ class Refit(StepwiseFit):
         self.history.path = path
         self.budget = Budget(max(1, len(path) * len(training.batches)), None, time.perf_counter())
         self.has_ended = not path
+        self._start = Start(training.flow, training.batches.rows) if path else None
 
     def advance(self) -> EpochReport:  # noqa: D102
         path, batches = self.history.path, self.training.batches
@@ -487,6 +489,19 @@ class Refit(StepwiseFit):
         self.budget.steps_done += len(batches)
         self.has_ended = self.history.n_epochs == len(path)
         return self._report(self.steps.rate * annealing(after))
+
+    def finish(self, flow: Flow | None = None) -> History:
+        """End the fit, at its start if it ended far below: no held-out row has seen this one.
+
+        Parameters
+        ----------
+        flow : Flow or None, default=None
+            As :meth:`Fit.finish` has it.
+        """
+        history = super().finish(flow)
+        if self._start is not None:
+            self._start.restore_if_better(self.training.flow if flow is None else flow)
+        return history
 
 
 def _copy_of_state(flow: Flow) -> dict[str, Tensor]:

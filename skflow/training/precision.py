@@ -27,6 +27,10 @@ class _ProcessSetting:
         self._before: list[str] = []
 
     def enter(self, precision: MatmulPrecision) -> None:
+        if precision not in _FORMATS:  # before anything is changed that all fits share
+            raise ValueError(
+                f"matmul_precision must be one of {sorted(_FORMATS)}, got {precision!r}."
+            )
         with self._lock:
             if not self._active:
                 self._before = [backend.fp32_precision for backend in _backends()]

@@ -17,6 +17,10 @@ _PENALTIES = torch.logspace(-7, 0, 15, dtype=torch.float64)
 _LEAST_DEVIATION = 1e-4
 
 
+# No number counts as further out, so that their squares are finite.
+_FARTHEST = 1e100
+
+
 def ridge_regression(
     context: Tensor, targets: Tensor, counts: Tensor | None = None
 ) -> GivenLinear:
@@ -46,7 +50,9 @@ def ridge_regression(
     n_rows = float(len(context)) if counts is None else float(counts.sum())
     shares = context.new_full((len(context),), 1 / n_rows) if counts is None else counts / n_rows
     centre, target_centre = mean(context, counts), mean(targets, counts)
-    x, y = context - centre, targets - target_centre
+    x, y = (
+        each.clamp(-_FARTHEST, _FARTHEST) for each in (context - centre, targets - target_centre)
+    )
     eigenvalues, axes = torch.linalg.eigh((x * shares[:, None]).T @ x)
     eigenvalues = eigenvalues.clamp_min(0)
     along = x @ axes

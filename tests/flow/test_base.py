@@ -19,6 +19,7 @@ from skflow.flow import (
     NormalMixture,
     StudentT,
 )
+from skflow.flow.initialization import shrunk_whitening
 
 
 class LearnedNormal(nn.Module):
@@ -354,6 +355,30 @@ class TestNormalMixture:
         base.allocate(2)
         z = torch.randn(5, 2, generator=generator)
         torch.testing.assert_close(base.log_prob(z).detach(), Normal().log_prob(z))
+
+    @pytest.mark.parametrize(
+        ("n_rows", "n_different"), [(3, 1), (23, 1), (24, 2), (60, 5), (900, 8)]
+    )
+    def test_no_component_starts_from_a_row_or_two(self, generator, n_rows, n_different):
+        base = NormalMixture(n_components=8)
+        base.allocate(2)
+        z, test = torch.randn(2, 1000, 2, generator=generator, dtype=torch.float64)
+        base.initialize(z[:n_rows].float(), generator)
+        assert len(torch.unique(base.centre, dim=0)) == n_different
+        assert base.weights.sum() == pytest.approx(1)
+        assert (base.precision_factor.triu(1) == 0).all()
+        # As likely as by the normal distribution that all rows are of, but for what few tell.
+        lost = (Normal().log_prob(test) - base.log_prob(test.float()).double()).mean()
+        assert lost < 6
+
+    def test_very_few_rows_start_from_the_shrunk_gaussian(self, generator):
+        base = NormalMixture(n_components=4)
+        base.allocate(2)
+        z = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+        base.initialize(z, generator)
+        whitening, log_det = shrunk_whitening(z)
+        expected = Normal().log_prob((z - z.mean(0)) @ whitening) + log_det
+        torch.testing.assert_close(base.log_prob(z.float()).double(), expected, atol=1e-4, rtol=0)
 
     @pytest.mark.parametrize("n_components", [0, -1, 2.5])
     def test_number_of_components(self, n_components):
