@@ -1,5 +1,6 @@
 import os
-from contextlib import contextmanager, nullcontext
+import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -36,6 +37,14 @@ def rng(global_random_seed):
 
 
 @pytest.fixture
+def ctrl_c_raises():
+    """Python's own handler of Ctrl-C, which a process in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def array_api():
     """scikit-learn's ``array_api_dispatch``, turned on for a test where it works."""
     try:
@@ -68,27 +77,32 @@ def no_cuda_without_a_gpu(monkeypatch):
         monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
 
 
+def make_mixtures_quick(patch):
+    stacking, components = "skflow.training.stacking", "skflow.flow.components"
+    patch.setattr(f"{stacking}._sizes", lambda *_: iter((1, 2)))
+    for name, value in (("FOLDS", 2), ("FITS", 1), ("FITS_OF_FEW", 1), ("TRIALS", 1)):
+        patch.setattr(f"{stacking}._N_{name}", value)
+    patch.setattr(f"{components}._MOST_CLIMBS", 5)
+
+
 @contextmanager
 def mixtures_are_quick():
-    stacking, components = "skflow.training.stacking", "skflow.flow.components"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{stacking}._sizes", lambda *_: iter((1, 2)))
-        for name, value in (("FOLDS", 2), ("FITS", 1), ("FITS_OF_FEW", 1), ("TRIALS", 1)):
-            patch.setattr(f"{stacking}._N_{name}", value)
-        patch.setattr(f"{components}._MOST_CLIMBS", 5)
+        make_mixtures_quick(patch)
         yield
 
 
 @pytest.fixture
-def quick_mixtures(request):
+def quick_mixtures(request, monkeypatch):
     """Let the mixtures that fits start from have two components at most, each fitted once.
 
     All is done that is done otherwise, in a fraction of the time: most of a short fit is the
     search for the best mixture. It is for tests that look at something else, but for slow ones,
     and does not reach other processes.
     """
-    with nullcontext() if request.node.get_closest_marker("slow") else mixtures_are_quick():
-        yield
+    # By the patch that the test itself may use, so that all is undone in the right order.
+    if not request.node.get_closest_marker("slow"):
+        make_mixtures_quick(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from skflow import (
 from skflow.datasets import half_moons
 from skflow.metrics import mutual_information
 
-pytestmark = pytest.mark.usefixtures("quick_mixtures")
+pytestmark = pytest.mark.usefixtures("quick_mixtures", "ctrl_c_raises")
 
 STEP = "skflow.training.steps:Steps.take"
 VALIDATION = "skflow.training.fits:log_probs"

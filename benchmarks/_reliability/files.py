@@ -263,6 +263,8 @@ def _alter(tree, chance, keep=None):
             places.append((node, key))
             if isinstance(node[key], dict | list):
                 waiting.append(node[key])
+    if not places:  # nothing is left of it
+        return
     node, key = places[chance.randrange(len(places))]
     match chance.randrange(6):
         case 0:

@@ -29,6 +29,8 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the campaign, and write its figures."""
+    # A process in the background ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = np.random.default_rng(arguments.seed)
     cases = made_cases()
     n_calls = {name: calls_of_a_fit(*case) for name, case in cases.items()}

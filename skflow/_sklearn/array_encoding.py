@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ _NAMES = {
     **{"<i8": "I64", "<i4": "I32", "<i2": "I16", "|i1": "I8"},
     **{"<u8": "U64", "<u4": "U32", "<u2": "U16", "|u1": "U8"},
 }
+_NAME = re.compile(r"[<>|][A-Za-z]\d*(\[\d*[A-Za-z]+\])?")
+
 _PYTHON_TYPES = {cls.__name__: cls for cls in (bool, int, float, complex, str, bytes, object)}
 _BIT_GENERATORS = {"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"}
 
@@ -78,7 +81,7 @@ def _described(encoder: Encoder, array: NDArray[Any], where: str) -> dict[str, A
 def _array(decoder: Decoder, value: Any, number: int) -> NDArray[Any]:
     name, described, shape, order = value
     entry = decoder.entry(name)
-    dtype = np.dtype(described) if isinstance(described, str) else decoder.decode(described)
+    dtype = _plain_dtype(described) if isinstance(described, str) else decoder.decode(described)
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise FileFormatError(f"Array {name} has objects as its entries.")
     if math.prod(shape) * dtype.itemsize != entry.data.nbytes:
@@ -109,8 +112,15 @@ def _dtype(decoder: Decoder, value: Any, number: int) -> np.dtype[Any]:
 def _with_tuples(descr: Any) -> Any:
     """Return the description of a type, in which JSON has lists for tuples."""
     if not isinstance(descr, list):
-        return descr
+        return _plain_dtype(descr).str
     return [(name, _with_tuples(kind), *map(tuple, shape)) for name, kind, *shape in descr]
+
+
+def _plain_dtype(name: str) -> np.dtype[Any]:
+    """Return the type that NumPy gives a name, and none of those that it reads from a text."""
+    if not _NAME.fullmatch(name):
+        raise FileFormatError(f"{name[:40]!r} is no type of entries.")
+    return np.dtype(name)
 
 
 def _type(decoder: Decoder, value: Any, number: int) -> type:

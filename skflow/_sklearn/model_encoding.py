@@ -25,6 +25,7 @@ from skflow._sklearn.known_classes import (
 )
 from skflow._sklearn.tree_encoding import TREE_KINDS, check_trees, described_tree
 from skflow.exceptions import FileFormatError
+from skflow.flow.structure import check_structure
 from skflow.storage.encoding import Decoder, Described, Encoder
 
 __all__ = ["ModelDecoder", "ModelEncoder"]
@@ -111,6 +112,7 @@ def _module(decoder: Decoder, value: Any, number: int) -> nn.Module:
         raise FileFormatError(f"{name} is no module.")
     made: nn.Module = decoder.fill(number, cls.__new__(cls))
     made.__setstate__(nn.Module().__dict__ | decoder.decode(described))
+    check_structure(made)
     return made
 
 

@@ -209,4 +209,6 @@ def _opened(opened: Opened) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # whatever a setter says to what it cannot take
-        raise FileFormatError(f"The model cannot be made again: {error!r}") from error
+        # What the error says may itself be of objects that are not whole.
+        what = type(error).__name__
+        raise FileFormatError(f"The model cannot be made again: {what}.") from error

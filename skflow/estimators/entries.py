@@ -154,7 +154,7 @@ def _layout(X: Any) -> Layout | None:
             return None
     try:
         layout = Layout(X)
-    except TypeError:  # entries that are of no kind
+    except (TypeError, ValueError):  # entries that are of no kind
         return None
     return layout if layout.library or not is_frame(X) else None
 

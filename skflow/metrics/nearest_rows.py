@@ -135,11 +135,11 @@ def nearest_row_test(
     1.0 0.5 True
     """
     tables = (fitted, held_out, synthetic)
+    for name, rows in (("synthetic", synthetic), ("fitted", fitted), ("held_out", held_out)):
+        if not np.shape(rows)[:1] or not np.shape(rows)[0]:
+            raise ValueError(f"{name} must have a row at least, got none.")
     coder = CategoryCoder().fit(*tables)
     seen, unseen, made = (coder.transform(X) for X in tables)
-    for name, rows in (("synthetic", made), ("fitted", seen), ("held_out", unseen)):
-        if not len(rows):
-            raise ValueError(f"{name} must have a row at least, got none.")
     scale = _Scale(seen, coder.is_category_)
     weights, distances = _nearest(scale, made, np.concatenate([seen, unseen]), len(seen))
     statistic = weights[: len(seen)].sum()

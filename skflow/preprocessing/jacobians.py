@@ -237,6 +237,8 @@ def with_shape(X: Any) -> Any:
     """
     X = readable(X)
     if not hasattr(X, "shape"):
-        X = check_array(X, dtype=None, ensure_all_finite=False)
+        of_any_shape: dict[str, Any] = {"ensure_2d": False, "allow_nd": True}
+        of_any_shape |= {"ensure_min_samples": 0, "ensure_min_features": 0}
+        X = check_array(X, dtype=None, ensure_all_finite=False, **of_any_shape)
     refuse_but_two_dimensions(X)
     return X

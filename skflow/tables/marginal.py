@@ -73,7 +73,10 @@ class TableMarginal:
         X, names = readable(X), self._layout.names
         X = X if hasattr(X, "shape") else np.asarray(X, dtype=object)
         if len(X.shape) != 2 or X.shape[1] != len(names) or not X.shape[0]:
-            raise ValueError(f"X must have rows of the {len(names)} columns {names}, got {X!r}.")
+            raise ValueError(
+                f"X must have the {len(names)} columns {names}, and a row at least, got shape "
+                f"{tuple(X.shape)}."
+            )
         given, known = _get_feature_names(X), getattr(self, "feature_names_in_", None)
         if given is not None and known is not None and list(given) != list(known):
             raise ValueError(f"X must have the columns {list(known)}, got {list(given)}.")

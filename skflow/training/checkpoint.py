@@ -219,8 +219,8 @@ class Checkpoint:
 
     def _unreadable(self, error: Exception) -> FileFormatError:
         return FileFormatError(
-            f"checkpoint_path={str(self.path)!r} does not hold the state of a fit ({error!r}). "
-            "Remove the file to begin anew."
+            f"checkpoint_path={str(self.path)!r} does not hold the state of a fit: a "
+            f"{type(error).__name__} came of it. Remove the file to begin anew."
         )
 
     def _warn(self, why: str) -> None:

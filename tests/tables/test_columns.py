@@ -291,7 +291,7 @@ def test_numbers_on_a_grid_are_drawn_on_it():
 
 
 def kind_of_numbers(values):
-    return kind_of(values, Format(values))
+    return kind_of(values, Format(values, "x"))
 
 
 @pytest.mark.parametrize(
