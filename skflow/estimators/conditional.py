@@ -136,12 +136,12 @@ class ConditionalFlow(
         The number of epochs over which the learning rate falls to zero. "auto" is 100, or as many
         as 5,000 steps take if these are fewer.
 
+    max_time : float or None, default=None
+        The seconds that training may take.
+
     checkpoint_path : str, path-like or None, default=None
         A file for the state of `fit` while it runs, as of :class:`RelativeGradientFlow`: see
         :ref:`checkpoints`. The fits of `cv`, which come before, are not kept.
-
-    max_time : float or None, default=None
-        The seconds that training may take.
 
     early_stopping : bool, default=True
         Whether to hold rows out, and to keep the weights with the highest likelihood on them. With
