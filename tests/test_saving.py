@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import sys
 import warnings
 from datetime import date, timedelta
@@ -347,6 +348,22 @@ def test_another_density_for_the_same_parameters_is_refused(path):
 def test_a_file_cannot_ask_for_what_is_not_known(path, forged):
     def change(content, entries):
         content["estimator"]["object"][1]["dict"].append(["flow_", forged])
+
+    rewritten(path, change)
+    with pytest.raises(FileFormatError):
+        skflow.load(path)
+
+
+@pytest.mark.parametrize("argument", ["n_bins", "n_features"])
+@pytest.mark.parametrize("factor", [2, 2**30])
+def test_a_part_of_other_shapes_than_it_says_is_refused(argument, factor, path):
+    def change(content, entries):
+        said = re.compile(rf'\["{argument}", (\d+)\]')
+        text, n_changed = said.subn(
+            lambda m: f'["{argument}", {int(m[1]) * factor}]', json.dumps(content), count=1
+        )
+        assert n_changed
+        return json.loads(text)
 
     rewritten(path, change)
     with pytest.raises(FileFormatError):
