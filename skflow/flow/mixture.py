@@ -171,12 +171,10 @@ class NormalMixture(BaseDistribution):
         )
         shift = self.shift.to(z.dtype).unsqueeze(1)
         standard = torch.baddbmm(shift, start, self._triangle(z.dtype).mT, beta=-1)  # (K, N, D)
-        log_det = (
-            self.precision_factor.diagonal(dim1=1, dim2=2).log()
-            + self.triangle.diagonal(dim1=1, dim2=2)
-        ).sum(1)
-        log_scale = self.logits.log_softmax(0) + log_det
-        joint = log_scale.to(z.dtype).unsqueeze(1) - 0.5 * standard.square().sum(-1)
+        diagonal = self.precision_factor.to(z.dtype).diagonal(dim1=1, dim2=2)
+        log_det = (diagonal.log() + self.triangle.to(z.dtype).diagonal(dim1=1, dim2=2)).sum(1)
+        log_scale = self.logits.to(z.dtype).log_softmax(0) + log_det
+        joint = log_scale.unsqueeze(1) - 0.5 * standard.square().sum(-1)
         return joint.logsumexp(0) - 0.5 * math.log(2 * math.pi) * z.shape[1]
 
     def sample(  # noqa: D102
