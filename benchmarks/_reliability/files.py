@@ -58,6 +58,7 @@ def add_arguments(parser):
     parser.add_argument("--files", type=int, default=100_000, help="how many files to alter")
     parser.add_argument("--batch", type=int, default=500, help="files for each process")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the first file")
+    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):
@@ -81,7 +82,7 @@ def run(arguments):
                 print(rows[-1], flush=True)
     for what in WHAT:
         print(f"{what}: {sum(row[what] for row in rows)}")
-    write_csv(RESULTS / "reliability_files.csv", rows)
+    write_csv(arguments.results / "reliability_files.csv", rows)
     return rows
 
 

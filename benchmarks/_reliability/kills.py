@@ -32,6 +32,7 @@ def add_arguments(parser):
     parser.add_argument("--kills", type=int, default=200, help="how many fits to kill")
     parser.add_argument("--most", type=int, default=4, help="the most kills in one life")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):
@@ -51,7 +52,7 @@ def run(arguments):
             rows.append(row)
     n_well = sum(row["same_bits"] for row in rows)
     print(f"{n_kills} kills, {n_well} of {len(rows)} lives ended with the same bits")
-    write_csv(RESULTS / "reliability_kills.csv", rows)
+    write_csv(arguments.results / "reliability_kills.csv", rows)
     return rows
 
 

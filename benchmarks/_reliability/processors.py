@@ -40,6 +40,7 @@ MODELS = {
     "default, 20 columns": (20, {}),
     "300 columns": (300, {"n_layers": 2, "max_iter": 5}),
     "leaky tanh": (10, {"activation": LeakyTanh(), "max_iter": 20}),
+    "a mixture as base": (5, {"base_distribution": "mixture", "max_iter": 20}),
     "affine couplings, float64": (10, {"coupling": "affine", "dtype": "float64", "max_iter": 20}),
 }
 
@@ -49,6 +50,7 @@ def add_arguments(parser):
     parser.add_argument("--rows", type=int, default=1500, help="the rows of each table")
     parser.add_argument("--only", nargs="*", default=list(MODELS), help="the models by name")
     parser.add_argument("--in-process", nargs=2, help="used by the campaign itself")
+    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):
@@ -67,7 +69,7 @@ def run(arguments):
             rows += _compared(scores, fitted_by, arguments.only)
     for row in rows:
         print(row)
-    write_csv(RESULTS / "reliability_processors.csv", rows)
+    write_csv(arguments.results / "reliability_processors.csv", rows)
     return rows
 
 
