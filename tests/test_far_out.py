@@ -177,6 +177,8 @@ class TestConditionalFlow:
         flow, X, y = conditional
         targets = np.full((1, y.shape[1]), 1.7e308)
         assert not np.isnan(flow.score_samples(X[:1], targets)).any()
+        features = np.array([[1.797e308, -1.797e308, 1e150]])
+        assert not np.isnan(flow.score_samples(features, y[:1])).any()
         with pytest.raises(ValueError, match=r"is not finite in torch\.float64"):
             flow.to_latents(X[:1], targets)
 

@@ -113,6 +113,9 @@ class Context:
         """
         assert self._standardize is not None
         columns = self._standardize(as_tensor(self._encoder.transform(X)))
+        # What overflows is as far out as a number can be: a flow says that there is no density.
+        most = torch.finfo(columns.dtype).max
+        columns = columns.clamp(-most, most)
         if self._forest is None:
             return columns
         # Rows that are asked for several times in a row, as draws are, go through the trees once.
