@@ -18,6 +18,7 @@ from skflow._sklearn.validation import (
     take_columns,
 )
 from skflow.estimators.held_out import seeded_clone
+from skflow.metrics.log_density import checked_log_density
 from skflow.metrics.results import MonteCarloEstimate
 from skflow.preprocessing import score_samples_in_original_units
 from skflow.preprocessing.samples import draw_rows
@@ -317,12 +318,7 @@ def _log_density(estimator: Any, rows: Any) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         # Samples may be arrays though the estimator was fitted to a frame, and vice versa.
         warnings.filterwarnings("ignore", message="X (does not have valid|has) feature names")
-        log_density = score_samples_in_original_units(estimator, rows)
-    if np.isnan(log_density).any() or np.isposinf(log_density).any():
-        raise ValueError(
-            f"score_samples must give neither NaN nor +inf, but that of {estimator!r} did."
-        )
-    return log_density
+        return checked_log_density(score_samples_in_original_units(estimator, rows), estimator)
 
 
 def _own_log_density(estimator: Any, samples: Any) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state, check_scalar
 
 from skflow._sklearn.validation import as_numpy, take_rows
+from skflow.metrics.log_density import checked_log_density
 from skflow.metrics.proposals import DefensiveMixture
 from skflow.metrics.results import NormalizationResult
 from skflow.preprocessing import score_samples_in_original_units
@@ -144,12 +145,7 @@ def _log_density(estimator: Any, *data: Any) -> NDArray[np.float64]:
             scores = score_samples_in_original_units(estimator, *data)
         else:
             scores = estimator.score_samples(*data)
-    log_density = np.asarray(scores, dtype=np.float64)
-    if np.isnan(log_density).any() or np.isposinf(log_density).any():
-        raise ValueError(
-            f"score_samples must give neither NaN nor +inf, but that of {estimator!r} did."
-        )
-    return log_density
+    return checked_log_density(scores, estimator)
 
 
 def _result(log_weights: NDArray[np.float64], own: NDArray[np.float64]) -> NormalizationResult:
