@@ -16,7 +16,7 @@ from skflow.training.batches import Batches
 from skflow.training.history import History
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
-from skflow.training.outcome import Start
+from skflow.training.outcome import Start, copy_of_weights
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.rows import Rows
 from skflow.training.schedule import Budget, annealing, gaussian_penalty
@@ -439,7 +439,7 @@ class TrainingFit(StepwiseFit):
         if self.reference is not None:
             history.compared_score -= standard_error(values - self.reference, validation)
         self._best = None  # before the copy is made: there is never room for three
-        self._best = _copy_of_state(self.training.flow)
+        self._best = copy_of_weights(self.training.flow)
         history.path = self._path.copy()
 
     def _land_if_stalled(self) -> None:
@@ -502,7 +502,3 @@ class Refit(StepwiseFit):
         if self._start is not None:
             self._start.restore_if_better(self.training.flow if flow is None else flow)
         return history
-
-
-def _copy_of_state(flow: Flow) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in flow.state_dict().items()}

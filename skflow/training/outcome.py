@@ -6,6 +6,7 @@ import math
 import warnings
 
 import torch
+from torch import Tensor
 
 from skflow.exceptions import DivergenceError
 from skflow.flow.network import Flow
@@ -13,7 +14,7 @@ from skflow.training.history import History
 from skflow.training.rows import Rows
 from skflow.training.scores import mean_log_prob, weighted_mean
 
-__all__ = ["Outcome", "Start", "check_weights", "warn_of_skipped_steps"]
+__all__ = ["Outcome", "Start", "check_weights", "copy_of_weights", "warn_of_skipped_steps"]
 
 # The entries of the rows that a fit is checked with, in so many rows, and by what it may end below
 # its start: so many nats, or such a share of those of standardised rows if that is more.
@@ -23,6 +24,17 @@ _MOST_LOST, _MOST_SHARE_LOST = 1.0, 0.1
 
 # The weights of the start are kept up to so many numbers: they must take no memory to speak of.
 _MOST_KEPT_ENTRIES = 2**24
+
+
+def copy_of_weights(flow: Flow) -> dict[str, Tensor]:
+    """Return a copy of a flow's parameters and buffers, for ``load_state_dict``.
+
+    Parameters
+    ----------
+    flow : Flow
+        The flow, which may go on.
+    """
+    return {name: each.clone() for name, each in flow.state_dict().items()}
 
 
 class Start:
@@ -50,11 +62,9 @@ class Start:
         # As for standardised rows: no threshold depends on the units of the data.
         standardised = self.score - weighted_mean(log_det.cpu(), self._rows)
         self._most_lost = max(_MOST_LOST, _MOST_SHARE_LOST * abs(standardised))
-        weights = flow.state_dict()
-        self.has_weights = sum(each.numel() for each in weights.values()) <= _MOST_KEPT_ENTRIES
-        self._weights = (
-            {name: each.clone() for name, each in weights.items()} if self.has_weights else {}
-        )
+        n_entries = sum(each.numel() for each in flow.state_dict().values())
+        self.has_weights = n_entries <= _MOST_KEPT_ENTRIES
+        self._weights = copy_of_weights(flow) if self.has_weights else {}
 
     def is_far_above(self, score: float) -> bool:
         """Say whether a fit that ended with such a score had better not begun.
