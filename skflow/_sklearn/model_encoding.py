@@ -48,12 +48,12 @@ class ModelEncoder(Encoder):
     """Describes estimators, flows, and what these are made of."""
 
     def dictionary(self, value: dict[Any, Any], where: str) -> Described:
-        pairs = super().dictionary(value, where)
         if type(value) is dict:
-            return pairs
-        if type(value) not in _DICTS.values():
-            return self.other(value, where)
-        return {"dictionary": [type(value).__name__, pairs["dict"]]}
+            return super().dictionary(value, where)
+        if type(value) in _DICTS.values():
+            pairs = super().dictionary(value, where)["dict"]
+            return {"dictionary": [type(value).__name__, pairs]}
+        return self.other(value, where)
 
     def other(self, value: Any, where: str) -> Described:
         for describe in (described_array, described_column_type, described_tree):

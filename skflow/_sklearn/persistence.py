@@ -204,9 +204,7 @@ def _opened(opened: Opened) -> Any:
                 "another density for the same parameters. Install that version to open it."
             )
         return ModelDecoder(opened.entries).decode(content["estimator"])
-    except FileFormatError:
-        raise
-    except MemoryError:
+    except (FileFormatError, MemoryError):
         raise
     except Exception as error:  # whatever a setter says to what it cannot take
         # What the error says may itself be of objects that are not whole.
