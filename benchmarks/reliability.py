@@ -7,8 +7,9 @@ Each campaign is a command of its own, and writes its figures to results/reliabi
 
 import argparse
 from importlib import import_module
+from pathlib import Path
 
-from _common import run_by_one_thread
+from _common import RESULTS, run_by_one_thread
 
 CAMPAIGNS = {
     "kills": "fits that are killed, and resumed from their checkpoints",
@@ -29,6 +30,9 @@ def main(arguments=None):
         command = commands.add_parser(name, help=what, description=what)
         campaign = import_module(f"_reliability.{name}")
         campaign.add_arguments(command)
+        command.add_argument(
+            "--results", type=Path, default=RESULTS, help="folder of the CSV file"
+        )
         command.set_defaults(run=campaign.run)
     run_by_one_thread(parser.parse_args(arguments))
 

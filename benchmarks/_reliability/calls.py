@@ -10,11 +10,10 @@ from __future__ import annotations
 import resource
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from _common import RESULTS, write_csv
+from _common import write_csv
 from sklearn.exceptions import NotFittedError
 
 from _reliability import verdicts
@@ -143,7 +142,6 @@ def add_arguments(parser):
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="+", help="calls to repeat, by their numbers")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars  # noqa: F401
-from _common import RESULTS, write_csv
+from _common import write_csv
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 
@@ -58,7 +58,6 @@ def add_arguments(parser):
     parser.add_argument("--files", type=int, default=100_000, help="how many files to alter")
     parser.add_argument("--batch", type=int, default=500, help="files for each process")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the first file")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):

@@ -13,11 +13,10 @@ import sys
 import time
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import torch
-from _common import RESULTS, write_csv
+from _common import write_csv
 from scipy.stats import norm
 
 from _reliability.random_tables import random_table
@@ -177,7 +176,6 @@ def add_arguments(parser):
     parser.add_argument("--fits", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="+", help="fits to repeat, by their numbers")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):

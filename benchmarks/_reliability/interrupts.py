@@ -9,10 +9,9 @@ import signal
 import sys
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, write_csv
+from _common import write_csv
 from sklearn.exceptions import ConvergenceWarning
 
 from skflow import ConditionalFlow, RelativeGradientFlow
@@ -24,7 +23,6 @@ def add_arguments(parser):
     """Add what the campaign takes to its command."""
     parser.add_argument("--fits", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS / "reliability_interrupts.csv")
 
 
 def run(arguments):
@@ -45,7 +43,7 @@ def run(arguments):
         lines.append({"what": name, "calls": " ".join(map(str, moments)), "outcome": found})
         if found.startswith("FAILED"):
             print(lines[-1], flush=True)
-    write_csv(arguments.output, lines)
+    write_csv(arguments.results / "reliability_interrupts.csv", lines)
     for found, count in sorted(Counter(line["outcome"] for line in lines).items()):
         print(f"{count} of {len(lines)}: {found}")
 

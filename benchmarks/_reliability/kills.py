@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, write_csv
+from _common import write_csv
 
 from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.storage import replacing
@@ -32,7 +32,6 @@ def add_arguments(parser):
     parser.add_argument("--kills", type=int, default=200, help="how many fits to kill")
     parser.add_argument("--most", type=int, default=4, help="the most kills in one life")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, write_csv
+from _common import write_csv
 
 import skflow
 from skflow import LeakyTanh, RelativeGradientFlow
@@ -50,7 +50,6 @@ def add_arguments(parser):
     parser.add_argument("--rows", type=int, default=1500, help="the rows of each table")
     parser.add_argument("--only", nargs="*", default=list(MODELS), help="the models by name")
     parser.add_argument("--in-process", nargs=2, help="used by the campaign itself")
-    parser.add_argument("--results", type=Path, default=RESULTS)
 
 
 def run(arguments):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import RESULTS, write_csv
+from _common import write_csv
 from _data import TABLES, load_table
 
 from skflow import RelativeGradientFlow
@@ -21,7 +21,6 @@ def add_arguments(parser):
     parser.add_argument("--sets", nargs="+", choices=TABLES, help="tables; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--samples", type=int, default=10_000, help="rows to draw and map back")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV file")
 
 
 def run(arguments):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import RESULTS, write_csv
+from _common import write_csv
 
 from skflow import ConditionalFlow, RelativeGradientFlow
 from skflow.training.architecture import build_flow
@@ -47,7 +47,6 @@ def add_arguments(parser):
     parser.add_argument("--calls", type=int, default=10**5, help="scores, of all threads together")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=RESULTS / "reliability_soak.csv")
 
 
 def run(arguments):
@@ -59,7 +58,7 @@ def run(arguments):
         lines += steps(name, arguments.steps, arguments.seed)
         fields = list(dict.fromkeys(itertools.chain.from_iterable(lines)))
         table = [{field: line.get(field, "") for field in fields} for line in lines]
-        write_csv(arguments.output, table)
+        write_csv(arguments.results / "reliability_soak.csv", table)
     failed = [line for line in lines if not line["passed"]]
     print(f"{len(lines) - len(failed)} of {len(lines)} lines are as they should be")
     for line in failed:

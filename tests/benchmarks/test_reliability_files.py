@@ -11,16 +11,16 @@ pytestmark = pytest.mark.usefixtures("quick_mixtures")
 
 
 @pytest.fixture
-def files(monkeypatch, tmp_path):
+def files(monkeypatch):
     files = import_module("_reliability.files")
     chosen = {name: files.ORIGINALS[name] for name in ("mixture", "checkpoint")}
     monkeypatch.setattr(files, "ORIGINALS", chosen)
-    monkeypatch.setattr(files, "RESULTS", tmp_path)
     return files
 
 
-def test_altered_files_are_refused_or_harmless(files, global_random_seed):
+def test_altered_files_are_refused_or_harmless(files, tmp_path, global_random_seed):
     parser = argparse.ArgumentParser()
+    parser.set_defaults(results=tmp_path)
     files.add_arguments(parser)
     seed = str(1000 * global_random_seed)
     rows = files.run(parser.parse_args(["--files", "300", "--batch", "50", "--seed", seed]))

@@ -4,8 +4,8 @@ from importlib import import_module
 
 
 def test_every_moment_has_an_outcome(tmp_path, capsys):
-    output = tmp_path / "interrupts.csv"
-    sizes = ["--fits", "6", "--seed", "1", "--output", str(output)]
+    output = tmp_path / "reliability_interrupts.csv"
+    sizes = ["--fits", "6", "--seed", "1", "--results", str(tmp_path)]
     import_module("reliability").main(["interrupts", *sizes])
     out = capsys.readouterr().out
     assert "ended with a warning" in out

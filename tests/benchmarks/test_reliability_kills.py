@@ -12,8 +12,8 @@ def test_killed_fits_end_with_the_same_bits(monkeypatch, tmp_path):
     kills = import_module("_reliability.kills")
     chosen = {name: kills.SCENARIOS[name] for name in ("few rows", "no rows held out")}
     monkeypatch.setattr(kills, "SCENARIOS", chosen)
-    monkeypatch.setattr(kills, "RESULTS", tmp_path)
     parser = argparse.ArgumentParser()
+    parser.set_defaults(results=tmp_path)
     kills.add_arguments(parser)
     rows = kills.run(parser.parse_args(["--kills", "6", "--most", "3"]))
     assert sum(row["killed"] for row in rows) == 6

@@ -9,10 +9,10 @@ import pytest
 @pytest.mark.slow  # kernels are compiled for each processor
 def test_scores_are_those_of_other_processors(monkeypatch, tmp_path):
     processors = import_module("_reliability.processors")
-    monkeypatch.setattr(processors, "RESULTS", tmp_path)
     chosen = {name: processors.PROCESSORS[name] for name in ("this one", "SSE2")}
     monkeypatch.setattr(processors, "PROCESSORS", chosen)
     parser = argparse.ArgumentParser()
+    parser.set_defaults(results=tmp_path)
     processors.add_arguments(parser)
     only = ["--only", "affine couplings, float64"]
     rows = processors.run(parser.parse_args(["--rows", "80", *only]))
