@@ -61,7 +61,8 @@ class LogLikelihoodMonitor(ScoringMonitor):
     `input_noise` of :class:`~skflow.RelativeGradientFlow`.
 
     Cost: for each epoch, a copy of the weights, their log-determinants in O(D³) if training
-    tracked them, and the scores of `X_val`, in its precision.
+    tracked them, what ``round_trip_error_`` and ``extreme_singular_values_`` take, which are some
+    hundredths of a second for few columns, and the scores of `X_val`, in its precision.
 
     Examples
     --------

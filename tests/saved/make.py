@@ -28,10 +28,10 @@ def main():
     X[:, 1] += X[:, 0] ** 2
     rows = np.vstack([X[:5], [[10.0, -20.0], [0.0, 1e6]]])
     for name, parameters in ESTIMATORS.items():
-        flow = RelativeGradientFlow(2, max_iter=3, random_state=0, **parameters).fit(X)
         path = FOLDER / f"format_{FORMAT}_{name}.skflow"
         if path.exists():
             continue
+        flow = RelativeGradientFlow(2, max_iter=3, random_state=0, **parameters).fit(X)
         flow.save(path)
         scores = flow.score_samples(rows)
         expected = {"rows": rows.tolist(), "scores": scores.tolist()}
