@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
 from skflow import (
+    ConditionalFlow,
     DensityEnsemble,
     FlowClassifier,
     FlowOutlierDetector,
@@ -200,6 +202,24 @@ def test_no_rows_are_refused_by_what_hands_them_on(X):
 def test_splits_that_are_none(X, estimator, split):
     with pytest.raises(ValueError, match="cv must give pairs"):
         estimator.set_params(cv=[split]).fit(X, np.arange(14) % 2)
+
+
+@pytest.mark.parametrize(
+    "cv", [[], np.empty((0, 2)), pd.DataFrame()], ids=["list", "array", "frame"]
+)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ConditionalFlow(),
+        DensityEnsemble([("one", GaussianMixture())]),
+        FlowClassifier(GaussianMixture()),
+        FlowOutlierDetector(GaussianMixture()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_no_split_at_all(X, estimator, cv):
+    with pytest.raises(ValueError, match="cv must give one split at least"):
+        estimator.set_params(cv=cv).fit(X, np.arange(14) % 2)
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,8 @@ def fingerprint(thing):
     ):  # which change if they are raised or shown
         return None
     try:
-        if hasattr(thing, "columns"):  # of frames the entries alone, as they keep more
+        # Of frames the entries alone, as they keep more. One that is not computed has none.
+        if type(thing).__name__ != "LazyFrame" and hasattr(thing, "columns"):
             thing = thing.to_numpy()
         return joblib.hash(pickle.dumps(vars(thing) if hasattr(thing, "flow_") else thing))
     except Exception:

@@ -98,7 +98,7 @@ def splits_as_given(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
     Raises
     ------
     ValueError
-        If they are no pairs of numbers of rows.
+        If they are no pairs of numbers of rows, or if there are none.
     """
     numbers, splits = np.arange(n_samples(X)), []
     try:
@@ -109,6 +109,8 @@ def splits_as_given(cv: Any, X: Any, y: Any, params: dict[str, Any]) -> Splits:
             "cv must give pairs of rows to fit and rows to hold out, by their numbers from 0 to "
             f"{len(numbers) - 1}, got {cv!r}: {error}."
         ) from error
+    if not splits:
+        raise ValueError(f"cv must give one split at least, got {cv!r}.")
     return splits
 
 

@@ -369,8 +369,6 @@ class FlowClassifier(PersistenceMixin, DocumentationLinkMixin, ClassifierMixin, 
         weights = params.get("sample_weight", np.ones(len(codes)))
         joint, by_borders, rows = [], [], []
         splits = splits_as_given(cv, X, codes, {})
-        if not splits:
-            raise ValueError(f"cv must give one split at least, got {self.cv!r}.")
         for train, test in splits:
             estimators, held_out = self._fitted(X, codes, params, train), take_rows(X, test)
             joint.append(self._log_densities(estimators, held_out))
