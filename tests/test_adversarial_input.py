@@ -158,6 +158,14 @@ class TestWhatWouldBeMisread:
         with pytest.raises(ValueError, match="are hidden"):
             metrics.crps(masked[:, 1], X)
 
+    @pytest.mark.parametrize("kind", [np.float64, np.ndarray], ids=lambda kind: kind.__name__)
+    def test_classes(self, flow, X, kind):
+        calls = [flow.score_samples, small_flow().fit, TableFlow().fit]
+        calls += [lambda rows: FlowClassifier().fit(rows, X[:, 0] > 0)]
+        for call in [*calls, lambda rows: metrics.nearest_row_test(X, rows, X)]:
+            with pytest.raises(TypeError, match=f"got the class {kind.__name__}"):
+                call(kind)
+
     def test_tensors_that_are_not_dense(self, flow, X):
         with pytest.raises(TypeError, match="sparse tensor"):
             flow.score_samples(torch.from_numpy(X).to_sparse())

@@ -25,11 +25,14 @@ def readable(X: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is a mapping, a frame that is not computed yet, or a tensor that is not dense.
+        If it is a class, a mapping, a frame that is not computed yet, or a tensor that is not
+        dense.
     ValueError
         If it is a masked array that hides entries, of which most functions would take what is
         below, or if it is complex.
     """
+    if isinstance(X, type):
+        raise TypeError(f"An array or a frame is needed, got the class {X.__name__}.")
     if isinstance(X, torch.Tensor):
         if X.layout != torch.strided:
             raise TypeError(

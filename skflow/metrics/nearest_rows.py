@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from skflow._sklearn.codes import CategoryCoder
+from skflow._sklearn.readable import readable
 
 __all__ = ["NearestRowResult", "nearest_row_test"]
 
@@ -134,8 +135,8 @@ def nearest_row_test(
     0.5 0.5 False
     1.0 0.5 True
     """
-    tables = (fitted, held_out, synthetic)
-    for name, rows in (("synthetic", synthetic), ("fitted", fitted), ("held_out", held_out)):
+    tables = tuple(map(readable, (fitted, held_out, synthetic)))
+    for name, rows in zip(("fitted", "held_out", "synthetic"), tables, strict=True):
         if not np.shape(rows)[:1] or not np.shape(rows)[0]:
             raise ValueError(f"{name} must have a row at least, got none.")
     coder = CategoryCoder().fit(*tables)

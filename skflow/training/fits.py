@@ -425,7 +425,9 @@ class TrainingFit(StepwiseFit):
         if choice > self._highest + self.stopping.tol:
             self._last_rise = history.n_epochs
         self._highest = max(self._highest, choice)
-        least = self.standard_errors * standard_error(values - self._initial, validation)
+        least = 0.0
+        if self.standard_errors:
+            least = self.standard_errors * standard_error(values - self._initial, validation)
         if choice > max(history.choice_score, self._initial_choice + least):
             self._keep(values, choice, score)
         return score

@@ -135,8 +135,11 @@ class Plan:
         self._standard = self._behind(self._standardize)
         self._noisy = noisy_columns(self._of_training(self._standard))
         noises = self.settings.input_noises if self._noisy.any() else (0.0,)
-        can_be_simple = core.can_be_neutral and not continued and not len(constant)
-        simple = self._simple() if can_be_simple and self.settings.starts_simple else None
+        can_start_neutral = core.can_be_neutral and not continued
+        can_be_simple = can_start_neutral and not len(constant)
+        starts_simple = can_be_simple and self.settings.starts_simple
+        starts_gaussian = can_start_neutral and self.settings.starts_gaussian
+        simple = self._simple() if starts_simple or starts_gaussian else None
         self._has_rival = can_be_simple and self.settings.has_rival and simple is None
         # What starts again is copied before it starts.
         starts_again = self.settings.refits or self._has_rival

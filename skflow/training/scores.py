@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from skflow.flow.network import Flow
 from skflow.training.rows import Rows
 
 __all__ = ["log_probs", "mean_log_prob", "standard_error", "weighted_mean", "winsorized"]
+
+# Fewer rows say nothing of how far chance moves their mean.
+_FEWEST_ROWS = 3
 
 # A log-likelihood counts as no less than so many times the distance from the median to the lowest
 # tenth below the median. Normal rows of one column lie below that in one of 50,000 cases, and of
@@ -65,7 +70,7 @@ def weighted_mean(values: Tensor, rows: Rows) -> float:
 
 
 def standard_error(values: Tensor, rows: Rows) -> float:
-    """Return the standard error of :func:`weighted_mean`.
+    """Return the standard error of :func:`weighted_mean`; infinite of one or two rows.
 
     Parameters
     ----------
@@ -74,6 +79,8 @@ def standard_error(values: Tensor, rows: Rows) -> float:
     rows : Rows
         The rows.
     """
+    if len(values) < _FEWEST_ROWS:
+        return math.inf
     weights = rows.take_weights()
     shares = torch.ones_like(values) if weights is None else weights
     deviations = shares * (values - weighted_mean(values, rows))

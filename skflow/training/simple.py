@@ -10,17 +10,16 @@ from torch import Tensor
 
 from skflow.flow import Bijection, ElementwiseSpline
 from skflow.flow.weighted import row_counts
+from skflow.training.defaults import FEWEST_ROWS_OF_SHAPES
 from skflow.training.rows import Rows
 from skflow.training.scores import winsorized
-from skflow.training.stacking import Start, stacked_start
+from skflow.training.stacking import Start, gaussian, stacked_start
 
 __all__ = ["Simple", "rival_start", "simple_start"]
 
-# The mixtures are fitted to so many rows at most, and compared by so many. Of fewer than the
-# fewest rows, none is told apart from a normal distribution.
+# The mixtures are fitted to so many rows at most, and compared by so many.
 _MOST_ROWS = 10_000
 _COMPARED_ROWS = 3_000
-_FEWEST_ROWS = 20
 
 # Where the columns are made normal first, the mixture must be better by so many standard errors.
 _STANDARD_ERRORS = 1.0
@@ -71,12 +70,17 @@ def simple_start(
     Returns
     -------
     simple : Simple or None
-        The better one; None of too few rows.
+        The better one; the Gaussian with a shrunk covariance of too few rows, and None of rows
+        of one group that cannot be compared.
     """
-    if _effective_number(rows) < _FEWEST_ROWS:
-        return None
+    if _effective_number(rows) < FEWEST_ROWS_OF_SHAPES:
+        return Simple(_gaussian(rows), is_bent=False)
     x, held_out, counts, groups = _samples(rows, validation, generator)
-    if len(held_out) < _FEWEST_ROWS and groups is not None and bool((groups == groups[0]).all()):
+    if (
+        len(held_out) < FEWEST_ROWS_OF_SHAPES
+        and groups is not None
+        and bool((groups == groups[0]).all())
+    ):
         return None  # neither folds nor held-out rows tell
 
     def splines(z: Tensor, its_counts: Tensor | None) -> Bijection:
@@ -125,7 +129,7 @@ def rival_start(
     bijection : Bijection or None
         As for :func:`simple_start`. How good it is remains to be seen.
     """
-    if _effective_number(rows) < _FEWEST_ROWS:
+    if _effective_number(rows) < FEWEST_ROWS_OF_SHAPES:
         return None
     x, held_out, counts, groups = _samples(rows, validation, generator)
     if len(x) > _COMPARED_ROWS:
@@ -137,6 +141,12 @@ def rival_start(
         if score + _GAIN_OF_ALL_ROWS * x.shape[1] < least:
             return None
     return stacked_start(x, held_out, generator, counts, groups=groups).bijection
+
+
+def _gaussian(rows: Rows) -> Bijection:
+    """Return what makes rows standard normal, as far as they are normal."""
+    x, weights = rows.take(torch.arange(len(rows))).double(), rows.take_weights()
+    return gaussian(x, None if weights is None else row_counts(weights).to(x.device))
 
 
 def _effective_number(rows: Rows) -> float:

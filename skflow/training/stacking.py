@@ -22,7 +22,7 @@ from skflow.flow.weighted import mean
 from skflow.training.groups import folds
 from skflow.training.scores import winsorized
 
-__all__ = ["Start", "stacked_start", "stacking_weights"]
+__all__ = ["Start", "gaussian", "stacked_start", "stacking_weights"]
 
 # Each number of components is fitted so often, from so many sets of distant rows. The numbers
 # double, as long as each component has as many rows as a mean and a row of a covariance have
@@ -120,6 +120,27 @@ def stacked_start(
     return Start(log_prob, mixture if first is None else composed(first, mixture))
 
 
+@torch.no_grad()
+def gaussian(x: Tensor, counts: Tensor | None = None) -> NormalMixtureMap:
+    """Fit the normal distribution whose covariance is shrunk as rows that are left out say.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        The rows to fit, as :class:`Standardize` makes them, in float64.
+    counts : Tensor of shape (N,) or None, default=None
+        How many rows each row stands for; by default one.
+
+    Returns
+    -------
+    bijection : NormalMixtureMap
+        It has one component, and makes such rows standard normal.
+    """
+    whitened = _Whitened(x, counts, None)
+    fit = whitened.standard_normal()
+    return NormalMixtureMap.of(whitened.joined([fit], torch.ones_like(fit.log_weights)))
+
+
 def stacking_weights(
     log_probs: Tensor,
     counts: Tensor | None = None,
@@ -195,11 +216,15 @@ class _Whitened:
     def fit(self, n_components: int, generator: torch.Generator) -> Components:
         """Return a mixture of so many components, behind the whitening."""
         if n_components == 1:  # what the whitening is shrunk for, and not the sample's covariance
-            identity = torch.eye(self.z.shape[1], dtype=self.z.dtype, device=self.z.device)
-            return Components(
-                identity.new_zeros(1), identity.new_zeros(1, len(identity)), identity[None]
-            )
+            return self.standard_normal()
         return fit_components(self.z, n_components, generator, self.counts, most_trials=_N_TRIALS)
+
+    def standard_normal(self) -> Components:
+        """Return the mixture of one component that the whitening makes of normal rows."""
+        identity = torch.eye(self.z.shape[1], dtype=self.z.dtype, device=self.z.device)
+        return Components(
+            identity.new_zeros(1), identity.new_zeros(1, len(identity)), identity[None]
+        )
 
     def log_prob(self, fit: Components, x: Tensor) -> Tensor:
         """Return the log-density of rows, of shape (N,), in nats."""

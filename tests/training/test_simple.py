@@ -1,11 +1,14 @@
 """The mixture that few rows start from, behind splines where margins matter more than parts."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from skflow import RelativeGradientFlow
 from skflow.datasets import gaussian_grid, rings
 from skflow.flow import NormalMixtureMap
+from skflow.flow.initialization import shrunk_whitening
 from skflow.training.rows import Rows
 from skflow.training.simple import simple_start
 
@@ -35,6 +38,25 @@ def test_a_refit_is_of_the_kind_that_it_is_told(steep, is_bent):
     simple = start(steep, is_bent=is_bent)
     assert simple.is_bent == is_bent
     assert isinstance(simple.bijection, NormalMixtureMap) != is_bent
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 8, 19])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_very_few_rows_start_from_the_gaussian(rng, n_rows, early_stopping):
+    X = rng.exponential(size=(n_rows, 3))
+    flow = RelativeGradientFlow(
+        learning_rate=1e-9, max_iter=1, early_stopping=early_stopping, random_state=0
+    ).fit(X)
+    whitening, log_det = shrunk_whitening(torch.from_numpy((X - X.mean(0)) / X.std(0)))
+    z = (X - X.mean(0)) / X.std(0) @ whitening.numpy()
+    expected = norm.logpdf(z).sum(1) + float(log_det) - np.log(X.std(0)).sum()
+    np.testing.assert_allclose(flow.score_samples(X), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_no_weights_are_kept_because_of_one_or_two_rows(rng):
+    for n_rows in (6, 15):  # one and two of them are held out
+        flow = RelativeGradientFlow(max_iter=5, random_state=0).fit(rng.normal(size=(n_rows, 2)))
+        assert not flow.loss_curve_
 
 
 def test_a_flow_without_the_mixture_is_compared_where_splines_stand_before_it(steep):
