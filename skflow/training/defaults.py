@@ -17,7 +17,6 @@ from typing import Any, Literal
 from skflow.flow import Activation
 
 __all__ = [
-    "FEWEST_ROWS_OF_SHAPES",
     "NetworkSettings",
     "Settings",
     "TrainingSettings",
@@ -43,9 +42,6 @@ _LARGEST_SIZE = 2**24
 # a fit to tell whether a flow learns more.
 _MIXED_COLUMNS = 3
 _MIXED_COLUMNS_OF_FEW, _MIXED_COLUMNS_OF_MANY = 40, 32
-
-# Fewer rows tell no shape apart from the normal distribution: a flow of any kind starts from that.
-FEWEST_ROWS_OF_SHAPES = 20
 
 # How many times the noise of the default still fewer rows are fitted with as well: held-out rows
 # choose.
@@ -118,10 +114,6 @@ class Settings:
     starts_simple: bool
     """Whether a mixture of normal distributions may be what the flow starts from, if it can."""
 
-    starts_gaussian: bool
-    """Whether rows are so few that it is the normal distribution, whatever the base distribution
-    and whether columns are constant or not."""
-
     has_plain_candidate: bool
     """Whether few rows are also fitted by a flow that does not start from such a mixture, in any
     case. They are where splines stand before the mixture."""
@@ -166,8 +158,6 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
     held_out = n_validation > 0 and parameters["base_distribution"] == "normal"
     mixed = held_out and n_features <= (_MIXED_COLUMNS_OF_FEW if few else _MIXED_COLUMNS_OF_MANY)
     starts_simple = mixed and (few or n_features <= _MIXED_COLUMNS)
-    starts_gaussian = n_rows < FEWEST_ROWS_OF_SHAPES
-    has_plain_candidate = starts_simple and not starts_gaussian and n_features > _MIXED_COLUMNS
     several = few and n_rows < _ROWS_OF_SEVERAL_NOISES and parameters["input_noise"] == "auto"
     factors = _NOISE_FACTORS_OF_FEW if several else (1.0,)
     return Settings(
@@ -183,8 +173,7 @@ def resolve(parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Sett
         input_noises=tuple(factor * training.input_noise for factor in factors),
         refits=few,
         starts_simple=starts_simple,
-        starts_gaussian=starts_gaussian,
-        has_plain_candidate=has_plain_candidate,
+        has_plain_candidate=starts_simple and n_features > _MIXED_COLUMNS,
         has_rival=mixed and not few,
     )
 

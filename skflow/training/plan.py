@@ -35,7 +35,7 @@ from skflow.training.passes import Increment, Pass
 from skflow.training.rival import FitWithRival
 from skflow.training.rows import Rows, noisy_columns
 from skflow.training.scores import log_probs, winsorized
-from skflow.training.simple import Simple, rival_start, simple_start
+from skflow.training.simple import Simple, have_shape, rival_start, simple_start
 from skflow.training.start import start
 
 __all__ = [
@@ -138,7 +138,7 @@ class Plan:
         can_start_neutral = core.can_be_neutral and not continued
         can_be_simple = can_start_neutral and not len(constant)
         starts_simple = can_be_simple and self.settings.starts_simple
-        starts_gaussian = can_start_neutral and self.settings.starts_gaussian
+        starts_gaussian = can_start_neutral and not have_shape(rows)
         simple = self._simple() if starts_simple or starts_gaussian else None
         self._has_rival = can_be_simple and self.settings.has_rival and simple is None
         # What starts again is copied before it starts.
@@ -147,7 +147,7 @@ class Plan:
         self._footing = self._stand(core, simple)
         # A flow without the mixture follows, which few rows must prefer clearly.
         self.has_plain_candidate = simple is not None and (
-            simple.is_bent or self.settings.has_plain_candidate
+            simple.is_bent or (self.settings.has_plain_candidate and not starts_gaussian)
         )
         self.input_noises = (*noises, *noises[: self.has_plain_candidate])
         self._first = self._footing

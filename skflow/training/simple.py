@@ -10,14 +10,15 @@ from torch import Tensor
 
 from skflow.flow import Bijection, ElementwiseSpline
 from skflow.flow.weighted import row_counts
-from skflow.training.defaults import FEWEST_ROWS_OF_SHAPES
 from skflow.training.rows import Rows
 from skflow.training.scores import winsorized
 from skflow.training.stacking import Start, gaussian, stacked_start
 
-__all__ = ["Simple", "rival_start", "simple_start"]
+__all__ = ["Simple", "have_shape", "rival_start", "simple_start"]
 
-# The mixtures are fitted to so many rows at most, and compared by so many.
+# The mixtures are fitted to so many rows at most, and compared by so many. Fewer than the fewest
+# tell no shape apart from that of a normal distribution.
+_FEWEST_ROWS = 20
 _MOST_ROWS = 10_000
 _COMPARED_ROWS = 3_000
 
@@ -36,6 +37,18 @@ class Simple(NamedTuple):
 
     is_bent: bool
     """Whether splines that make each column normal stand before the mixture."""
+
+
+def have_shape(rows: Rows) -> bool:
+    """Say whether rows are enough to tell their density from a normal distribution.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows, which count as often as their weights say.
+    """
+    weights = rows.take_weights()
+    return (len(rows) if weights is None else float(row_counts(weights).sum())) >= _FEWEST_ROWS
 
 
 @torch.no_grad()
@@ -73,14 +86,11 @@ def simple_start(
         The better one; the Gaussian with a shrunk covariance of too few rows, and None of rows
         of one group that cannot be compared.
     """
-    if _effective_number(rows) < FEWEST_ROWS_OF_SHAPES:
+    if _effective_number(rows) < _FEWEST_ROWS:
         return Simple(_gaussian(rows), is_bent=False)
     x, held_out, counts, groups = _samples(rows, validation, generator)
-    if (
-        len(held_out) < FEWEST_ROWS_OF_SHAPES
-        and groups is not None
-        and bool((groups == groups[0]).all())
-    ):
+    of_one = groups is not None and bool((groups == groups[0]).all())
+    if len(held_out) < _FEWEST_ROWS and of_one:
         return None  # neither folds nor held-out rows tell
 
     def splines(z: Tensor, its_counts: Tensor | None) -> Bijection:
@@ -129,7 +139,7 @@ def rival_start(
     bijection : Bijection or None
         As for :func:`simple_start`. How good it is remains to be seen.
     """
-    if _effective_number(rows) < FEWEST_ROWS_OF_SHAPES:
+    if _effective_number(rows) < _FEWEST_ROWS:
         return None
     x, held_out, counts, groups = _samples(rows, validation, generator)
     if len(x) > _COMPARED_ROWS:
