@@ -1,8 +1,11 @@
 """The figures that the page on reliability quotes are those of the campaigns."""
 
 import csv
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +44,26 @@ def test_altered_files():
 def test_other_processors(kind):
     most = max((row[f"largest_difference_{kind}"] for row in results("processors")), key=float)
     assert f"Scores in {kind} differ by {most} nats at most" in PAGE
+
+
+def test_random_fits():
+    kind_of_case = import_module("_reliability.fits").kind_of_case
+    rows = [
+        row | {"n_rows": int(row["n_rows"]), "n_features": int(row["n_features"])}
+        for row in results("fits")
+    ]
+    assert {row["outcome"] for row in rows} == {"good", "below", "refused"}
+    compared = [row for row in rows if row["outcome"] != "refused"]
+    good = [row for row in compared if row["outcome"] == "good"]
+    assert f"{len(rows)} fits of random parameters" in PAGE
+    assert f"{len(rows) - len(compared)} were refused" in PAGE
+    assert f"{len(good)} of {len(compared)} are good" in PAGE
+    n_compared, n_good = (Counter(map(kind_of_case, some)) for some in (compared, good))
+    for kind, n in n_compared.items():
+        below = [
+            float(row["difference"]) / row["n_features"]
+            for row in compared
+            if kind_of_case(row) == kind and row["outcome"] == "below"
+        ]
+        median = f"{np.median(below):.2f}" if below else "none"
+        assert f"* - {kind} - {n} - {n_good[kind]} - {median}" in PAGE
