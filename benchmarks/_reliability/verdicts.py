@@ -34,6 +34,7 @@ ALLOWED_WARNINGS = (ColumnWarning, ConvergenceWarning, DataConversionWarning)
 # What skflow and scikit-learn say on purpose by a warning of a general class.
 KNOWN_WARNINGS = re.compile(
     r"The fit ended at|step\(s\) were not finite|they pass through unchanged|calls for \d+ rows|"
+    r"mapped to latents and back|"
     r"X has feature names, but|X does not have valid feature names|"
     r"The least populated class in y|The number of unique classes is greater|"
     r"Number of distinct clusters|DataFrame with sparse columns found|A column-vector y was passed"
