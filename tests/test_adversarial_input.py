@@ -166,6 +166,10 @@ class TestWhatWouldBeMisread:
             with pytest.raises(TypeError, match=f"got the class {kind.__name__}"):
                 call(kind)
 
+    def test_lists_of_several_lengths(self, X):
+        with pytest.raises(ValueError, match="give all of them the same length"):
+            FlowClassifier().fit(X[:2], [[1.0, 2.0], [3.0]])
+
     def test_tensors_that_are_not_dense(self, flow, X):
         with pytest.raises(TypeError, match="sparse tensor"):
             flow.score_samples(torch.from_numpy(X).to_sparse())

@@ -424,9 +424,15 @@ def array_like(array: Any, like: Any) -> Any:
 def as_numpy(X: Any) -> NDArray[Any]:
     """Return an array of any namespace as one of NumPy, without a copy if it is on the CPU."""
     X = readable(X)
-    if isinstance(X, np.ndarray) or not hasattr(X, "__dlpack__"):
+    if hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
+        return as_tensor(X).cpu().numpy()
+    try:
         return np.asarray(X)
-    return as_tensor(X).cpu().numpy()
+    except ValueError as error:
+        raise ValueError(
+            "A list whose entries have several lengths was passed, but an array is needed: give "
+            "all of them the same length."
+        ) from error
 
 
 def numpy_dtype(X: Any) -> np.dtype[Any]:

@@ -67,3 +67,15 @@ def test_random_fits():
         ]
         median = f"{np.median(below):.2f}" if below else "none"
         assert f"* - {kind} - {n} - {n_good[kind]} - {median}" in PAGE
+
+
+def test_fuzzed_calls():
+    rows = results("calls")
+    names = [name for name in rows[0] if name not in {"entry_point", "longest_seconds"}]
+    total = {name: sum(int(row[name]) for row in rows) for name in names}
+    assert total["faults"] == total["others"] == 0
+    assert f"{total['calls']:,} calls of {len(rows)} entry points" in PAGE
+    n_refused = total["calls"] - total["returned"]
+    assert f"{total['returned']:,} returned and {n_refused:,} were refused" in PAGE
+    longest = max(float(row["longest_seconds"]) for row in rows)
+    assert f"the longest took {longest:.0f} s" in PAGE
