@@ -22,6 +22,7 @@ from skflow import (
     metrics,
 )
 from skflow.estimators.score import mean_log_density
+from skflow.preprocessing import sample_in_original_units, score_samples_in_original_units
 
 METHODS = ("score_samples", "transform", "log_abs_det_jacobian", "inverse_transform", "score")
 
@@ -165,6 +166,15 @@ class TestWhatWouldBeMisread:
         for call in [*calls, lambda rows: metrics.nearest_row_test(X, rows, X)]:
             with pytest.raises(TypeError, match=f"got the class {kind.__name__}"):
                 call(kind)
+
+    def test_estimators_that_are_classes(self, X):
+        for call in (
+            lambda: metrics.highest_density_coverage(RelativeGradientFlow, X),
+            lambda: sample_in_original_units(RelativeGradientFlow, 3),
+            lambda: score_samples_in_original_units(RelativeGradientFlow, X),
+        ):
+            with pytest.raises(TypeError, match="estimator"):
+                call()
 
     def test_lists_of_several_lengths(self, X):
         with pytest.raises(ValueError, match="give all of them the same length"):

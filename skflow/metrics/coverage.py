@@ -140,9 +140,9 @@ def highest_density_coverage(
     [0.9]
     [0.4]
     """
-    if not hasattr(estimator, "score_samples"):
+    if isinstance(estimator, type) or not hasattr(estimator, "score_samples"):
         raise TypeError(
-            f"estimator must have a method score_samples, got {estimator!r}, which has none."
+            f"estimator must be a fitted estimator with a method score_samples, got {estimator!r}."
         )
     levels = check_levels(levels)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)

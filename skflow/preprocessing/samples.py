@@ -88,11 +88,13 @@ def draw_rows(estimator: Any, n_samples: int, random_state: Any) -> Any:
     if isinstance(estimator, Pipeline):
         samples: Any = sample_in_original_units(estimator[-1], n_samples, random_state)
         return inverse_transform(estimator[:-1], samples, label(estimator))
+    # Frames draw their rows, too.
     is_estimator = hasattr(estimator, "fit") or hasattr(estimator, "score_samples")
-    if not hasattr(estimator, "sample") or not is_estimator:  # frames draw their rows, too
+    is_instance = is_estimator and not isinstance(estimator, type)
+    if not hasattr(estimator, "sample") or not is_instance:
         raise TypeError(
             "Samples come from the method sample of a density estimator, by itself or as the "
-            f"last step of a Pipeline, got {estimator!r}, which has none."
+            f"last step of a Pipeline, got {estimator!r}, which is none."
         )
     rng = check_random_state(random_state)
     if "random_state" in signature(estimator.sample).parameters:
