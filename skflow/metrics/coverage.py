@@ -142,7 +142,7 @@ def highest_density_coverage(
     """
     if isinstance(estimator, type) or not hasattr(estimator, "score_samples"):
         raise TypeError(
-            f"estimator must be a fitted estimator with a method score_samples, got {estimator!r}."
+            f"estimator must have a method score_samples and be an instance, got {estimator!r}."
         )
     levels = check_levels(levels)
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
