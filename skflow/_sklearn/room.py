@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_n_samples"]
+__all__ = ["check_n_samples", "machine_memory"]
 
 # No memory holds more numbers than these.
 _MOST_ENTRIES = 2**60
@@ -46,7 +46,7 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
             f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
             "holds. Draw fewer at a time."
         )
-    needed, there_is = 8 * int(n_samples) * n_features, _memory()
+    needed, there_is = 8 * int(n_samples) * n_features, machine_memory()
     if needed > there_is:
         raise MemoryError(
             f"n_samples={n_samples} rows of {n_features} number(s) take {_gibibytes(needed)} GiB, "
@@ -54,8 +54,8 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
         )
 
 
-def _memory() -> int:
-    """Return how many bytes the machine has."""
+def machine_memory() -> int:
+    """Return how many bytes of memory the machine has."""
     try:
         n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # a system that does not say
