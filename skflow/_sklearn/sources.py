@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from skflow._sklearn.readable import readable
 from skflow._sklearn.room import machine_memory
 from skflow._sklearn.validation import (
     as_tensor,
@@ -89,9 +90,14 @@ class CheckedSource(ABC):
         return torch.float32 if self.numpy_dtype == np.float32 else torch.float64
 
     @property
+    def n_bytes(self) -> int:
+        """What all rows would take in memory."""
+        return len(self) * self.n_features * self.numpy_dtype.itemsize
+
+    @property
     def is_large(self) -> bool:
         """Whether the rows are better not all in memory."""
-        return len(self) * self.n_features * self.numpy_dtype.itemsize > _KEPT_BYTES
+        return self.n_bytes > _KEPT_BYTES
 
     @property
     def piece_length(self) -> int:
@@ -159,7 +165,7 @@ class _MappedSource(CheckedSource):
 
     @property
     def is_large(self) -> bool:
-        return self.X.nbytes > _SHARE_OF_MEMORY * machine_memory()
+        return self.n_bytes > _SHARE_OF_MEMORY * machine_memory()
 
     def _pieces(self, block: int) -> Iterator[NDArray[Any]]:
         yield np.asarray(self.X[self.offsets[block] : self.offsets[block + 1]])
@@ -248,6 +254,7 @@ def source_of(
         If `X` is a path. It says how to open it.
     """
     source: CheckedSource
+    X = readable(X)
     if isinstance(X, str | PathLike):
         raise TypeError(
             f"X is the path {str(X)!r}. Pass what is there: pyarrow.dataset.dataset(path, "
@@ -286,7 +293,7 @@ def map_dask_array(estimator: Any, method: str, X: Any, *, keeps_columns: bool) 
     mapped : dask.array.Array of shape (n_samples, n_features) or (n_samples,)
         In the chunks of the rows.
     """
-    refuse_but_two_dimensions(X)
+    refuse_but_two_dimensions(readable(X))
     validate_data(estimator, X, reset=False, skip_check_array=True)
     dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
     return X.rechunk({1: -1}).map_blocks(

@@ -116,9 +116,8 @@ class Batches:
         """Yield rows that are in memory, and the positions of a batch among them."""
         if isinstance(self.rows, StreamedRows):
             for window in self.rows.windows(self.batch_size, self.generator):
-                n_whole = len(window) // self.batch_size * self.batch_size
-                order = self._order(len(window))[:n_whole]
-                yield from ((window, chunk) for chunk in order.split(self.batch_size))
+                chunks = self._order(len(window)).split(self.batch_size)
+                yield from ((window, c) for c in chunks if len(c) == self.batch_size)
         elif self.batch_size == len(self.rows):
             yield self.rows, torch.arange(len(self.rows))
         else:

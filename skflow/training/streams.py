@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +37,10 @@ class UnreadRows:
     location: ClassVar[torch.device] = torch.device("cpu")
 
     def __len__(self) -> int:
+        return self._n_rows
+
+    @cached_property
+    def _n_rows(self) -> int:
         weights = self.weights
         return self.source.offsets[-1] if weights is None else int((weights > 0).sum())
 
