@@ -1,13 +1,14 @@
 """Data larger than memory: memory maps, datasets of pyarrow and arrays of Dask."""
 
 import pickle
+from copy import copy
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from skflow import RelativeGradientFlow
+from skflow import FlowOutlierDetector, RelativeGradientFlow
 from skflow._sklearn import room, sources
 from skflow.exceptions import ColumnWarning
 from skflow.training import streams
@@ -207,6 +208,18 @@ def test_latents_of_a_dataset_can_be_written_batch_by_batch(all_is_large, fitted
     ds.write_dataset(latents, tmp_path / "latents", format="parquet")
     written = ds.dataset(tmp_path / "latents").to_table().to_pandas().to_numpy()
     np.testing.assert_array_equal(written, fitted.transform(in_memory(X, parquet)))
+
+
+@pytest.mark.parametrize("source", [parquet, dask])
+def test_frames_of_latents_are_in_memory(all_is_large, fitted_as, X, source, tmp_path):
+    flow = copy(fitted_as(source)).set_output(transform="pandas")
+    frame = flow.transform(source(X, tmp_path))
+    pd.testing.assert_frame_equal(frame, flow.transform(in_memory(X, source)))
+
+
+def test_other_estimators_take_no_dataset(X):
+    with pytest.raises(TypeError, match=r"X\.to_table\(\)"):
+        FlowOutlierDetector().fit(ds.dataset(table(X)))
 
 
 def test_names_come_from_the_schema(all_is_large, X, tmp_path):

@@ -254,7 +254,6 @@ def source_of(
         If `X` is a path. It says how to open it.
     """
     source: CheckedSource
-    X = readable(X)
     if isinstance(X, str | PathLike):
         raise TypeError(
             f"X is the path {str(X)!r}. Pass what is there: pyarrow.dataset.dataset(path, "
@@ -263,7 +262,7 @@ def source_of(
     if is_dataset(X):
         source = _DatasetSource(X, estimator)
     elif is_dask_array(X):
-        source = _DaskSource(X, estimator)
+        source = _DaskSource(readable(X), estimator)
     elif isinstance(X, np.memmap) and X.ndim == 2 and X.dtype.kind in "biuf" and X.size:
         source = _MappedSource(X, estimator)
         if not source.is_large:

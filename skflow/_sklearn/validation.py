@@ -61,6 +61,7 @@ __all__ = [
     "is_frame",
     "is_missing",
     "latents",
+    "makes_frames",
     "n_samples",
     "namespace",
     "numpy_dtype",
@@ -351,6 +352,11 @@ def _check_same_namespace(estimator: Any, X: Any, method: str) -> None:
 def namespace(X: Any) -> Any:
     """Return the namespace of an array, which is NumPy's unless ``array_api_dispatch`` is on."""
     return get_namespace(X)[0]
+
+
+def makes_frames(estimator: Any) -> bool:
+    """Say whether ``set_output`` or scikit-learn's configuration asks for frames of latents."""
+    return _get_container_adapter("transform", estimator) is not None
 
 
 def framed(estimator: Any, X: Any, like: Any = None) -> Any:

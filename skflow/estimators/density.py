@@ -420,7 +420,9 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Two rows at least. float32 and float64 arrays are read in place.
+            Two rows at least. float32 and float64 arrays are read in place. An array of Dask, a
+            dataset of pyarrow, or a memory map that memory has no room for is read block by block:
+            see :ref:`large_data`.
         y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -577,13 +579,14 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows.
+            The rows, of any kind that :meth:`fit` takes.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
             In nats, in the units of `X`, and in its precision. Never NaN, and -inf only where
-            that precision has no number as low: see :ref:`numerical_contract`.
+            that precision has no number as low: see :ref:`numerical_contract`. Of an array of
+            Dask, one that is not computed yet.
         """
         return self._map_rows(X, "score_samples", Flow.log_prob, keeps_columns=False)
 
@@ -593,12 +596,13 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows.
+            The rows, of any kind that :meth:`fit` takes.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features)
-            The latents.
+            The latents. Of an array of Dask, one that is not computed yet, and of a dataset of
+            pyarrow a reader of record batches: see :ref:`large_data`.
 
         Raises
         ------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skflow._sklearn.sources import is_dask_array, is_dataset, map_dask_array, source_of
-from skflow._sklearn.validation import rows
+from skflow._sklearn.validation import makes_frames, rows
 from skflow.training.sources import in_order, read_ahead
 
 __all__ = ["map_rows"]
@@ -39,13 +39,15 @@ def map_rows(
         Of an array of Dask, one that is not computed yet. Of a dataset of pyarrow, a number for
         each row as an array, and one for each entry as batches that are made when they are taken.
     """
+    is_framed = keeps_columns and makes_frames(estimator)  # frames hold all rows
     if is_dask_array(X):
-        return map_dask_array(estimator, method, X, keeps_columns=keeps_columns)
+        lazy = map_dask_array(estimator, method, X, keeps_columns=keeps_columns)
+        return np.asarray(lazy) if is_framed else lazy
     source = source_of(estimator, X)
     if source is None:
         return function(rows(estimator, X, method=method))
     pieces = (function(piece.numpy()) for _, piece in read_ahead(in_order(source)))
-    if is_dataset(X) and keeps_columns:
+    if is_dataset(X) and keeps_columns and not is_framed:
         return _as_batches(pieces, estimator.get_feature_names_out(), source.numpy_dtype)
     shape = (len(source), source.n_features)[: 1 + keeps_columns]
     mapped, start = np.empty(shape, source.numpy_dtype), 0
