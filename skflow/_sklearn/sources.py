@@ -305,7 +305,7 @@ def map_dask_array(estimator: Any, method: str, X: Any, *, keeps_columns: bool) 
     )
 
 
-def _call(X: NDArray[Any], estimator: Any, method: str) -> Any:
+def _call(X: NDArray[Any], estimator: Any, method: str) -> NDArray[Any]:
     if not len(X):
         return np.empty(X.shape if method == "transform" else 0, X.dtype)
-    return getattr(estimator, method)(np.asarray(X))
+    return np.asarray(getattr(estimator, method)(np.asarray(X)))
