@@ -18,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -172,15 +173,16 @@ def main():
         paths = {"memory map": Path(folder) / "rows.npy", "Parquet": Path(folder) / "parquet"}
         write_map(paths["memory map"], round(1e9 * arguments.gigabytes / ROW_BYTES))
         write_parquet(paths["Parquet"], round(1e9 * arguments.parquet_gigabytes / ROW_BYTES))
-        sources._SHARE_OF_MEMORY = 0.0  # a part of the map is read as the whole is
         for name, parameters in FLOWS.items():
-            seconds = speeds(paths, parameters, arguments.rounds)
+            # A part of the map is read as the whole is.
+            with patch.object(sources, "_SHARE_OF_MEMORY", 0.0):
+                seconds = speeds(paths, parameters, arguments.rounds)
             for source, path in paths.items():
                 row = {"flow": name, "source": source}
                 for what, of_array in seconds["array"].items():
                     own = seconds[source][what]
                     row[f"{what}_rows_per_second"] = round(FILE_ROWS / own)
-                    row[f"{what}_ratio"] = round(of_array / own, 3)
+                    row[f"{what}_ratio"] = round(float(of_array / own), 3)
                 scores = name == "light"
                 row |= in_new_process(memory_of, path, parameters, arguments.max_time, scores)
                 print(row, flush=True)
