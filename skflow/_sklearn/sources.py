@@ -197,7 +197,7 @@ class _DatasetSource(CheckedSource):
         parts = [part for fragment in X.get_fragments() for part in _parts(fragment)]
         self.fragments = [fragment for fragment, _ in parts]
         empty = X.schema.empty_table()
-        dtypes = [column.to_numpy().dtype for column in empty.columns]
+        dtypes = [column.to_numpy().dtype for column in empty.columns] or [np.float64]
         lengths = [n_rows for _, n_rows in parts]
         super().__init__(X, estimator, lengths, np.result_type(*dtypes), empty)
 

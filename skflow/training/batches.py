@@ -57,8 +57,8 @@ class Batches:
         The standard deviation of each column's noise, as a share of that of the data. Batches of
         one or two rows have none.
     every_row : bool, default=False
-        Whether no row waits: all are spread evenly over batches of no more than that size. Rows
-        that are streamed know no such batches.
+        Whether no row waits: all are spread evenly over batches of no more than that size. Of
+        rows that are streamed, some wait.
     weight_unit : float, default=1.0
         What the rows' weights are divided by.
     """
