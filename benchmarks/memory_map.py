@@ -12,47 +12,18 @@ fitted with the defaults for a given time. Sampled meanwhile, above what imports
 
 import argparse
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from _common import RESULTS, write_csv
+from _memory import Memory
 
 from skflow import RelativeGradientFlow
 
 BLOCK_ROWS = 10_000
 MEGABYTE = 1e6
-
-
-class Memory:
-    """The most memory that this process has while the block runs, in bytes above its start."""
-
-    FIELDS = ("RssAnon", "VmRSS")
-
-    def __enter__(self):
-        self.start = self.now()
-        self.peaks = dict.fromkeys(self.FIELDS, 0)
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.thread.join()
-
-    def now(self):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        values = dict(line.split(":", 1) for line in lines)
-        return {field: 1024 * int(values[field].split()[0]) for field in self.FIELDS}
-
-    def watch(self):
-        while not self.ended.wait(0.01):
-            now = self.now()
-            for field in self.FIELDS:
-                self.peaks[field] = max(self.peaks[field], now[field] - self.start[field])
 
 
 def write_rows(path, n_rows, n_features):

@@ -25,8 +25,8 @@ def readable(X: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is a class, a mapping, a frame that is not computed yet, or a tensor that is not
-        dense.
+        If it is a class, a mapping, a frame or a dataset that is not computed yet, or a tensor
+        that is not dense.
     ValueError
         If it is a masked array that hides entries, of which most functions would take what is
         below, or if it is complex.
@@ -58,6 +58,11 @@ def readable(X: Any) -> Any:
         )
     if type(X).__name__ == "LazyFrame":
         raise TypeError("X is a frame that is not computed yet: pass X.collect().")
+    if type(X).__module__ == "pyarrow._dataset" and hasattr(X, "to_table"):
+        raise TypeError(
+            "X is a dataset that is not in memory: pass X.to_table(). RelativeGradientFlow alone "
+            "reads it block by block."
+        )
     return X
 
 

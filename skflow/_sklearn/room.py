@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_n_samples"]
+__all__ = ["check_n_samples", "machine_memory"]
 
 # No memory holds more numbers than these.
 _MOST_ENTRIES = 2**60
+
+# Where Linux says how much memory a container may take.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
@@ -46,7 +54,7 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
             f"n_samples={n_samples} rows of {n_features} column(s) are more than any memory "
             "holds. Draw fewer at a time."
         )
-    needed, there_is = 8 * int(n_samples) * n_features, _memory()
+    needed, there_is = 8 * int(n_samples) * n_features, machine_memory()
     if needed > there_is:
         raise MemoryError(
             f"n_samples={n_samples} rows of {n_features} number(s) take {_gibibytes(needed)} GiB, "
@@ -54,13 +62,17 @@ def check_n_samples(n_samples: Any, n_features: int = 1) -> None:
         )
 
 
-def _memory() -> int:
-    """Return how many bytes the machine has."""
+def machine_memory() -> int:
+    """Return how many bytes of memory the machine has, or a container that this runs in."""
     try:
         n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # a system that does not say
-        return 8 * _MOST_ENTRIES
-    return n_bytes if n_bytes > 0 else 8 * _MOST_ENTRIES
+        n_bytes = 0
+    limits = [n_bytes if n_bytes > 0 else 8 * _MOST_ENTRIES]
+    for path in _LIMITS:
+        with suppress(OSError, ValueError):  # there is none, or it is "max"
+            limits.append(int(path.read_text(encoding="ascii")))
+    return min(limits)
 
 
 def _gibibytes(n_bytes: int) -> str:

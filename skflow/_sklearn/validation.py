@@ -5,7 +5,7 @@ The one file that may use a private name of scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -61,12 +61,14 @@ __all__ = [
     "is_frame",
     "is_missing",
     "latents",
+    "makes_frames",
     "n_samples",
     "namespace",
     "numpy_dtype",
     "params_of_rows",
     "plain_array",
     "power_scale",
+    "refuse_all_but_numbers",
     "refuse_but_two_dimensions",
     "resolve_device",
     "routed_params",
@@ -149,11 +151,17 @@ _NUMBER_KINDS = frozenset("biuf")
 
 def _refuse_columns_that_are_no_numbers(X: Any) -> None:
     """Name the columns of a frame that hold no numbers, and say what to do with them."""
-    if not is_frame(X):
-        return
+    if is_frame(X):
+        refuse_all_but_numbers(X.columns, X.dtypes, are_numeric(X))
+
+
+def refuse_all_but_numbers(
+    names: Iterable[Any], dtypes: Iterable[Any], are_numbers: Iterable[bool]
+) -> None:
+    """Refuse columns of which some hold no numbers, by their names and types."""
     wrong = [
         f"{name!r} ({dtype})"
-        for name, dtype, right in zip(X.columns, X.dtypes, are_numeric(X), strict=True)
+        for name, dtype, right in zip(names, dtypes, are_numbers, strict=True)
         if not right
     ]
     if wrong:
@@ -344,6 +352,11 @@ def _check_same_namespace(estimator: Any, X: Any, method: str) -> None:
 def namespace(X: Any) -> Any:
     """Return the namespace of an array, which is NumPy's unless ``array_api_dispatch`` is on."""
     return get_namespace(X)[0]
+
+
+def makes_frames(estimator: Any) -> bool:
+    """Say whether ``set_output`` or scikit-learn's configuration asks for frames of latents."""
+    return _get_container_adapter("transform", estimator) is not None
 
 
 def framed(estimator: Any, X: Any, like: Any = None) -> Any:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from skflow.estimators.extremes import extreme_columns
 from skflow.exceptions import ColumnWarning
-from skflow.flow.standardize import column_ranges, constant_columns, values_repeat
+from skflow.flow.standardize import constant_columns, values_repeat
 from skflow.flow.weighted import row_counts
 from skflow.training.rows import Rows
+from skflow.training.streams import AnyRows
 
 __all__ = ["constant_and_named"]
 
@@ -40,14 +41,15 @@ Label = Callable[[int], str]
 
 
 def constant_and_named(
-    rows: Rows, label: Label, *, stacklevel: int, parameter: str = "X"
+    rows: AnyRows, label: Label, *, stacklevel: int, parameter: str = "X"
 ) -> Tensor:
     """Find the constant columns, and name all columns to look at in one warning.
 
     Parameters
     ----------
-    rows : Rows
-        As they came.
+    rows : Rows or StreamedRows
+        As they came. Of those that are streamed, the sample is looked at, and the range of each
+        column is that of all rows.
     label : callable
         Names a column, by its index.
     stacklevel : int
@@ -60,9 +62,9 @@ def constant_and_named(
     constant : Tensor of shape (C,)
         The indices of the constant columns.
     """
-    ends = column_ranges(rows.data, rows.which)
+    ends, n_rows = rows.column_ranges(), len(rows)
     constant = constant_columns(*ends).nonzero().flatten()
-    n_rows = len(rows)
+    rows = rows.sample
     which = _at_equal_distances(rows, _MOST_SAMPLED, _MOST_ENTRIES)
     x, weights = rows.data[which].double(), rows.weights
     counts = None if weights is None else row_counts(weights[which]).to(x.device)

@@ -24,6 +24,7 @@ from skflow._sklearn.fit_task import CallbackSupportMixin, FitTask
 from skflow._sklearn.persistence import PersistenceMixin
 from skflow._sklearn.pieces import unchanged_on_error
 from skflow._sklearn.room import check_n_samples
+from skflow._sklearn.sources import source_of
 from skflow._sklearn.validation import (
     HasMethods,
     Interval,
@@ -43,6 +44,7 @@ from skflow._sklearn.validation import (
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.overflow import checked_finite
 from skflow.estimators.progress import shown_progress
+from skflow.estimators.row_maps import map_rows
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
@@ -67,6 +69,8 @@ from skflow.training.precision import MatmulPrecision
 from skflow.training.rows import Rows
 from skflow.training.standardization import standardization
 from skflow.training.start import start
+from skflow.training.streams import AnyRows, UnreadRows
+from skflow.training.survey import survey
 
 __all__ = ["RelativeGradientFlow"]
 
@@ -416,7 +420,9 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Two rows at least. float32 and float64 arrays are read in place.
+            Two rows at least. float32 and float64 arrays are read in place. An array of Dask, a
+            dataset of pyarrow, or a memory map that memory has no room for is read block by block:
+            see :ref:`large_data`.
         y : object, default=None
             Ignored; here by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -538,6 +544,11 @@ class RelativeGradientFlow(
         """Do what :meth:`partial_fit` does, in an estimator that nobody else sees yet."""
         first = not hasattr(self, "flow_")
         rows = self._rows(X, sample_weight, least=2 if first else 1, method="partial_fit")
+        if isinstance(rows, UnreadRows):
+            raise TypeError(
+                "partial_fit takes rows that memory has room for, and X is larger: pass some of "
+                "its rows at a time, or call fit, which reads them block by block."
+            )
         parameters = self.get_params(deep=False)
         generator = self._generator(rows, seed=None if first else self._increment.seed)
         flow = self._new_flow(rows) if first else deepcopy(self.flow_)
@@ -568,18 +579,16 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows.
+            The rows, of any kind that :meth:`fit` takes.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
             In nats, in the units of `X`, and in its precision. Never NaN, and -inf only where
-            that precision has no number as low: see :ref:`numerical_contract`.
+            that precision has no number as low: see :ref:`numerical_contract`. Of an array of
+            Dask, one that is not computed yet.
         """
-        check_is_fitted(self)
-        fitted = snapshot(self)
-        X = rows(fitted, X, method="score_samples")
-        return fitted._map_blocks(X, Flow.log_prob, X.shape[:1])
+        return self._map_rows(X, "score_samples", Flow.log_prob, keeps_columns=False)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -587,22 +596,20 @@ class RelativeGradientFlow(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The rows.
+            The rows, of any kind that :meth:`fit` takes.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features)
-            The latents.
+            The latents. Of an array of Dask, one that is not computed yet, and of a dataset of
+            pyarrow a reader of record batches: see :ref:`large_data`.
 
         Raises
         ------
         ValueError
             If latents overflow in the precision of `X`.
         """
-        check_is_fitted(self)
-        fitted = snapshot(self)
-        X = rows(fitted, X, method="transform")
-        return fitted._map_blocks(X, _latents_of, X.shape)
+        return self._map_rows(X, "transform", _latents_of, keeps_columns=True)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -649,10 +656,7 @@ class RelativeGradientFlow(
         ValueError
             If it overflows in the precision of `X`.
         """
-        check_is_fitted(self)
-        fitted = snapshot(self)
-        X = rows(fitted, X, method="log_abs_det_jacobian")
-        return fitted._map_blocks(X, _log_det_at, X.shape[:1])
+        return self._map_rows(X, "log_abs_det_jacobian", _log_det_at, keeps_columns=False)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -710,31 +714,39 @@ class RelativeGradientFlow(
         *,
         least: int = 2,
         method: str = "fit",
-    ) -> Rows:
+    ) -> Rows | UnreadRows:
         """Return the rows as they came, but for those of no weight."""
-        X = rows(self, X, fitting=least > 1, least=least, method=method)
-        data = as_tensor(X)
-        of_row = None if groups is None else torch.as_tensor(row_groups(groups, X))
-        if sample_weight is None:
-            return Rows(data, groups=of_row)
-        weights = as_tensor(row_weights(sample_weight, X))
-        positive = weights > 0
-        if positive.all():
-            return Rows(data, weights=None if (weights == 1).all() else weights, groups=of_row)
-        which = positive.nonzero().flatten()
-        if len(which) < least:
-            raise ValueError(
-                f"sample_weight is positive for {len(which)} row(s) only, while a minimum of "
-                f"{least} is required."
-            )
+        fitting = least > 1
+        source = source_of(self, X, fitting=fitting, least=least)
+        checked = source or rows(self, X, fitting=fitting, least=least, method=method)
+        of_row = None if groups is None else torch.as_tensor(row_groups(groups, checked))
+        weights = None if sample_weight is None else as_tensor(row_weights(sample_weight, checked))
+        which = None
+        if weights is not None:
+            positive = weights > 0
+            n_positive = int(positive.sum())
+            if n_positive < least:
+                raise ValueError(
+                    f"sample_weight is positive for {n_positive} row(s) only, while a minimum of "
+                    f"{least} is required."
+                )
+            if n_positive < len(positive):
+                which = positive
+            elif (weights == 1).all():
+                weights = None
+        if source is not None and source.is_large:
+            return UnreadRows(source, weights, of_row)
+        data = as_tensor(checked) if source is None else source.in_memory()
+        which = None if which is None else which.nonzero().flatten()
         return Rows(data, weights=weights, which=which, groups=of_row)
 
-    def _plan(self, rows: Rows, checkpoint: Checkpoint) -> Plan:
+    def _plan(self, given: Rows | UnreadRows, checkpoint: Checkpoint) -> Plan:
         """Return what a fit to the rows does."""
-        generator = checkpoint.seeded(self._generator(rows))
+        generator = checkpoint.seeded(self._generator(given))
+        parameters = self.get_params(deep=False)
+        rows = given if isinstance(given, Rows) else survey(given, parameters, generator)
         continued = self.warm_start and hasattr(self, "flow_")
         flow = self._continued_flow(rows) if continued else self._new_flow(rows)
-        parameters = self.get_params(deep=False)
         checkpoint.compare(rows, parameters, flow if continued else None)
         return Plan(
             parameters,
@@ -745,17 +757,17 @@ class RelativeGradientFlow(
             continued=continued,
         )
 
-    def _generator(self, rows: Rows, seed: int | None = None) -> torch.Generator:
-        device = resolve_device(self.device, rows.data.device)
+    def _generator(self, rows: Rows | UnreadRows, seed: int | None = None) -> torch.Generator:
+        device = resolve_device(self.device, rows.location)
         return torch_generator(self.random_state if seed is None else seed, device)
 
-    def _new_flow(self, rows: Rows) -> Flow:
+    def _new_flow(self, rows: AnyRows) -> Flow:
         """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
         core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
         return core.behind(standardization(rows, robust=core.can_be_neutral))
 
-    def _continued_flow(self, rows: Rows) -> Flow:
+    def _continued_flow(self, rows: AnyRows) -> Flow:
         """Return a copy of the flow that is there, if it is what the parameters ask for.
 
         What is "auto" stays what it was, whatever the number of rows is now.
@@ -774,7 +786,7 @@ class RelativeGradientFlow(
             )
         return flow
 
-    def _constant_columns(self, rows: Rows) -> torch.Tensor:
+    def _constant_columns(self, rows: AnyRows) -> torch.Tensor:
         """Return the indices of the constant columns, and warn of all that need a look."""
         return constant_and_named(rows, lambda j: column_label(self, j), stacklevel=5)
 
@@ -827,6 +839,23 @@ class RelativeGradientFlow(
             self.log_det_ = float(core.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
         self.fit_time_ = time.perf_counter() - started
+
+    def _map_rows(
+        self,
+        X: Any,
+        method: str,
+        function: Callable[[Flow, torch.Tensor], torch.Tensor],
+        *,
+        keeps_columns: bool,
+    ) -> Any:
+        """Apply `function`, as `method` does, to rows of any kind that it takes."""
+        check_is_fitted(self)
+        fitted = snapshot(self)
+
+        def of_array(X: Any) -> Any:
+            return fitted._map_blocks(X, function, X.shape[: 1 + keeps_columns])
+
+        return map_rows(fitted, X, method, of_array, keeps_columns=keeps_columns)
 
     def _map_blocks(
         self,

@@ -24,6 +24,7 @@ from skflow.training.outcome import Outcome
 from skflow.training.room import naming_the_batch
 from skflow.training.round_trip import round_trip_error, singular_values_of, warn_of_round_trip
 from skflow.training.rows import Rows
+from skflow.training.streams import AnyRows
 
 __all__ = ["TRAINING_CONSTRAINTS", "TrainingMixin"]
 
@@ -63,7 +64,7 @@ class _Plan(Protocol):
     def core(self) -> Flow: ...
 
     @property
-    def training(self) -> Rows: ...
+    def training(self) -> AnyRows: ...
 
     @property
     def all_rows(self) -> Rows: ...
@@ -92,7 +93,7 @@ class TrainingMixin:
         started: float,
     ) -> None:
         """Do what a plan says, in an estimator that nobody else sees yet, called by ``fit``."""
-        outcome = Outcome(plan.core, plan.training, compared=not self.early_stopping)
+        outcome = Outcome(plan.core, plan.training.sample, compared=not self.early_stopping)
         fit = plan.fit(started)
         checkpoint.resume(fit)
         task.begin(plan.settings.training.max_iter)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skflow.flow.blocks import block_length
 from skflow.training.rows import Rows
+from skflow.training.streams import AnyRows, StreamedRows
 
 __all__ = ["Batch", "Batches"]
 
@@ -46,8 +47,8 @@ class Batches:
 
     Parameters
     ----------
-    rows : Rows
-        The rows.
+    rows : Rows or StreamedRows
+        The rows. Those that are streamed are shuffled in windows.
     batch_size : int
         No more than N rows are ever in a batch.
     generator : torch.Generator
@@ -56,14 +57,15 @@ class Batches:
         The standard deviation of each column's noise, as a share of that of the data. Batches of
         one or two rows have none.
     every_row : bool, default=False
-        Whether no row waits: all are spread evenly over batches of no more than that size.
+        Whether no row waits: all are spread evenly over batches of no more than that size. Of
+        rows that are streamed, some wait.
     weight_unit : float, default=1.0
         What the rows' weights are divided by.
     """
 
     def __init__(
         self,
-        rows: Rows,
+        rows: AnyRows,
         batch_size: int,
         generator: torch.Generator,
         *,
@@ -101,27 +103,37 @@ class Batches:
         return batch
 
     def _shuffled(self) -> Iterator[Batch]:
-        if self.batch_size == len(self.rows):
-            yield self._take(torch.arange(len(self.rows)))
-            return
-        order = torch.randperm(
-            len(self.rows), generator=self.generator, device=self.generator.device
-        ).cpu()
-        if not self.every_row:
-            order = order[: len(self) * self.batch_size]
-        chunks = iter(order.tensor_split(len(self)))
-        batch = self._take(next(chunks))
-        for chunk in chunks:
-            upcoming = self._take(chunk)
-            yield batch
+        batch = None
+        for rows, chunk in self._chunks():
+            upcoming = self._take(rows, chunk)
+            if batch is not None:
+                yield batch
             batch = upcoming
-        yield batch
+        if batch is not None:
+            yield batch
 
-    def _take(self, indices: Tensor) -> Batch:
-        weights = self.rows.take_weights(indices)
+    def _chunks(self) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield rows that are in memory, and the positions of a batch among them."""
+        if isinstance(self.rows, StreamedRows):
+            for window in self.rows.windows(self.batch_size, self.generator):
+                chunks = self._order(len(window)).split(self.batch_size)
+                yield from ((window, c) for c in chunks if len(c) == self.batch_size)
+        elif self.batch_size == len(self.rows):
+            yield self.rows, torch.arange(len(self.rows))
+        else:
+            order = self._order(len(self.rows))
+            if not self.every_row:
+                order = order[: len(self) * self.batch_size]
+            yield from ((self.rows, chunk) for chunk in order.tensor_split(len(self)))
+
+    def _order(self, n_rows: int) -> Tensor:
+        return torch.randperm(n_rows, generator=self.generator, device=self.generator.device).cpu()
+
+    def _take(self, rows: Rows, indices: Tensor) -> Batch:
+        weights = rows.take_weights(indices)
         if weights is None and self.weight_unit != 1:
             weights = torch.ones(len(indices), dtype=torch.float64)
         if weights is not None:
             weights /= self.weight_unit
-        x, log_det = self.rows.take_with_log_det(indices)
+        x, log_det = rows.take_with_log_det(indices)
         return Batch(x, weights, log_det)

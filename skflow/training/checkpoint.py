@@ -21,7 +21,7 @@ from skflow.storage.encoding import Decoder, Encoder
 from skflow.storage.files import parts_of_file, read_file
 from skflow.storage.replacing import remove_parts, replace_file
 from skflow.training.fits import Fit
-from skflow.training.rows import Rows
+from skflow.training.streams import AnyRows
 
 __all__ = ["Checkpoint"]
 
@@ -85,13 +85,13 @@ class Checkpoint:
         return generator.manual_seed(self._seed)
 
     def compare(
-        self, rows: Rows, parameters: Mapping[str, Any], start: Flow | None = None
+        self, rows: AnyRows, parameters: Mapping[str, Any], start: Flow | None = None
     ) -> None:
         """Refuse to go on with the fit of other rows or parameters.
 
         Parameters
         ----------
-        rows : Rows
+        rows : Rows or StreamedRows
             What is fitted.
         parameters : mapping
             Those of the estimator.
@@ -243,14 +243,14 @@ class Checkpoint:
         return status.st_ino, status.st_mtime_ns
 
 
-def _facts(rows: Rows, parameters: Mapping[str, Any], start: Flow | None) -> dict[str, Any]:
+def _facts(rows: AnyRows, parameters: Mapping[str, Any], start: Flow | None) -> dict[str, Any]:
     """Return what makes a fit another one."""
     facts: dict[str, Any] = {
         "version of skflow": __version__,
         "number of rows": len(rows),
         "number of columns": rows.n_features,
-        "rows": _digest([rows.data]),
-        "weights, groups and those of no weight": _digest([rows.weights, rows.groups, rows.which]),
+        "rows": _digest(rows.traits),
+        "weights, groups and those of no weight": _digest(rows.attributes),
     }
     if start is not None:
         facts["the flow before"] = _digest([*start.parameters(), *start.buffers()])

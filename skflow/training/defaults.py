@@ -34,8 +34,9 @@ __all__ = [
 _FEW_ROWS = 2000
 _MOST_COLUMNS_OF_FEW = 1000
 
-# No machine holds the weights of more columns.
+# No machine holds the weights of more columns. More rows than it holds are read block by block.
 _LARGEST_SIZE = 2**24
+_MOST_ROWS = 2**48
 
 # With so few columns, mixtures of normal distributions are hard to beat, whatever the number of
 # rows; with few rows, they are so with up to some more columns. With many rows of these, it takes
@@ -236,8 +237,9 @@ def _refuse_sizes(**sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral):
             raise TypeError(f"{name} must be a whole number, got {size!r}.")
-        if not 1 <= int(size) <= _LARGEST_SIZE:
-            raise ValueError(f"{name} must be from 1 to {_LARGEST_SIZE}, got {size}.")
+        most = _MOST_ROWS if name == "n_rows" else _LARGEST_SIZE
+        if not 1 <= int(size) <= most:
+            raise ValueError(f"{name} must be from 1 to {most}, got {size}.")
 
 
 def network_settings(

@@ -474,7 +474,7 @@ class Refit(StepwiseFit):
         self.history.path = path
         self.budget = Budget(max(1, len(path) * len(training.batches)), None, time.perf_counter())
         self.has_ended = not path
-        self._start = Start(training.flow, training.batches.rows) if path else None
+        self._start = Start(training.flow, training.batches.rows.sample) if path else None
 
     def advance(self) -> EpochReport:  # noqa: D102
         path, batches = self.history.path, self.training.batches

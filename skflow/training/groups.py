@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skflow.training.rows import Rows
 
-__all__ = ["folds", "held_out_first"]
+__all__ = ["folds", "held_out_first", "whole_groups"]
 
 
 def held_out_first(rows: Rows, n_held_out: int, generator: torch.Generator) -> tuple[Rows, int]:
@@ -37,6 +37,33 @@ def held_out_first(rows: Rows, n_held_out: int, generator: torch.Generator) -> t
     groups = rows.take_groups()
     if groups is None or not n_held_out:
         return rows, n_held_out
+    is_held_out = whole_groups(groups, n_held_out, generator)
+    first, others = is_held_out.nonzero().flatten(), (~is_held_out).nonzero().flatten()
+    return rows.reordered(torch.cat([first, others])), len(first)
+
+
+def whole_groups(groups: Tensor, n_held_out: int, generator: torch.Generator) -> Tensor:
+    """Choose groups that have about as many rows as are to be held out.
+
+    Parameters
+    ----------
+    groups : Tensor of shape (N,)
+        The group of each row.
+    n_held_out : int
+        About how many rows to hold out, one at least.
+    generator : torch.Generator
+        Where the order comes from in which groups are considered.
+
+    Returns
+    -------
+    is_held_out : Tensor of shape (N,), of bools
+        True for the rows of one group at least, and not of all.
+
+    Raises
+    ------
+    ValueError
+        If all rows are of one group.
+    """
     of_row, sizes = _numbered(groups)
     if len(sizes) < 2:
         raise ValueError(
@@ -48,15 +75,12 @@ def held_out_first(rows: Rows, n_held_out: int, generator: torch.Generator) -> t
     for group in order:
         size = of_group[group]
         # What comes closer to the number that is asked for, but leaves rows to learn from.
-        if size <= 2 * (n_held_out - total) and total + size < len(rows):
+        if size <= 2 * (n_held_out - total) and total + size < len(groups):
             chosen.append(group)
             total += size
     if not chosen:
-        smallest = min(order, key=of_group.__getitem__)
-        chosen, total = [smallest], of_group[smallest]
-    is_held_out = torch.isin(of_row, torch.tensor(chosen))
-    first, others = is_held_out.nonzero().flatten(), (~is_held_out).nonzero().flatten()
-    return rows.reordered(torch.cat([first, others])), total
+        chosen = [min(order, key=of_group.__getitem__)]
+    return torch.isin(of_row, torch.tensor(chosen))
 
 
 def folds(

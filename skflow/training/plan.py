@@ -37,6 +37,7 @@ from skflow.training.rows import Rows, noisy_columns
 from skflow.training.scores import log_probs, winsorized
 from skflow.training.simple import Simple, have_shape, rival_start, simple_start
 from skflow.training.start import start
+from skflow.training.streams import AnyRows, StreamedRows
 
 __all__ = [
     *("OPTIMIZERS", "STANDARD_ERRORS", "TIME_OF_CANDIDATES", "Plan"),
@@ -72,7 +73,7 @@ class _Footing(NamedTuple):
     simple: Simple | None
     """The mixture in it, if there is one."""
 
-    rows: Rows
+    rows: AnyRows
     """All rows behind `front`."""
 
     core: Flow
@@ -89,7 +90,7 @@ class Plan:
     ----------
     parameters : mapping
         Those of :class:`~skflow.RelativeGradientFlow`, as ``get_params`` returns them.
-    rows : Rows
+    rows : Rows or StreamedRows
         All rows, as they came.
     flow : Flow
         On the device of the fit. Its first bijection does not train.
@@ -114,7 +115,7 @@ class Plan:
     def __init__(
         self,
         parameters: Mapping[str, Any],
-        rows: Rows,
+        rows: AnyRows,
         flow: Flow,
         *,
         constant: torch.Tensor,
@@ -127,13 +128,12 @@ class Plan:
         self.continued = continued
         self._standardize, core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
-        rows = rows.shuffled(self.settings.training.batch_size, generator)
-        self._shuffled, n_held_out = held_out_first(rows, self.settings.n_validation, generator)
-        if n_held_out != self.settings.n_validation:  # whole groups
+        self._shuffled, n_held_out = self._held_out_first(rows)
+        if n_held_out != self.settings.n_validation:  # whole groups, or a sample
             settings = training_settings(parameters, len(rows) - n_held_out, rows.n_features)
             self.settings = replace(self.settings, n_validation=n_held_out, training=settings)
         self._standard = self._behind(self._standardize)
-        self._noisy = noisy_columns(self._of_training(self._standard))
+        self._noisy = noisy_columns(self._of_training(self._standard).sample)
         noises = self.settings.input_noises if self._noisy.any() else (0.0,)
         can_start_neutral = core.can_be_neutral and not continued
         can_be_simple = can_start_neutral and not len(constant)
@@ -170,11 +170,14 @@ class Plan:
 
     @property
     def all_rows(self) -> Rows:
-        """All rows as they came, in random order. Those that are held out come first."""
-        return self._shuffled
+        """All rows as they came, or a sample of those that are streamed, in random order.
+
+        Those that are held out come first.
+        """
+        return self._shuffled.sample
 
     @property
-    def training(self) -> Rows:
+    def training(self) -> AnyRows:
         """The rows that it learns from."""
         return self._of_training(self._footing.rows)
 
@@ -205,15 +208,22 @@ class Plan:
         candidates = [partial(self._candidate_of_few, k, stoppings[k]) for k in range(n)]
         return FitOfFewRows(candidates, self._refit, self)
 
-    def _behind(self, front: Bijection) -> Rows:
+    def _held_out_first(self, rows: AnyRows) -> tuple[AnyRows, int]:
+        """Return the rows in random order, and how many of the first are to be held out."""
+        if isinstance(rows, StreamedRows):  # which were drawn when they were first read
+            return rows, rows.n_held_out
+        rows = rows.shuffled(self.settings.training.batch_size, self.generator)
+        return held_out_first(rows, self.settings.n_validation, self.generator)
+
+    def _behind(self, front: Bijection) -> AnyRows:
         dtype = DTYPES[self.parameters["dtype"]]
         return self._shuffled.behind(front, self.constant, self.generator, dtype)
 
-    def _of_training(self, rows: Rows) -> Rows:
-        return rows.subset(slice(self.settings.n_validation, None))
+    def _of_training(self, rows: AnyRows) -> AnyRows:
+        return rows.without_first(self.settings.n_validation)
 
-    def _of_validation(self, rows: Rows) -> Rows:
-        return rows.subset(slice(self.settings.n_validation))
+    def _of_validation(self, rows: AnyRows) -> Rows:
+        return rows.sample.subset(slice(self.settings.n_validation))
 
     def _twin_generator(self) -> torch.Generator:
         """Return a generator that draws the same wherever a fit is taken up again."""
@@ -223,7 +233,7 @@ class Plan:
         """Return a mixture, if it is a good one to start from."""
         rows = self._standard
         simple = simple_start(
-            self._of_training(rows),
+            self._of_training(rows).sample,
             self._of_validation(rows),
             self.generator,
             n_bins=self.settings.network.n_bins,
@@ -243,11 +253,11 @@ class Plan:
         if simple is not None:
             front = composed(self._standardize, simple.bijection)
             rows = self._behind(front)
-            rows.move()  # what takes long is done once
+            rows.sample.move()  # what takes long is done once
         sharpness = start(
             core,
-            rows if every_row else self._of_training(rows),
-            rows.subset(slice(0)) if every_row else self._of_validation(rows),
+            (rows if every_row else self._of_training(rows)).sample,
+            rows.sample.subset(slice(0)) if every_row else self._of_validation(rows),
             self.generator,
             continued=self.continued,
             neutral=simple is not None,
@@ -292,7 +302,7 @@ class Plan:
         if first.interrupted or not stopping.leaves_time_for_another:
             return None
         mixture = rival_start(
-            self.training, self.validation, self._twin_generator(), first.choice_score
+            self.training.sample, self.validation, self._twin_generator(), first.choice_score
         )
         if mixture is None:
             return None
@@ -319,8 +329,8 @@ class Plan:
                 core.bijections[0].start_from = chosen[0].start_from
         else:
             simple = simple_start(
-                self._standard,
-                self._standard.subset(slice(0)),
+                self._standard.sample,
+                self._standard.sample.subset(slice(0)),
                 self._twin_generator(),
                 n_bins=self.settings.network.n_bins,
                 is_bent=self._first.simple.is_bent,
@@ -328,11 +338,11 @@ class Plan:
         self._footing = self._stand(core, simple, every_row=True)
         rows = self._footing.rows
         settings = training_settings(self.parameters, len(rows), rows.n_features)
-        noise = _noise(noisy_columns(self._standard), self.input_noises[k])
+        noise = _noise(noisy_columns(self._standard.sample), self.input_noises[k])
         return Refit(self._training(rows, settings, noise=noise), history.path)
 
     def _training(
-        self, rows: Rows, settings: TrainingSettings, *, noise: torch.Tensor | None
+        self, rows: AnyRows, settings: TrainingSettings, *, noise: torch.Tensor | None
     ) -> Training:
         batches = Batches(
             rows,

@@ -110,7 +110,7 @@ def largest_batch(fit: StepwiseFit) -> int | None:
 
 def _rehearse(fit: StepwiseFit, n_rows: int) -> None:
     batches = copy(fit.training.batches)
-    batches.rows, batches.batch_size = batches.rows.subset(slice(2 * n_rows)), n_rows
+    batches.rows, batches.batch_size = batches.rows.sample.subset(slice(2 * n_rows)), n_rows
     if n_rows <= 2:
         batches.noise = None
     validation = fit.validation if isinstance(fit, TrainingFit) else None

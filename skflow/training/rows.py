@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skflow.flow.bijection import Bijection
 from skflow.flow.blocks import MATRIX_ROWS, block_length
-from skflow.flow.standardize import values_repeat
+from skflow.flow.standardize import column_ranges, values_repeat
 
 __all__ = ["Rows", "noisy_columns"]
 
@@ -81,6 +81,30 @@ class Rows:
         """The number of columns."""
         return self.data.shape[1]
 
+    @property
+    def location(self) -> torch.device:
+        """The device that the data are on."""
+        return self.data.device
+
+    @property
+    def sample(self) -> Rows:
+        """The rows that can be taken in any order, which are all here."""
+        return self
+
+    @property
+    def traits(self) -> list[Tensor | None]:
+        """What tells these rows from others."""
+        return [self.data]
+
+    @property
+    def attributes(self) -> list[Tensor | None]:
+        """What else is known of each row: its weight, its group, and which of them there are."""
+        return [self.weights, self.groups, self.which]
+
+    def column_ranges(self) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest entry of each column, in the data."""
+        return column_ranges(self.data, self.which)
+
     def subset(self, which: slice) -> Rows:
         """Return some of the rows.
 
@@ -91,6 +115,16 @@ class Rows:
         """
         order = torch.arange(len(self.data)) if self.which is None else self.which
         return self._changed(which=order[which])
+
+    def without_first(self, n_rows: int) -> Rows:
+        """Return all rows but the first ones.
+
+        Parameters
+        ----------
+        n_rows : int
+            How many of them to leave out.
+        """
+        return self.subset(slice(n_rows, None))
 
     def shuffled(self, n_at_once: int, generator: torch.Generator) -> Rows:
         """Return the rows in random order.

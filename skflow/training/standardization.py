@@ -13,9 +13,9 @@ from skflow.flow import (
     Standardize,
 )
 from skflow.flow.composition import composed
-from skflow.flow.standardize import column_ranges, constant_columns
+from skflow.flow.standardize import constant_columns
 from skflow.flow.weighted import row_counts, var_mean
-from skflow.training.rows import Rows
+from skflow.training.streams import AnyRows
 
 __all__ = ["standardization"]
 
@@ -33,13 +33,13 @@ _SHARE_OF_LEAST = 0.1
 
 
 @torch.no_grad()
-def standardization(rows: Rows, *, robust: bool) -> Bijection:
+def standardization(rows: AnyRows, *, robust: bool) -> Bijection:
     """Find what brings the columns to one scale, before all that trains.
 
     Parameters
     ----------
-    rows : Rows
-        All rows, as they came.
+    rows : Rows or StreamedRows
+        All rows, as they came. Of those that are streamed, the sample says how far they spread.
     robust : bool
         Whether tails are bent, and do not count for the scale. Positive columns then also go
         through their logarithm, if that makes them likelier.
@@ -49,15 +49,16 @@ def standardization(rows: Rows, *, robust: bool) -> Bijection:
     bijection : Bijection
         It does not train.
     """
+    some = rows.sample
     if not robust:
-        return Standardize.from_rows(rows.data, rows.weights, rows.which)
+        return Standardize.from_rows(some.data, some.weights, some.which)
     # Whatever the number of rows, the fit's own randomness goes on from where it is.
     generator = torch.Generator().manual_seed(0)
-    which = torch.arange(len(rows.data)) if rows.which is None else rows.which
+    which = torch.arange(len(some.data)) if some.which is None else some.which
     which = which[torch.randperm(len(which), generator=generator)[:_SOME_ROWS]]
-    x = rows.data[which].double().contiguous()
-    counts = None if rows.weights is None else row_counts(rows.weights[which]).to(x.device)
-    constant = constant_columns(*column_ranges(rows.data, rows.which)).to(x.device)
+    x = some.data[which].double().contiguous()
+    counts = None if some.weights is None else row_counts(some.weights[which]).to(x.device)
+    constant = constant_columns(*rows.column_ranges()).to(x.device)
     first = _logarithm(x, counts, constant)
     tails = LogTails.from_rows(x if first is None else first(x), counts)
     tails.leave(constant)
@@ -66,7 +67,7 @@ def standardization(rows: Rows, *, robust: bool) -> Bijection:
         block = block.double()
         return (block if first is None else first(block)).clamp(*tails.ends)
 
-    scale = Standardize.from_rows(rows.data, rows.weights, rows.which, bulk)
+    scale = Standardize.from_rows(some.data, some.weights, some.which, bulk)
     return composed(*(part for part in (first, tails, scale) if part is not None))
 
 

@@ -12,7 +12,7 @@ from skflow.flow.weighted import row_counts
 from skflow.training.rows import Rows
 from skflow.training.scores import log_probs, weighted_mean, winsorized
 
-__all__ = ["start"]
+__all__ = ["n_start_rows", "start"]
 
 
 # What the weights start from. Of more columns than this, no covariance matrix is formed.
@@ -59,7 +59,7 @@ def start(
     sharpness : float
         That of the base distribution at the latents of the rows.
     """
-    some = torch.arange(_n_start_rows(rows))
+    some = torch.arange(n_start_rows(len(rows), rows.n_features))
     x, weights = rows.take(some), rows.take_weights(some)
     if weights is not None:
         weights = row_counts(weights).to(x.device)
@@ -97,8 +97,15 @@ def _score(flow: Flow, validation: Rows) -> float:
     return weighted_mean(winsorized(log_probs(flow, validation)), validation)
 
 
-def _n_start_rows(rows: Rows) -> int:
-    """Return how many rows the start is computed from, so that it stays cheap beside the fit."""
-    d = rows.n_features
-    wide = d > _MOST_FACTORED_COLUMNS
-    return min(len(rows), _START_ROWS_OF_MANY_COLUMNS if wide else max(_START_ROWS, 10 * d))
+def n_start_rows(n_rows: int, n_features: int) -> int:
+    """Return how many rows the start is computed from, so that it stays cheap beside the fit.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number of rows to learn from.
+    n_features : int
+        The number of columns.
+    """
+    wide = n_features > _MOST_FACTORED_COLUMNS
+    return min(n_rows, _START_ROWS_OF_MANY_COLUMNS if wide else max(_START_ROWS, 10 * n_features))

@@ -56,6 +56,25 @@ def test_memory_map(run, tmp_path):
     assert float(row["peak_resident_mb"]) >= 0
 
 
+def test_large_data(run, tmp_path):
+    light = {"n_layers": 1, "activation": "leaky_tanh", "coupling": None}
+    sizes = ["--gigabytes", "5e-5", "--parquet-gigabytes", "1e-5", "--rounds", "1"]
+    folders = ["--folder", str(tmp_path), "--results", str(tmp_path)]
+    rows = run(
+        "large_data",
+        [*sizes, "--max-time", "0.5", *folders],
+        needs=("pyarrow",),
+        N_COLUMNS=4,
+        ROW_BYTES=16,
+        FILE_ROWS=2500,
+        FLOWS={"light": light},
+        in_new_process=lambda function, *arguments: function(*arguments),
+    )["large_data"]
+    assert [row["source"] for row in rows] == ["memory map", "Parquet"]
+    assert all(float(row["train_ratio"]) > 0 and float(row["score_ratio"]) > 0 for row in rows)
+    assert all(float(row["fit_anonymous_mb"]) >= 0 for row in rows)
+
+
 def test_toys(run, tmp_path):
     rows = run(
         "toys",
