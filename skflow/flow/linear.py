@@ -16,7 +16,7 @@ from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 from skflow.flow.operations import Operation
 from skflow.flow.products import add_product_, affine
-from skflow.flow.relative import RelativeLayer, add_relative_, is_unchanged
+from skflow.flow.relative import RelativeLayer, Sums, add_relative_, is_unchanged
 from skflow.flow.solvers import Solver, log_abs_dets, solver
 from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
@@ -190,8 +190,9 @@ class LinearStack(RelativeLayer):
         self.forget_factors()
         weight, bias = self.weight, self.bias
         x = x.to(weight.dtype)
-        if self._workspace is None or not self._workspace.fits(weight, bias, len(x)):
-            self._workspace = Workspace(weight, bias, len(x))
+        is_low_rank = self.wants_product(len(x))
+        if self._workspace is None or not self._workspace.fits(weight, bias, len(x), is_low_rank):
+            self._workspace = Workspace(weight, bias, len(x), is_low_rank=is_low_rank)
         y, log_det, complete = fused_accumulator(
             x, weight, bias, self.activation, gain=self.gain, workspace=self._workspace
         )

@@ -20,6 +20,7 @@ from skflow.flow import Flow
 from skflow.storage.encoding import Decoder, Encoder
 from skflow.storage.files import parts_of_file, read_file
 from skflow.storage.replacing import remove_parts, replace_file
+from skflow.training.exchange import Exchange
 from skflow.training.fits import Fit
 from skflow.training.rows import Rows
 
@@ -71,6 +72,22 @@ class Checkpoint:
         self._has_warned = False
         if self.path is not None:
             self._open(self.path)
+
+    @classmethod
+    def opened(cls, path: str | os.PathLike[str] | None, exchange: Exchange) -> Checkpoint:
+        """Open the checkpoint of a fit, which the first of several processes keeps for all.
+
+        Parameters
+        ----------
+        path : str, path-like or None
+            Where the file is.
+        exchange : Exchange
+            The part of this process in the fit.
+        """
+        checkpoint = cls(path if exchange.rank == 0 else None)
+        found = checkpoint._seed, checkpoint._state
+        checkpoint._seed, checkpoint._state = exchange.agreed(found)
+        return checkpoint
 
     def seeded(self, generator: torch.Generator) -> torch.Generator:
         """Return the generator, with the seed of the fit that goes on here if there is one.

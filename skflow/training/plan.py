@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from skflow.training.defaults import (
     training_settings,
     weight_decay,
 )
+from skflow.training.exchange import ALONE, Exchange
 from skflow.training.few_rows import FitOfFewRows
 from skflow.training.fits import Fit, Refit, Stopping, Training, TrainingFit
 from skflow.training.groups import held_out_first
@@ -99,6 +101,8 @@ class Plan:
         Where the randomness comes from. It is on the device of the fit.
     continued : bool, default=False
         Whether the flow goes on from where it is.
+    exchange : Exchange, default=ALONE
+        The part of this process in the fit.
 
     Attributes
     ----------
@@ -120,11 +124,13 @@ class Plan:
         constant: torch.Tensor,
         generator: torch.Generator,
         continued: bool = False,
+        exchange: Exchange = ALONE,
     ) -> None:
         self.parameters = parameters
         self.generator = generator
         self.constant = constant
         self.continued = continued
+        self.exchange = exchange
         self._standardize, core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
         rows = rows.shuffled(self.settings.training.batch_size, generator)
@@ -186,9 +192,15 @@ class Plan:
         Parameters
         ----------
         started : float
-            When the clock of `max_time` was started, by :func:`time.perf_counter`.
+            When the clock of `max_time` was started, by :meth:`Exchange.clock`.
         """
-        stopping_at = partial(stopping_of, self.parameters, self.settings.training, started)
+        stopping_at = partial(
+            stopping_of,
+            self.parameters,
+            self.settings.training,
+            started,
+            clock=self.exchange.clock,
+        )
         if not self.settings.refits:
             stopping = stopping_at()
             first = self._candidate(self.input_noises[0], stopping)
@@ -225,6 +237,7 @@ class Plan:
             self.generator,
             n_bins=self.settings.network.n_bins,
         )
+        simple = self.exchange.agreed(simple)
         if simple is None or not simple.is_bent:
             return simple
         # A flow's own splines, which train, are better than those before a mixture, unless rows
@@ -249,6 +262,8 @@ class Plan:
             continued=self.continued,
             neutral=simple is not None,
         )
+        sharpness = self.exchange.agreed(sharpness)
+        self.exchange.share(core)
         return _Footing(front, simple, rows, core, sharpness)
 
     def _candidate(
@@ -291,6 +306,7 @@ class Plan:
         mixture = rival_start(
             self.training, self.validation, self._twin_generator(), first.choice_score
         )
+        mixture = self.exchange.agreed(mixture)
         if mixture is None:
             return None
         before, self._footing = (
@@ -322,6 +338,7 @@ class Plan:
                 n_bins=self.settings.network.n_bins,
                 is_bent=self._first.simple.is_bent,
             )
+            simple = self.exchange.agreed(simple)
         self._footing = self._stand(core, simple, every_row=True)
         rows = self._footing.rows
         settings = training_settings(self.parameters, len(rows), rows.n_features)
@@ -338,7 +355,9 @@ class Plan:
             noise=noise,
             weight_unit=rows.mean_weight,
         )
-        return training_of(self.parameters, self.core, batches, settings, self.sharpness)
+        training = training_of(self.parameters, self.core, batches, settings, self.sharpness)
+        exchange = self.exchange
+        return replace(training, batches=exchange.batches(batches), exchange=exchange)
 
 
 def _noise(noisy: torch.Tensor, input_noise: float) -> torch.Tensor | None:
@@ -441,6 +460,7 @@ def stopping_of(
     settings: TrainingSettings,
     started: float,
     time_fraction: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Stopping:
     """Say when a fit ends.
 
@@ -451,9 +471,11 @@ def stopping_of(
     settings : TrainingSettings
         With the number of epochs.
     started : float
-        When the clock of `max_time` was started, by :func:`time.perf_counter`.
+        When the clock of `max_time` was started.
     time_fraction : float, default=1.0
         The fraction of `max_time` that this fit may take.
+    clock : callable, default=time.perf_counter
+        Says how many seconds it is.
     """
     max_time = parameters["max_time"]
     return Stopping(
@@ -462,4 +484,5 @@ def stopping_of(
         started=started,
         n_iter_no_change=parameters["n_iter_no_change"],
         tol=_LEAST_RISE,
+        clock=clock,
     )
