@@ -238,14 +238,15 @@ class LinearStack(RelativeLayer):
             The learning rate :math:`\eta`.
         """
         factors = self.known_factors()
-        delta, y, y_weight, mass, _ = factors
-        weight, bias = self.weight, self.bias
+        weight, bias, mass = self.weight, self.bias, factors.mass
         if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
-        if y_weight is None:
-            add_relative_([self], factors.relative(), delta.sum(1), alpha=-rate)
+        if isinstance(factors, Sums) or factors.y_weight is None:
+            sums = factors.sums()
+            add_relative_([self], sums.relative_matrix, sums.delta_sum, alpha=-rate)
             return
+        delta, y, y_weight = factors.delta, factors.y, factors.y_weight
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
         known = self.determinants.entry(weight)

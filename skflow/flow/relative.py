@@ -286,7 +286,8 @@ class RelativeLayer(Bijection):
         rate : float
             The learning rate :math:`\eta`.
         """
-        add_relative_([self], *self.known_factors().sums()[:2], alpha=-rate)
+        sums = self.known_factors().sums()
+        add_relative_([self], sums.relative_matrix, sums.delta_sum, alpha=-rate)
 
     def set_gradients(self) -> None:
         """Put the relative gradient where optimisers of PyTorch look for a gradient."""

@@ -24,7 +24,7 @@ from skflow.training.exchange import Exchange
 from skflow.training.fits import Fit
 from skflow.training.rows import Rows
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "shown"]
 
 _KIND = "checkpoint"
 
@@ -272,11 +272,17 @@ def _facts(rows: Rows, parameters: Mapping[str, Any], start: Flow | None) -> dic
     if start is not None:
         facts["the flow before"] = _digest([*start.parameters(), *start.buffers()])
     compared = sorted(set(parameters) - _NOT_COMPARED)
-    return facts | {name: _shown(parameters[name]) for name in compared}
+    return facts | {name: shown(parameters[name]) for name in compared}
 
 
-def _shown(value: Any) -> str:
-    """Return a description of a parameter that is the same in another process."""
+def shown(value: Any) -> str:
+    """Return a description of a parameter that is the same in another process.
+
+    Parameters
+    ----------
+    value : object
+        The value of the parameter.
+    """
     if isinstance(value, str | int | float | None):
         return repr(value)
     name = getattr(value, "__qualname__", None) or repr(value)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["ParameterVector", "alike", "parameter_vectors"]
+
+T = TypeVar("T", bound=Tensor)
 
 
 class ParameterVector:
@@ -68,15 +71,15 @@ def parameter_vectors(parameters: Iterable[nn.Parameter]) -> list[ParameterVecto
     return [ParameterVector(group) for group in alike(parameters)]
 
 
-def alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+def alike(parameters: Iterable[T]) -> list[list[T]]:
     """Divide parameters by where they are and what their precision is.
 
     Parameters
     ----------
-    parameters : iterable of Parameter
+    parameters : iterable of Tensor
         In any order, which they keep within a group.
     """
-    groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
+    groups: dict[tuple[torch.device, torch.dtype], list[T]] = {}
     for parameter in parameters:
         groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
     return list(groups.values())
