@@ -22,7 +22,6 @@ from skflow.training.exchange import CanEnd, Exchange
 from skflow.training.optimizers import Optimizer
 from skflow.training.parts import PartsOfBatches, part
 from skflow.training.rows import Rows
-from skflow.training.scores import log_probs
 from skflow.training.vector import alike
 
 __all__ = ["DataParallel"]
@@ -50,14 +49,17 @@ class DataParallel(Exchange):
     def __init__(self, group: Group) -> None:
         self.group = group
         self.rank, self.n_ranks = group.rank, group.n_ranks
-        self._is_broken = False
+        self._n_fits, self._is_broken = 0, False
         self._origin, self._now = time.perf_counter(), 0.0
         self._fit: CanEnd | None = None
         self._interrupts = self._was_interrupted = False
 
     @contextmanager
     def fitting(self) -> Iterator[None]:  # noqa: D102
-        self.group.fit += 1
+        self._n_fits += 1
+        liveness = self.group.liveness
+        if liveness is not None:
+            liveness.begin(self._n_fits)
         self._interrupts = self._was_interrupted = False
         try:
             if self._is_broken:
@@ -65,8 +67,8 @@ class DataParallel(Exchange):
             yield
         except BaseException as error:
             self._is_broken |= isinstance(error, RankError)
-            if self.group.liveness is not None:
-                self.group.liveness.report(self.group.fit, error)
+            if liveness is not None:
+                liveness.report(error)
             raise
         finally:
             self._fit = None
@@ -138,11 +140,11 @@ class DataParallel(Exchange):
     def summed(self, values: Tensor) -> Tensor:  # noqa: D102
         return self.group.sum(values.to(self.group.device, copy=True))().to(values)
 
-    def log_probs(self, flow: Flow, rows: Rows) -> Tensor:  # noqa: D102
+    def of_rows(self, function: Callable[[Rows], Tensor], rows: Rows) -> Tensor:  # noqa: D102
         n_rows, n_ranks = len(rows), self.n_ranks
         if n_rows < n_ranks:
-            return log_probs(flow, rows)
-        own = log_probs(flow, rows.subset(part(n_rows, self.rank, n_ranks)))
+            return function(rows)
+        own = function(rows.subset(part(n_rows, self.rank, n_ranks)))
         padded = own.new_zeros(rows_of_part(n_rows, n_ranks))
         padded[: len(own)] = own
         gathered = self.group.gather(padded.to(self.group.device))().to(own)

@@ -52,7 +52,6 @@ class Group:
         self._members = dist.get_process_group_ranks(group)
         self.rank, self.n_ranks = dist.get_rank(group), dist.get_world_size(group)
         self.n_received = 0.0
-        self.fit = 0
         self.device = torch.device("cpu")
         if dist.get_backend(group) == "nccl":
             self.device = torch.device("cuda", torch.cuda.current_device())
@@ -168,15 +167,15 @@ class Group:
                     if work.is_completed():
                         raise
                 elif work.is_completed():
-                    raise self.liveness.explained(self.fit, error) from error
+                    raise self.liveness.explained(error) from error
                 else:
-                    self.liveness.check(self.fit)
+                    self.liveness.check()
 
     def _wait_for_device(self, work: Any) -> None:
         looked = time.monotonic()
         while not work.is_completed():
             if self.liveness is not None and time.monotonic() - looked > _PATIENCE:
-                self.liveness.check(self.fit)
+                self.liveness.check()
                 looked = time.monotonic()
             time.sleep(_PAUSE)
         work.wait()
@@ -194,8 +193,8 @@ def _unpacked(content: Tensor) -> Any:
     def place(storage: Any, location: str) -> Any:
         return storage if location == "cpu" else storage.cuda(device)
 
-    buffer = io.BytesIO(bytes(content.tolist()) if not len(content) else content.numpy().tobytes())
     # By a process of the same group, which runs the same program.
+    buffer = io.BytesIO(content.numpy().tobytes())
     return torch.load(buffer, map_location=place, weights_only=False)
 
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from skflow.exceptions import RankError
 
@@ -21,6 +21,9 @@ _SILENCE = 15.0
 
 # The same, once a connection has broken: it tells that some process has.
 _SILENCE_AFTER_BREAK = 4.0
+
+# How long the process that keeps the store stays, for the others to read there which one stopped.
+_STAY = 3.0
 
 
 class Store(Protocol):
@@ -51,6 +54,7 @@ class Liveness:
         self._others = [other for other in ranks if other != rank]
         self._lock = threading.Lock()
         self._heard: dict[int, tuple[int, float]] = {}
+        self._fit, self._note = 0, ""
         self._ended = threading.Event()
         store.add(_beat(rank), 1)
         self._thread = threading.Thread(target=self._beat, name="skflow-liveness", daemon=True)
@@ -61,15 +65,24 @@ class Liveness:
         self._ended.set()
         self._thread.join()
 
-    def report(self, fit: int, error: BaseException) -> None:
-        """Tell the others that this process does not go on with a fit.
+    def begin(self, fit: int) -> None:
+        """Begin a fit.
 
         Parameters
         ----------
         fit : int
-            The number of the fit.
+            Its number, the same on all processes.
+        """
+        with self._lock:
+            self._fit, self._note = fit, ""
+
+    def report(self, error: BaseException) -> None:
+        """Tell the others that this process does not go on with the fit.
+
+        Parameters
+        ----------
         error : BaseException
-            Why. If that is another process, this one is told of.
+            Why. If that is another process, they are told of that one.
         """
         if isinstance(error, RankError):
             note = {"ranks": list(error.ranks), "why": error.why}
@@ -78,53 +91,53 @@ class Liveness:
             note = {"ranks": [self._rank], "why": why}
         try:
             with self._lock:
-                self._store.compare_set(_failure(fit), "", json.dumps(note))
+                if not self._note:
+                    self._store.compare_set(self._key("failure"), "", json.dumps(note))
+            if self._rank == 0 and isinstance(error, RankError):
+                self._stay()
         except RuntimeError:  # the store is gone, by which the others know
             return
 
-    def check(self, fit: int) -> None:
+    def check(self) -> None:
         """Raise if another process has stopped.
-
-        Parameters
-        ----------
-        fit : int
-            The number of the fit that waits for it.
 
         Raises
         ------
         RankError
             It names the process.
         """
-        self._check(fit, _SILENCE)
+        self._check(_SILENCE)
 
-    def explained(self, fit: int, error: Exception) -> RankError:
+    def explained(self, error: Exception) -> RankError:
         """Return what says which process has broken a connection.
 
         Parameters
         ----------
-        fit : int
-            The number of the fit.
         error : Exception
             What the connection says.
         """
+        self._heard = {}
+        until = time.monotonic() + 2 * _SILENCE_AFTER_BREAK
         try:
-            self._heard = {}
-            started = time.monotonic()
-            while time.monotonic() - started < 2 * _SILENCE_AFTER_BREAK:
-                self._check(fit, _SILENCE_AFTER_BREAK)
+            while time.monotonic() < until:
+                self._check(_SILENCE_AFTER_BREAK)
                 time.sleep(_BEAT / 4)
         except RankError as found:
             return found
         return RankError([], f"a connection broke, although all of them live: {error}")
 
-    def _check(self, fit: int, silence: float) -> None:
+    def _check(self, silence: float) -> None:
+        beats: dict[int, int] = {}
         try:
             with self._lock:
-                note = self._note(fit)
-                beats = {rank: self._store.add(_beat(rank), 0) for rank in self._others}
+                self._read_note()
+                if not self._note:
+                    beats = {rank: self._store.add(_beat(rank), 0) for rank in self._others}
         except RuntimeError as error:
-            raise RankError([0], "the store of the process group, which it keeps, is gone") from error
-        if note is not None:
+            why = "the store of the process group, which it keeps, is gone"
+            raise RankError([0], why) from error
+        if self._note:
+            note = json.loads(self._note)
             raise RankError(note["ranks"], note["why"])
         now = time.monotonic()
         for rank, beat in beats.items():
@@ -134,22 +147,34 @@ class Liveness:
         if silent:
             raise RankError(silent, "no sign of life")
 
-    def _note(self, fit: int) -> Any:
-        key = _failure(fit)
-        return json.loads(self._store.get(key)) if self._store.check([key]) else None
+    def _read_note(self) -> None:
+        """Read what another process may have told of the fit, and say that it is known here."""
+        key = self._key("failure")
+        if not self._note and self._store.check([key]):
+            self._note = self._store.get(key).decode()
+            self._store.add(self._key("known"), 1)
+
+    def _stay(self) -> None:
+        """Wait until the others know, as the store may go with this process."""
+        until = time.monotonic() + _STAY
+        while time.monotonic() < until:
+            with self._lock:
+                if self._store.add(self._key("known"), 0) >= len(self._others):
+                    return
+            time.sleep(_BEAT / 4)
 
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT):
             try:
                 with self._lock:
                     self._store.add(_beat(self._rank), 1)
+                    self._read_note()
             except RuntimeError:
                 return
+
+    def _key(self, name: str) -> str:
+        return f"{name}/{self._fit}"
 
 
 def _beat(rank: int) -> str:
     return f"beat/{rank}"
-
-
-def _failure(fit: int) -> str:
-    return f"failure/{fit}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,6 @@ from skflow.flow.network import Flow
 from skflow.training.batches import Batch, Batches
 from skflow.training.optimizers import Optimizer
 from skflow.training.rows import Rows
-from skflow.training.scores import log_probs
 
 __all__ = ["ALONE", "CanEnd", "Exchange", "current_exchange", "exchanging"]
 
@@ -125,17 +124,17 @@ class Exchange:
         """
         return values
 
-    def log_probs(self, flow: Flow, rows: Rows) -> Tensor:
-        """Return the log-likelihood of each row: see :func:`log_probs`.
+    def of_rows(self, function: Callable[[Rows], Tensor], rows: Rows) -> Tensor:
+        """Return a value for each row.
 
         Parameters
         ----------
-        flow : Flow
-            The flow behind the first bijection of `rows`.
+        function : callable
+            Takes rows, and returns a tensor with a number for each.
         rows : Rows
             All rows, on each process.
         """
-        return log_probs(flow, rows)
+        return function(rows)
 
     def interruptible(self, fit: CanEnd) -> CanEnd:
         """Return what ends a fit on all processes.

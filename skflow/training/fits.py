@@ -21,7 +21,7 @@ from skflow.training.outcome import Start, copy_of_weights
 from skflow.training.precision import MatmulPrecision, matmul_precision
 from skflow.training.rows import Rows
 from skflow.training.schedule import Budget, annealing, gaussian_penalty
-from skflow.training.scores import standard_error, weighted_mean, winsorized
+from skflow.training.scores import log_probs, standard_error, weighted_mean, winsorized
 from skflow.training.steps import Steps, end_training
 
 __all__ = [
@@ -363,7 +363,7 @@ class TrainingFit(StepwiseFit):
         self._path: list[tuple[float, float]] = []
         if validation is not None:
             before = stopping.clock()
-            self._initial = training.exchange.log_probs(training.flow, validation)
+            self._initial = self._log_probs(validation)
             score = weighted_mean(self._initial, validation)
             self.history.initial_score = score
             self._initial = winsorized(self._initial)
@@ -428,7 +428,7 @@ class TrainingFit(StepwiseFit):
         history = self.history
         assert history.choice_score is not None
         assert self._initial is not None
-        values = self.training.exchange.log_probs(self.training.flow, validation)
+        values = self._log_probs(validation)
         score = weighted_mean(values, validation)
         history.validation_scores.append(score)
         values = winsorized(values)
@@ -440,6 +440,10 @@ class TrainingFit(StepwiseFit):
         if choice > max(history.choice_score, self._initial_choice + least):
             self._keep(values, choice, score)
         return score
+
+    def _log_probs(self, validation: Rows) -> Tensor:
+        flow, exchange = self.training.flow, self.training.exchange
+        return exchange.of_rows(lambda rows: log_probs(flow, rows), validation)
 
     def _keep(self, values: Tensor, choice: float, score: float) -> None:
         """Keep the weights, with their winsorized log-likelihoods and what these come to."""
