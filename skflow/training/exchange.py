@@ -41,7 +41,7 @@ class Exchange:
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """Take part in a fit while the block runs; an error in it ends the fit of all processes."""
+        """Take part in a fit while the block runs. An error in it ends the fit of all."""
         yield
 
     def check_alike(self, rows: Rows, parameters: Mapping[str, Any]) -> None:
