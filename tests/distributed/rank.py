@@ -220,7 +220,8 @@ def main(folder):
             pid, status = os.wait()
             code = os.waitstatus_to_exitcode(status)
             ends[n_ranks, ranks[pid]] = code, time.monotonic()
-    torch.save(ends, folder / "ends.pt")
+    torch.save(ends, folder / "unfinished")
+    (folder / "unfinished").rename(folder / "ends.pt")
 
 
 if __name__ == "__main__":
