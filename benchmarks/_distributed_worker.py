@@ -86,8 +86,7 @@ def steps(job):
     trained = Steps(flow, RelativeSGD(flow), rate=1e-3, others_rate=1e-3, exchange=part)
     batches = iter(part.batches(Batches(rows, n_rows, generator)))
     trained.begin_epoch()
-    by_factors = n_rows < d if job["by"] == "auto" else job["by"] == "factors"
-    with mock.patch.object(exchange, "exchanges_factors", return_value=by_factors):
+    with mock.patch.object(exchange, "n_factors", return_value=job["factors"]):
         trained.take(next(batches), 1.0)  # connects the processes
         part.agreed(None)
         counted, clock, wire = part.group.n_received, time.perf_counter(), received_by_loopback()

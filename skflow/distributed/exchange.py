@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skflow.distributed.group import Group
-from skflow.distributed.traffic import exchanges_factors, rows_of_part
+from skflow.distributed.traffic import n_factors, rows_of_part
 from skflow.exceptions import RankError
 from skflow.flow.network import Flow
 from skflow.flow.products import product
@@ -119,20 +119,10 @@ class DataParallel(Exchange):
     def gradient(  # noqa: D102
         self, flow: Flow, optimizer: Optimizer, batch: Batch, penalty: float
     ) -> Tensor:
-        begun: list[Completion] = []
-
-        def begin(layer: RelativeLayer, factors: Factors) -> None:
-            if exchanges_factors(batch.n_rows, layer.weight.shape[-1]):
-                begun.append(self._begin_factors(layer, factors, batch))
-            else:
-                assert batch.weights is not None
-                mass = float(batch.weights.mean())
-                own = factors._replace(mass=mass, weights=batch.weights)
-                begun.append(self._begin_sums(layer, optimizer.sums(layer, own, penalty), batch))
-
-        with heard(flow.relative_layers, begin):
+        step = _Step(self.group, optimizer, batch, penalty)
+        with heard(flow.relative_layers, step):
             loss = flow.relative_gradient(batch.x, batch.weights)
-        begun += self._begin_others(optimizer.gradients(), batch.x)
+        begun = step.begun + self._begin_others(optimizer.gradients(), batch.x)
         for complete in begun:
             complete()
         return loss
@@ -172,30 +162,6 @@ class DataParallel(Exchange):
         """End the fit on all processes with their next step."""
         self._interrupts = True
 
-    def _begin_factors(self, layer: RelativeLayer, factors: Factors, batch: Batch) -> Completion:
-        n_layers, n_rows, n_features = factors.y.shape
-        n_sent = rows_of_part(batch.n_rows, self.n_ranks)
-        own = factors.y.new_zeros((2, n_layers, n_sent, n_features))
-        own[0, :, :n_rows], own[1, :, :n_rows] = factors.delta, factors.y
-        wait = self.group.gather(own)
-
-        def complete() -> None:
-            # Of the rows that fill up a part, all is zero.
-            delta, y = wait().permute(1, 2, 0, 3, 4).flatten(2, 3).contiguous()
-            layer.factors = Factors(delta, y, product(y, layer.weight.detach()), batch.mass)
-
-        return complete
-
-    def _begin_sums(self, layer: RelativeLayer, sums: Sums, batch: Batch) -> Completion:
-        relative, delta_sum = sums.relative_matrix, sums.delta_sum
-        wait = self.group.sum(torch.cat([relative.reshape(-1), delta_sum.reshape(-1)]))
-
-        def complete() -> None:
-            matrix, vector = wait().split([relative.numel(), delta_sum.numel()])
-            layer.factors = Sums(matrix.view_as(relative), vector.view_as(delta_sum), batch.mass)
-
-        return complete
-
     def _begin_others(self, gradients: list[Tensor], like: Tensor) -> list[Completion]:
         """Begin to add up the gradients of all other parameters, and what there is to tell."""
         control = [time.perf_counter() - self._origin if self.rank == 0 else 0.0]
@@ -223,6 +189,73 @@ class DataParallel(Exchange):
                 if told[1] > 0 and self._fit is not None and not self._was_interrupted:
                     self._was_interrupted = True
                     self._fit.interrupt()
+
+        return complete
+
+
+class _Step:
+    """Begins the exchange of each dense layer as soon as the backward pass has left it.
+
+    Parameters
+    ----------
+    group : Group
+        The processes.
+    optimizer : Optimizer
+        Whose step it is.
+    batch : Batch
+        This process's part of the rows.
+    penalty : float
+        That of the step.
+    """
+
+    def __init__(self, group: Group, optimizer: Optimizer, batch: Batch, penalty: float) -> None:
+        self.group, self.optimizer, self.batch = group, optimizer, batch
+        self.penalty = penalty
+        self.begun: list[Completion] = []
+
+    def wants_product(self, layer: RelativeLayer) -> bool:
+        return self._n_factors(layer) == 3
+
+    def take(self, layer: RelativeLayer, factors: Factors) -> None:
+        if self._n_factors(layer):
+            self.begun.append(self._begin_factors(layer, factors))
+            return
+        assert self.batch.weights is not None
+        mass = float(self.batch.weights.mean())
+        own = factors._replace(mass=mass, weights=self.batch.weights)
+        sums = self.optimizer.sums(layer, own, self.penalty)
+        self.begun.append(self._begin_sums(layer, sums))
+
+    def _n_factors(self, layer: RelativeLayer) -> int:
+        return n_factors(self.batch.n_rows, layer.weight.shape[-1])
+
+    def _begin_factors(self, layer: RelativeLayer, factors: Factors) -> Completion:
+        own = [factors.delta, factors.y]
+        if self.wants_product(layer) and factors.y_weight is not None:
+            own.append(factors.y_weight)
+        n_layers, n_rows, n_features = factors.y.shape
+        n_sent = rows_of_part(self.batch.n_rows, self.group.n_ranks)
+        sent = factors.y.new_zeros((len(own), n_layers, n_sent, n_features))
+        for factor, room in zip(own, sent, strict=True):
+            room[:, :n_rows] = factor
+        wait = self.group.gather(sent)
+
+        def complete() -> None:
+            # Of the rows that fill up a part, all is zero.
+            delta, y, *rest = wait().permute(1, 2, 0, 3, 4).flatten(2, 3).contiguous()
+            y_weight = rest[0] if rest else product(y, layer.weight.detach())
+            layer.factors = Factors(delta, y, y_weight, self.batch.mass)
+
+        return complete
+
+    def _begin_sums(self, layer: RelativeLayer, sums: Sums) -> Completion:
+        relative, delta_sum = sums.relative_matrix, sums.delta_sum
+        wait = self.group.sum(torch.cat([relative.reshape(-1), delta_sum.reshape(-1)]))
+
+        def complete() -> None:
+            parts = wait().split([relative.numel(), delta_sum.numel()])
+            matrix, vector = parts[0].view_as(relative), parts[1].view_as(delta_sum)
+            layer.factors = Sums(matrix, vector, self.batch.mass)
 
         return complete
 

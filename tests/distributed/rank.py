@@ -35,8 +35,8 @@ from skflow.training.plan import OPTIMIZERS
 from skflow.training.rows import Rows
 from skflow.training.steps import Steps
 
-# More rows in a batch than columns, and fewer: sums are exchanged, and factors.
-SIZES = {"sums": (50, 6), "factors": (13, 16)}
+# Rows in a batch, and columns: sums are exchanged, two factors, and three.
+SIZES = {"sums": (50, 6), "two factors": (13, 16), "three factors": (9, 16)}
 
 FITS = {
     "splines": {"base_distribution": "logistic", "batch_size": 50, "input_noise": 0.1},
