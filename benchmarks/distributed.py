@@ -166,7 +166,7 @@ def run_bytes(arguments):
                 "counted_bytes": round(found["counted"]),
                 "wire_bytes": round(found["wire"]),
                 "wire_over_formula": f"{found['wire'] / formula:.4f}",
-                "milliseconds": f"{found['milliseconds']:.1f}",
+                "processor_milliseconds": f"{found['milliseconds']:.1f}",
             }
             rows.append(row)
             print(*row.values(), sep="  ")

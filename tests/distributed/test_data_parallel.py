@@ -146,12 +146,13 @@ def test_sums_are_more_than_factors_by_the_ratio_of_columns_and_rows():
     assert sums / received_by_gather(2 * n_each * d, n_ranks) == d / (n_each * n_ranks)
 
 
-def test_processes_agree_on_seeds_clocks_and_ctrl_c(two):
+def test_processes_agree_on_seeds_clocks_ctrl_c_and_callbacks(two):
     expected = rank.of_fit("activations", random_state=np.random.RandomState(5))
     assert_alike(two["decisions"]["unseeded"], expected, **EXACT)
     assert len(two["decisions"]["timed"]["losses"]) < 10**6
     assert len(two["decisions"]["stopped"]["losses"]) < 10**6
     assert two["decisions"]["warnings"] == {"ConvergenceWarning"}
+    assert len(two["decisions"]["ended"]["losses"]) == 3 + 1  # and the log-determinant
 
 
 def test_what_processes_cannot_fit_together_is_refused(two):
@@ -178,6 +179,13 @@ def test_a_killed_rank_is_named_and_the_fit_goes_on_with_one_rank_fewer(two, fol
 def test_outside_of_data_parallel_each_process_fits_alone(two, four):
     for k, results in enumerate((two, *four[1:])):
         assert_same(results["alone"], rank.of_fit("activations", random_state=k))
+
+
+def test_a_group_of_some_processes_fits_by_itself(four):
+    for k, results in enumerate(four):
+        found, number = results["halves"]
+        assert number == k % 2
+        assert_alike(found, rank.of_fit("activations", random_state=k // 2), **EXACT)
 
 
 def test_without_a_launcher_a_process_fits_alone(monkeypatch):
