@@ -191,10 +191,24 @@ class Listener(Protocol):
     """Takes the factors of layers as a pass leaves them: see :func:`heard`."""
 
     def wants_product(self, layer: RelativeLayer) -> bool:
-        """Whether :math:`y W` has to be in the factors."""
+        """Whether :math:`y W` has to be in the factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            Whose factors they are.
+        """
 
     def take(self, layer: RelativeLayer, factors: Factors) -> None:
-        """Take the factors, whose mass and weights are not those of the rows yet."""
+        """Take factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            The layer.
+        factors : Factors
+            Those of the pass, whose mass and weights are not those of the rows yet.
+        """
 
 
 class RelativeLayer(Bijection):
