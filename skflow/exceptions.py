@@ -1,6 +1,14 @@
 """The exceptions and warnings that are specific to skflow."""
 
-__all__ = ["ColumnWarning", "DivergenceError", "FileFormatError", "InversionError"]
+from collections.abc import Sequence
+
+__all__ = [
+    "ColumnWarning",
+    "DivergenceError",
+    "FileFormatError",
+    "InversionError",
+    "RankError",
+]
 
 
 class ColumnWarning(UserWarning):
@@ -32,3 +40,32 @@ class InversionError(ArithmeticError):
 
     Raised instead of returning a wrong number; the message holds the worst residual.
     """
+
+
+class RankError(ConnectionError):
+    """Another process of a data-parallel fit stopped, so that the fit cannot go on.
+
+    Raised by ``fit`` within :func:`skflow.distributed.data_parallel`, on all processes that are
+    left. Start them again, as many as there are then: with `checkpoint_path`, the fit goes on
+    from its last epochs.
+
+    Parameters
+    ----------
+    ranks : sequence of int
+        The numbers of the processes that stopped; empty if these are not known.
+    why : str
+        What is known of the reason.
+    """
+
+    def __init__(self, ranks: Sequence[int], why: str) -> None:
+        self.ranks = tuple(ranks)
+        self.why = why
+        names = " and ".join(f"rank {rank}" for rank in self.ranks) or "Some process"
+        super().__init__(
+            f"{names[0].upper()}{names[1:]} stopped ({why}), so that the fit cannot go on. Start "
+            "the processes again, as many as there are then: with checkpoint_path, the fit goes "
+            "on from its last epochs."
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[int, ...], str]]:
+        return type(self), (self.ranks, self.why)

@@ -60,6 +60,7 @@ from skflow.flow import (
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.architecture import ACTIVATIONS, BASES, COUPLINGS, DTYPES, build_flow
 from skflow.training.checkpoint import Checkpoint
+from skflow.training.exchange import ALONE, Exchange, current_exchange
 from skflow.training.fits import Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import check_weights, warn_of_skipped_steps
@@ -459,13 +460,21 @@ class RelativeGradientFlow(
             rows, whole numbers that repeat, and copies. Also if a few extreme values make nine
             tenths of the variance of a column.
         """
-        started = time.perf_counter()
+        exchange = current_exchange()
         task = FitTask(self, X, y, sample_weight)
-        with unchanged_on_error(self), own_autograd_mode(), shown_progress(self.verbose) as show:
+        with (
+            unchanged_on_error(self),
+            exchange.fitting(),
+            own_autograd_mode(),
+            shown_progress(self.verbose if exchange.rank == 0 else False) as show,
+        ):
+            started = exchange.clock()
             fitted = snapshot(self)
-            checkpoint = Checkpoint(self.checkpoint_path)
-            plan = fitted._plan(fitted._rows(X, sample_weight, groups), checkpoint)
-            fitted._train(plan, task, show, checkpoint, started)
+            data = fitted._rows(X, sample_weight, groups)
+            exchange.check_alike(data, self.get_params(deep=False))
+            checkpoint = Checkpoint.opened(self.checkpoint_path, exchange)
+            plan = fitted._plan(data, checkpoint, exchange)
+            fitted._train(plan, task, show, checkpoint, started, exchange)
             become(self, fitted)
             task.end()
         return self
@@ -570,7 +579,8 @@ class RelativeGradientFlow(
         self.batch_size_ = one_pass.settings.batch_size
         self.max_iter_ = one_pass.settings.max_iter
         self.input_noise_, self.candidates_ = 0.0, []
-        self._expose_flow(front, core, history, n_seen, started, continued=not first)
+        seconds = time.perf_counter() - started
+        self._expose_flow(front, core, history, n_seen, seconds, continued=not first)
         self._increment = one_pass.increment
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
@@ -740,13 +750,17 @@ class RelativeGradientFlow(
         which = None if which is None else which.nonzero().flatten()
         return Rows(data, weights=weights, which=which, groups=of_row)
 
-    def _plan(self, given: Rows | UnreadRows, checkpoint: Checkpoint) -> Plan:
+    def _plan(
+        self, given: Rows | UnreadRows, checkpoint: Checkpoint, exchange: Exchange = ALONE
+    ) -> Plan:
         """Return what a fit to the rows does."""
         generator = checkpoint.seeded(self._generator(given))
+        generator.manual_seed(exchange.agreed(generator.initial_seed()))
         parameters = self.get_params(deep=False)
         rows = given if isinstance(given, Rows) else survey(given, parameters, generator)
         continued = self.warm_start and hasattr(self, "flow_")
         flow = self._continued_flow(rows) if continued else self._new_flow(rows)
+        exchange.share(flow)
         checkpoint.compare(rows, parameters, flow if continued else None)
         return Plan(
             parameters,
@@ -755,6 +769,7 @@ class RelativeGradientFlow(
             constant=self._constant_columns(rows),
             generator=generator,
             continued=continued,
+            exchange=exchange,
         )
 
     def _generator(self, rows: Rows | UnreadRows, seed: int | None = None) -> torch.Generator:
@@ -806,7 +821,8 @@ class RelativeGradientFlow(
         self.max_iter_ = plan.settings.training.max_iter
         n_rows = len(plan.training) + len(plan.validation)
         n_seen = n_rows + (self.n_samples_seen_ if plan.continued else 0)
-        self._expose_flow(plan.front, core, history, n_seen, started, continued=plan.continued)
+        seconds = plan.exchange.clock() - started
+        self._expose_flow(plan.front, core, history, n_seen, seconds, continued=plan.continued)
         self._increment = Increment(
             len(plan.training),
             plan.constant,
@@ -821,7 +837,7 @@ class RelativeGradientFlow(
         core: Flow,
         history: History,
         n_seen: int,
-        started: float,
+        seconds: float,
         *,
         continued: bool,
     ) -> None:
@@ -838,7 +854,7 @@ class RelativeGradientFlow(
         with torch.no_grad():
             self.log_det_ = float(core.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
-        self.fit_time_ = time.perf_counter() - started
+        self.fit_time_ = seconds
 
     def _map_rows(
         self,

@@ -13,7 +13,7 @@ from types import FrameType
 from sklearn.exceptions import ConvergenceWarning
 
 from skflow._sklearn.pieces import is_part_of_another
-from skflow.training.fits import Fit
+from skflow.training.exchange import CanEnd
 
 __all__ = ["Interrupt", "ended_by_interrupt"]
 
@@ -23,7 +23,7 @@ class Interrupt:
 
     Parameters
     ----------
-    fit : Fit
+    fit : CanEnd
         The fit.
 
     Attributes
@@ -32,9 +32,9 @@ class Interrupt:
         Whether it was called.
     """
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: CanEnd) -> None:
         self.came = False
-        self._fit: Fit | None = fit
+        self._fit: CanEnd | None = fit
 
     def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: D102
         if self.came or self._fit is None:
@@ -73,7 +73,7 @@ class Interrupt:
 
 
 @contextmanager
-def ended_by_interrupt(fit: Fit) -> Iterator[Interrupt]:
+def ended_by_interrupt(fit: CanEnd) -> Iterator[Interrupt]:
     """Let Ctrl-C end a fit while the block runs it.
 
     That is so in the main thread, where Ctrl-C would raise a KeyboardInterrupt, and if the fit is
@@ -81,7 +81,7 @@ def ended_by_interrupt(fit: Fit) -> Iterator[Interrupt]:
 
     Parameters
     ----------
-    fit : Fit
+    fit : CanEnd
         The fit.
 
     Yields

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
@@ -18,6 +17,7 @@ from skflow.estimators.state import snapshot
 from skflow.flow import Flow
 from skflow.training.architecture import DTYPES
 from skflow.training.checkpoint import Checkpoint
+from skflow.training.exchange import ALONE, Exchange
 from skflow.training.fits import EpochReport, Fit, run
 from skflow.training.history import History
 from skflow.training.outcome import Outcome
@@ -91,6 +91,7 @@ class TrainingMixin:
         show: Callable[[EpochReport], None],
         checkpoint: Checkpoint,
         started: float,
+        exchange: Exchange = ALONE,
     ) -> None:
         """Do what a plan says, in an estimator that nobody else sees yet, called by ``fit``."""
         outcome = Outcome(plan.core, plan.training.sample, compared=not self.early_stopping)
@@ -102,21 +103,23 @@ class TrainingMixin:
             show(epoch)
             if not fit.is_done:
                 checkpoint.keep(fit)
-            return epoch.fit == 1 and task.end_epoch(
+            ends = epoch.fit == 1 and task.end_epoch(
                 is_last=epoch.progress >= 1 or fit.is_done,
                 fitted=lambda: self._if_ended(plan, fit, started),
             )
+            return exchange.agreed(ends)
 
         self._forget_examination()
-        with ended_by_interrupt(fit) as interrupt, naming_the_batch(fit):
+        with ended_by_interrupt(exchange.interruptible(fit)) as interrupt, naming_the_batch(fit):
             history = run(fit, report)
+        exchange.share(fit.flow)
         is_worse = outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
         values = self._examine(plan.all_rows)
         if not is_worse:  # one warning is enough, and its remedy the first to try
             warn_of_round_trip(self.round_trip_error_, values, stacklevel=4)
-        self.fit_time_ = time.perf_counter() - started
-        if interrupt.came:
+        self.fit_time_ = exchange.clock() - started
+        if exchange.was_interrupted(interrupt.came):
             interrupt.warn(history.n_epochs, checkpoint.path, stacklevel=4)
         else:
             checkpoint.remove()

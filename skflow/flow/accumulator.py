@@ -46,11 +46,16 @@ class Workspace:
         Their biases, if they have any.
     n_rows : int
         The number N of rows.
+    is_low_rank : bool or None, default=None
+        Whether :math:`y W` is made on the way back. By default, it is where N is less than D.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, n_rows: int, *, is_low_rank: bool | None = None
+    ) -> None:
         n_layers, d, _ = weight.shape
         self.weight, self.bias, self.n_rows = weight, bias, n_rows
+        self.is_low_rank = n_rows < d if is_low_rank is None else is_low_rank
         self.onednn = takes_onednn(n_rows, weight)
         self.mm: Callable[..., Tensor] = mm if self.onednn else torch.mm
         self.addmm: Callable[..., Tensor] = addmm if self.onednn else torch.addmm
@@ -59,7 +64,7 @@ class Workspace:
         self.biases = None if bias is None else bias.detach().unbind()
         # Of small layers, the derivatives of many activations are made at once.
         n_at_once = max(1, BLOCK_ENTRIES // (n_rows * d))
-        if n_rows < d:
+        if self.is_low_rank:
             # δ above y for each layer, so that the way back multiplies both at once.
             stacked = weight.new_empty((n_layers, 2, n_rows, d))
             # The results of oneDNN are arrays of their own, so that signals need no room.
@@ -110,7 +115,7 @@ class Workspace:
             self.y_weights[k].copy_(result[self.n_rows :])
         return result[: self.n_rows]
 
-    def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int) -> bool:
+    def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int, is_low_rank: bool) -> bool:
         """Whether this is the room that the same arguments would make.
 
         Parameters
@@ -121,9 +126,12 @@ class Workspace:
             The biases.
         n_rows : int
             The number N of rows.
+        is_low_rank : bool
+            Whether :math:`y W` is made.
         """
         return (
             self.n_rows == n_rows
+            and self.is_low_rank == is_low_rank
             and self.weight is weight
             and self.bias is bias
             and self.weights[0].data_ptr() == weight.data_ptr()

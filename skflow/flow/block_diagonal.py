@@ -93,8 +93,7 @@ class BlockDiagonal(RelativeLayer):
 
         def pullback(grad_y: Tensor, grad_log_det: Tensor) -> Tensor | None:
             delta = self._groups(grad_y)
-            is_low_rank = len(grad_y) < weight.shape[-1]
-            y_weight = torch.bmm(y, weight) if is_low_rank else None
+            y_weight = torch.bmm(y, weight) if self.wants_product(len(grad_y)) else None
             self.keep_factors(Factors(delta, y, y_weight))
             return self._rows(torch.bmm(delta, weight)) if input_gradient else None
 

@@ -16,7 +16,7 @@ from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 from skflow.flow.operations import Operation
 from skflow.flow.products import add_product_, affine
-from skflow.flow.relative import RelativeLayer, add_relative_, is_unchanged
+from skflow.flow.relative import RelativeLayer, Sums, add_relative_, is_unchanged
 from skflow.flow.solvers import Solver, log_abs_dets, solver
 from skflow.flow.tracing import is_traced
 from skflow.flow.weighted import mean, var_mean
@@ -190,8 +190,9 @@ class LinearStack(RelativeLayer):
         self.forget_factors()
         weight, bias = self.weight, self.bias
         x = x.to(weight.dtype)
-        if self._workspace is None or not self._workspace.fits(weight, bias, len(x)):
-            self._workspace = Workspace(weight, bias, len(x))
+        is_low_rank = self.wants_product(len(x))
+        if self._workspace is None or not self._workspace.fits(weight, bias, len(x), is_low_rank):
+            self._workspace = Workspace(weight, bias, len(x), is_low_rank=is_low_rank)
         y, log_det, complete = fused_accumulator(
             x, weight, bias, self.activation, gain=self.gain, workspace=self._workspace
         )
@@ -237,14 +238,15 @@ class LinearStack(RelativeLayer):
             The learning rate :math:`\eta`.
         """
         factors = self.known_factors()
-        delta, y, y_weight, mass, _ = factors
-        weight, bias = self.weight, self.bias
+        weight, bias, mass = self.weight, self.bias, factors.mass
         if rate * mass < torch.finfo(weight.dtype).eps:
             # Rounding would lose most of it, and all of it one way: the gain alone would grow.
             return
-        if y_weight is None:
-            add_relative_([self], factors.relative(), delta.sum(1), alpha=-rate)
+        if isinstance(factors, Sums) or factors.y_weight is None:
+            sums = factors.sums()
+            add_relative_([self], sums.relative_matrix, sums.delta_sum, alpha=-rate)
             return
+        delta, y, y_weight = factors.delta, factors.y, factors.y_weight
         beta = 1 + rate * mass
         alpha = self._rounded(-rate / beta)
         known = self.determinants.entry(weight)

@@ -18,7 +18,7 @@ from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.given import Bound
 from skflow.flow.pickling import StablePickle
-from skflow.flow.relative import RelativeLayer, unchanged
+from skflow.flow.relative import Factors, RelativeLayer, unchanged
 from skflow.flow.runs import Run, in_runs
 from skflow.flow.tracing import is_traced
 
@@ -245,7 +245,7 @@ class Flow(StablePickle, nn.Module):
         mass = 1.0 if weights is None else float(weights.mean())
         for layer in layers:
             factors = layer.factors
-            if factors is None:
+            if not isinstance(factors, Factors):
                 continue
             if factors.y.shape[1] != len(x):
                 raise RuntimeError(

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from skflow.flow.products import product
 __all__ = [
     "Factors",
     "RelativeLayer",
+    "Sums",
     "add_relative_",
+    "heard",
     "is_unchanged",
     "stacked_factors",
     "unchanged",
@@ -63,9 +65,38 @@ class Factors(NamedTuple):
 
     def relative(self) -> Tensor:
         r"""Return :math:`S = \delta^\top y - m I`, of shape (L, D, D). Cost: O(L·N·D²)."""
-        relative = product(self.delta.mT, self.y)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(self.mass)
-        return relative
+        return self.sums().relative_matrix
+
+    def sums(self, penalties: Tensor | None = None) -> Sums:
+        r"""Return what the factors come to, summed over the rows. Cost: O(L·N·D²).
+
+        Parameters
+        ----------
+        penalties : Tensor of shape (L, 1) or None, default=None
+            The weight :math:`\lambda` of a Gaussian penalty on the rows that leave each matrix,
+            which adds :math:`\lambda (y^\top y / N - m I)` to :math:`S`.
+        """
+        delta, y, _, mass, weights = self
+        relative = product(delta.mT, y)
+        masses: Tensor | float = mass
+        if penalties is not None:
+            weighted = y if weights is None else y * weights.to(y).unsqueeze(-1)
+            pull = product(weighted.mT, y).div_(y.shape[1])
+            relative.add_(pull.mul_(penalties.unsqueeze(-1)))
+            delta = torch.addcmul(delta, weighted, penalties.unsqueeze(-1) / y.shape[1])
+            masses = mass * (1 + penalties)
+        relative.diagonal(dim1=-2, dim2=-1).sub_(masses)
+        return Sums(relative, delta.sum(1), mass)
+
+    def size(self) -> float:
+        """Return a figure that is finite if all entries are, of their products too.
+
+        No entry of a product of factors exceeds the product of their norms, so that O(N·D)
+        operations tell.
+        """
+        other = self.y if self.y_weight is None else self.y_weight
+        norms = (torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (self.delta, other))
+        return float(torch.dot(*norms))
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²).
@@ -92,6 +123,94 @@ class Factors(NamedTuple):
         return gradient.squeeze(-1)
 
 
+class Sums(NamedTuple):
+    r"""What the factors of L matrices come to, summed over the rows.
+
+    It takes their place where rows are on several machines: this is what these add up.
+
+    Parameters
+    ----------
+    relative_matrix : Tensor of shape (L, D, D)
+        :math:`S = \delta^\top y - m I`.
+    delta_sum : Tensor of shape (L, D)
+        The sum of the rows of :math:`\delta`.
+    mass : float, default=1.0
+        The mean weight of the rows.
+    """
+
+    relative_matrix: Tensor
+    delta_sum: Tensor
+    mass: float = 1.0
+
+    @property
+    def y_weight(self) -> None:
+        """There is none."""
+        return None
+
+    def sums(self, penalties: Tensor | None = None) -> Sums:
+        """Return these sums.
+
+        Parameters
+        ----------
+        penalties : Tensor of shape (L, 1) or None, default=None
+            Had to be known when the rows were summed.
+        """
+        return self
+
+    def relative(self) -> Tensor:
+        """Return :attr:`relative_matrix`."""
+        return self.relative_matrix
+
+    def size(self) -> float:
+        """Return a figure that is finite if all entries are."""
+        norms = (torch.linalg.vector_norm(one) for one in (self.relative_matrix, self.delta_sum))
+        return float(sum(norms))
+
+    def weight_gradient(self, weight: Tensor) -> Tensor:
+        r"""Return :math:`\Delta W = S W`, of shape (L, D, D). Cost: O(L·D³).
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        """
+        return product(self.relative_matrix, weight)
+
+    def bias_gradient(self, bias: Tensor) -> Tensor:
+        r"""Return :math:`\Delta b = S b + \delta^\top 1`, of shape (L, D).
+
+        Parameters
+        ----------
+        bias : Tensor of shape (L, D)
+            The biases.
+        """
+        return (self.relative_matrix @ bias.unsqueeze(-1)).squeeze(-1) + self.delta_sum
+
+
+class Listener(Protocol):
+    """Takes the factors of layers as a pass leaves them: see :func:`heard`."""
+
+    def wants_product(self, layer: RelativeLayer) -> bool:
+        """Whether :math:`y W` has to be in the factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            Whose factors they are.
+        """
+
+    def take(self, layer: RelativeLayer, factors: Factors) -> None:
+        """Take factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            The layer.
+        factors : Factors
+            Those of the pass, whose mass and weights are not those of the rows yet.
+        """
+
+
 class RelativeLayer(Bijection):
     r"""A bijection with L square matrices :math:`y = x W^\top + b` that train relatively.
 
@@ -116,18 +235,24 @@ class RelativeLayer(Bijection):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
+    # Takes the factors of a pass as soon as they are there; see :func:`heard`.
+    _listener: Listener | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.forget_factors()
 
     @property
-    def factors(self) -> Factors | None:
-        """The factors of the relative gradient that the last pullback left, if it has passed."""
-        factors: Factors | None = self.__dict__["_factors"]
+    def factors(self) -> Factors | Sums | None:
+        """The factors of the relative gradient that the last pullback left, if it has passed.
+
+        Of rows on several machines, they are those of all rows, or what these come to.
+        """
+        factors: Factors | Sums | None = self.__dict__["_factors"]
         return factors
 
     @factors.setter
-    def factors(self, factors: Factors | None) -> None:
+    def factors(self, factors: Factors | Sums | None) -> None:
         self.__dict__["_factors"] = factors
 
     def forget_factors(self) -> None:
@@ -157,6 +282,24 @@ class RelativeLayer(Bijection):
         """Whether this is inside a bijection that takes a step of training now."""
         return self._takes_part
 
+    def wants_product(self, n_rows: int) -> bool:
+        """Whether a pullback has to leave :math:`y W` in the factors.
+
+        Parameters
+        ----------
+        n_rows : int
+            The number of rows of the pass.
+
+        Returns
+        -------
+        wanted : bool
+            True if these are fewer than the columns, unless they are only a part of the rows of a
+            step and the product is not asked for.
+        """
+        if self._listener is not None:
+            return self._listener.wants_product(self)
+        return n_rows < self.weight.shape[-1]
+
     def relative_step(self, rate: float) -> None:
         r"""Descend along the relative gradient of :attr:`factors`, in place.
 
@@ -167,8 +310,8 @@ class RelativeLayer(Bijection):
         rate : float
             The learning rate :math:`\eta`.
         """
-        factors = self.known_factors()
-        add_relative_([self], factors.relative(), factors.delta.sum(1), alpha=-rate)
+        sums = self.known_factors().sums()
+        add_relative_([self], sums.relative_matrix, sums.delta_sum, alpha=-rate)
 
     def set_gradients(self) -> None:
         """Put the relative gradient where optimisers of PyTorch look for a gradient."""
@@ -197,8 +340,10 @@ class RelativeLayer(Bijection):
                 f"place in a flow: give each place a {type(self).__name__} of its own."
             )
         self.__dict__["_factors"] = factors
+        if self._listener is not None:
+            self._listener.take(self, factors)
 
-    def known_factors(self) -> Factors:
+    def known_factors(self) -> Factors | Sums:
         """Return :attr:`factors`.
 
         Raises
@@ -262,17 +407,22 @@ class RelativeLayer(Bijection):
         return self.__dict__ | {"_factors": None}  # which belong to a step
 
 
-def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors:
+def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors | Sums:
     """Return the factors of layers of one shape as those of all their matrices.
 
     Parameters
     ----------
     layers : sequence of RelativeLayer
-        All with factors of the same pass.
+        All with factors of the same pass, or all with what these come to.
     """
-    factors = [layer.known_factors() for layer in layers]
-    if len(factors) == 1:
-        return factors[0]
+    known = [layer.known_factors() for layer in layers]
+    if len(known) == 1:
+        return known[0]
+    sums = [one for one in known if isinstance(one, Sums)]
+    if sums:
+        relative = torch.cat([one.relative_matrix for one in sums])
+        return Sums(relative, torch.cat([one.delta_sum for one in sums]), sums[0].mass)
+    factors = [one for one in known if isinstance(one, Factors)]
     y_weights = [one.y_weight for one in factors if one.y_weight is not None]
     return factors[0]._replace(
         delta=torch.cat([one.delta for one in factors]),
@@ -309,6 +459,27 @@ def add_relative_(
     by_weight = product(relative, weights[0] if len(weights) == 1 else torch.cat(weights))
     for weight, part in zip(weights, by_weight.split(sizes), strict=True):
         weight.add_(part, alpha=alpha)
+
+
+@contextmanager
+def heard(layers: Iterable[RelativeLayer], listener: Listener) -> Iterator[None]:
+    r"""Give a listener each layer's factors while the rest of the way back is computed.
+
+    Parameters
+    ----------
+    layers : iterable of RelativeLayer
+        The layers.
+    listener : Listener
+        It says whether :math:`y W` is wanted, too, as the rows are a part of those of a step.
+    """
+    layers = list(layers)
+    for layer in layers:
+        layer.__dict__["_listener"] = listener
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.__dict__["_listener"]
 
 
 # Whose weights are taken not to change, in the calls that a thread is making.

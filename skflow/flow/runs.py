@@ -123,8 +123,8 @@ class Run:
             pulled = program_pullback(grad_y, grad_log_det, input_gradient)
             for k, layer in enumerate(self._layers):
                 delta, layer_y = pulled.deltas[k : k + 1].mT, pulled.ys[k : k + 1].mT
-                few = len(x) < self.n_features
-                y_weight = product(layer_y, layer.weight) if few else None
+                wanted = layer.wants_product(len(x))
+                y_weight = product(layer_y, layer.weight) if wanted else None
                 layer.keep_factors(Factors(delta, layer_y, y_weight))
             return pulled.by_x
 

@@ -13,7 +13,20 @@ from skflow.flow.blocks import block_length
 from skflow.training.rows import Rows
 from skflow.training.streams import AnyRows, StreamedRows
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "Whole"]
+
+
+class Whole(NamedTuple):
+    """The batch that rows are a part of."""
+
+    rows: Rows
+    """What it is taken from."""
+
+    indices: Tensor
+    """Which of these rows it has, in their order."""
+
+    mass: float
+    """Their mean weight."""
 
 
 class Batch(NamedTuple):
@@ -28,9 +41,19 @@ class Batch(NamedTuple):
     log_det: Tensor | None = None
     """The log-determinants of what was done to the rows before, of shape (B,), in nats."""
 
+    whole: Whole | None = None
+    """What they are a part of, on one of several processes."""
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows of the step, on all processes."""
+        return len(self.x) if self.whole is None else len(self.whole.indices)
+
     @property
     def mass(self) -> float:
-        """The mean weight."""
+        """The mean weight of the rows of the step, on all processes."""
+        if self.whole is not None:
+            return self.whole.mass
         return 1.0 if self.weights is None else float(self.weights.mean())
 
 
@@ -90,17 +113,17 @@ class Batches:
 
     def _noisy(self, batch: Batch) -> Batch:
         assert self.noise is not None
-        x = batch.x
-        shift = int(
-            torch.randint(
-                1, len(x) - 1, (), generator=self.generator, device=self.generator.device
-            )
-        )
-        n_columns = block_length(len(x))
-        for part, noise in zip(x.split(n_columns, 1), self.noise.split(n_columns), strict=True):
-            difference = part.roll(shift, 0).sub_(part.roll(shift + 1, 0))
-            part.addcmul_(difference, noise)
+        n_rows, generator = batch.n_rows, self.generator
+        shift = int(torch.randint(1, n_rows - 1, (), generator=generator, device=generator.device))
+        self._add_noise(batch, shift, self.noise)
         return batch
+
+    def _add_noise(self, batch: Batch, shift: int, noise: Tensor) -> None:
+        n_columns = block_length(len(batch.x))
+        parts = zip(batch.x.split(n_columns, 1), noise.split(n_columns), strict=True)
+        for part, part_noise in parts:
+            difference = part.roll(shift, 0).sub_(part.roll(shift + 1, 0))
+            part.addcmul_(difference, part_noise)
 
     def _shuffled(self) -> Iterator[Batch]:
         batch = None
@@ -130,10 +153,14 @@ class Batches:
         return torch.randperm(n_rows, generator=self.generator, device=self.generator.device).cpu()
 
     def _take(self, rows: Rows, indices: Tensor) -> Batch:
+        weights = self._weights_of(rows, indices)
+        x, log_det = rows.take_with_log_det(indices)
+        return Batch(x, weights, log_det)
+
+    def _weights_of(self, rows: Rows, indices: Tensor) -> Tensor | None:
         weights = rows.take_weights(indices)
         if weights is None and self.weight_unit != 1:
             weights = torch.ones(len(indices), dtype=torch.float64)
         if weights is not None:
             weights /= self.weight_unit
-        x, log_det = rows.take_with_log_det(indices)
-        return Batch(x, weights, log_det)
+        return weights

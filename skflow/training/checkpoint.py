@@ -20,10 +20,11 @@ from skflow.flow import Flow
 from skflow.storage.encoding import Decoder, Encoder
 from skflow.storage.files import parts_of_file, read_file
 from skflow.storage.replacing import remove_parts, replace_file
+from skflow.training.exchange import Exchange
 from skflow.training.fits import Fit
 from skflow.training.streams import AnyRows
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "shown"]
 
 _KIND = "checkpoint"
 
@@ -71,6 +72,22 @@ class Checkpoint:
         self._has_warned = False
         if self.path is not None:
             self._open(self.path)
+
+    @classmethod
+    def opened(cls, path: str | os.PathLike[str] | None, exchange: Exchange) -> Checkpoint:
+        """Open the checkpoint of a fit, which the first of several processes keeps for all.
+
+        Parameters
+        ----------
+        path : str, path-like or None
+            Where the file is.
+        exchange : Exchange
+            The part of this process in the fit.
+        """
+        checkpoint = cls(path if exchange.rank == 0 else None)
+        found = checkpoint._seed, checkpoint._state
+        checkpoint._seed, checkpoint._state = exchange.agreed(found)
+        return checkpoint
 
     def seeded(self, generator: torch.Generator) -> torch.Generator:
         """Return the generator, with the seed of the fit that goes on here if there is one.
@@ -255,11 +272,17 @@ def _facts(rows: AnyRows, parameters: Mapping[str, Any], start: Flow | None) -> 
     if start is not None:
         facts["the flow before"] = _digest([*start.parameters(), *start.buffers()])
     compared = sorted(set(parameters) - _NOT_COMPARED)
-    return facts | {name: _shown(parameters[name]) for name in compared}
+    return facts | {name: shown(parameters[name]) for name in compared}
 
 
-def _shown(value: Any) -> str:
-    """Return a description of a parameter that is the same in another process."""
+def shown(value: Any) -> str:
+    """Return a description of a parameter that is the same in another process.
+
+    Parameters
+    ----------
+    value : object
+        The value of the parameter.
+    """
     if isinstance(value, str | int | float | None):
         return repr(value)
     name = getattr(value, "__qualname__", None) or repr(value)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skflow.flow.network import Flow
 from skflow.training.batches import Batches
+from skflow.training.exchange import ALONE, Exchange
 from skflow.training.history import History
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import OTHERS_RATE, Optimizer
@@ -57,6 +58,9 @@ class Training:
     precision: MatmulPrecision = "highest"
     """That of the products of matrices in a step; scores are computed with the highest."""
 
+    exchange: Exchange = ALONE
+    """The part of this process in the fit."""
+
 
 @dataclass(frozen=True)
 class Stopping:
@@ -69,7 +73,7 @@ class Stopping:
     """The most seconds, from `started` to the end of the fit."""
 
     started: float = 0.0
-    """When the clock of `max_time` was started, by :func:`time.perf_counter`."""
+    """When the clock of `max_time` was started."""
 
     n_iter_no_change: int = 10
     """How many epochs in a row may pass without a higher validation score."""
@@ -77,10 +81,13 @@ class Stopping:
     tol: float = 0.0
     """By how many nats a score must rise to count as higher."""
 
+    clock: Callable[[], float] = time.perf_counter
+    """Says how many seconds it is."""
+
     @property
     def leaves_time_for_another(self) -> bool:
         """Whether as much time is left as has passed."""
-        seconds = time.perf_counter() - self.started
+        seconds = self.clock() - self.started
         return self.max_time is None or 2 * seconds <= self.max_time
 
 
@@ -234,7 +241,11 @@ class StepwiseFit(Fit):
     def __init__(self, training: Training) -> None:
         self.training = training
         self.steps = Steps(
-            training.flow, training.optimizer, rate=training.rate, others_rate=training.others_rate
+            training.flow,
+            training.optimizer,
+            rate=training.rate,
+            others_rate=training.others_rate,
+            exchange=training.exchange,
         )
         self.history = History()
         self.budget: Budget
@@ -344,22 +355,22 @@ class TrainingFit(StepwiseFit):
         self.standard_errors = standard_errors
         self.reference = reference
         n_steps = stopping.max_iter * len(training.batches)
-        self.budget = Budget(n_steps, stopping.max_time, stopping.started)
+        self.budget = Budget(n_steps, stopping.max_time, stopping.started, stopping.clock)
         self._best: dict[str, Tensor] | None = None
         self._initial: Tensor | None = None
         self._initial_choice = self._highest = 0.0
         self._last_rise = 0
         self._path: list[tuple[float, float]] = []
         if validation is not None:
-            clock = time.perf_counter()
-            self._initial = log_probs(training.flow, validation)
+            before = stopping.clock()
+            self._initial = self._log_probs(validation)
             score = weighted_mean(self._initial, validation)
             self.history.initial_score = score
             self._initial = winsorized(self._initial)
             self._initial_choice = weighted_mean(self._initial, validation)
             self._highest = self._initial_choice
             self._keep(self._initial, self._initial_choice, score)
-            self.budget.reserve(time.perf_counter() - clock)
+            self.budget.reserve(stopping.clock() - before)
         return_freed_memory()
 
     def advance(self) -> EpochReport:  # noqa: D102
@@ -417,7 +428,7 @@ class TrainingFit(StepwiseFit):
         history = self.history
         assert history.choice_score is not None
         assert self._initial is not None
-        values = log_probs(self.training.flow, validation)
+        values = self._log_probs(validation)
         score = weighted_mean(values, validation)
         history.validation_scores.append(score)
         values = winsorized(values)
@@ -431,6 +442,10 @@ class TrainingFit(StepwiseFit):
         if choice > max(history.choice_score, self._initial_choice + least):
             self._keep(values, choice, score)
         return score
+
+    def _log_probs(self, validation: Rows) -> Tensor:
+        flow, exchange = self.training.flow, self.training.exchange
+        return exchange.of_rows(lambda rows: log_probs(flow, rows), validation)
 
     def _keep(self, values: Tensor, choice: float, score: float) -> None:
         """Keep the weights, with their winsorized log-likelihoods and what these come to."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skflow.flow.bijection import Bijection
 from skflow.flow.network import Flow
 from skflow.flow.products import product
-from skflow.flow.relative import Factors, RelativeLayer, add_relative_, stacked_factors
+from skflow.flow.relative import Factors, RelativeLayer, Sums, add_relative_, stacked_factors
 from skflow.training.adam import AdamW
 from skflow.training.vector import parameter_vectors
 
@@ -26,7 +26,7 @@ OTHERS_RATE = 0.005
 _DECAY = 0.9
 
 # Layers of one shape, and their factors.
-Groups = list[tuple[list[RelativeLayer], Factors]]
+Groups = list[tuple[list[RelativeLayer], Factors | Sums]]
 
 
 class Optimizer(ABC):
@@ -53,6 +53,8 @@ class Optimizer(ABC):
         decayed = parameter_vectors(p for p in others if id(p) in decaying)
         kept = parameter_vectors(p for p in others if id(p) not in decaying)
         self._vectors = [*decayed, *kept]
+        early = _parameters_up_to_a_dense_layer(flow)
+        self._n_early = [vector.n_entries_of(early) for vector in self._vectors]
         self._adam = AdamW(
             [
                 ([one.vector for one in decayed], weight_decay),
@@ -88,6 +90,34 @@ class Optimizer(ABC):
         """
         self._adam.load_state_dict(state["adam"])
 
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients of all parameters but the dense layers', each a vector of many."""
+        for vector in self._vectors:
+            vector.collect()
+        return [vector.gradient for vector in self._vectors]
+
+    def split_gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """Return :meth:`gradients`, each in two parts.
+
+        The second part is complete as soon as the backward pass has left all dense layers.
+        """
+        split = zip(self.gradients(), self._n_early, strict=True)
+        return [(gradient[:n], gradient[n:]) for gradient, n in split]
+
+    def sums(self, layer: RelativeLayer, factors: Factors, penalty: float) -> Sums:
+        """Return what a step takes of some rows, where these are too many to keep the factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            The layer.
+        factors : Factors
+            Its factors of these rows.
+        penalty : float
+            As for :meth:`step`.
+        """
+        return factors.sums()
+
     @torch.no_grad()
     def step(self, rate: float, others_rate: float = OTHERS_RATE, *, penalty: float = 0.0) -> bool:
         """Change the parameters, unless the step is not finite.
@@ -112,33 +142,17 @@ class Optimizer(ABC):
         RuntimeError
             If the flow's `relative_gradient` did not pass through each dense layer.
         """
-        for vector in self._vectors:
-            vector.collect()
+        gradients = self.gradients()
         groups = [(layers, stacked_factors(layers)) for layers in self._groups]
-        taken = math.isfinite(self._size([factors for _, factors in groups]))
+        size = sum(factors.size() for _, factors in groups)
+        size += sum(float(torch.linalg.vector_norm(gradient)) for gradient in gradients)
+        taken = math.isfinite(size)  # told before anything is changed
         if taken:
             self._apply(rate, groups, penalty)
             self._adam.step(others_rate)
         for vector in self._vectors:
             vector.zero_gradients()
         return taken
-
-    def _size(self, groups: list[Factors]) -> float:
-        """Return a figure that is finite if all that the step is made of is.
-
-        No entry of a product of factors exceeds the product of their norms, so that O(N·D)
-        operations tell before anything is changed.
-        """
-        size = 0.0
-        for delta, y, y_weight, *_ in groups:
-            delta_norms, other_norms = (
-                torch.linalg.vector_norm(factor, dim=(1, 2))
-                for factor in (delta, y if y_weight is None else y_weight)
-            )
-            size += float(torch.dot(delta_norms, other_norms))
-        for vector in self._vectors:
-            size += float(torch.linalg.vector_norm(vector.gradient))
-        return size
 
     @abstractmethod
     def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
@@ -203,14 +217,14 @@ class NormalizedRelativeSGD(Optimizer):
     def __init__(self, flow: Flow, *, weight_decay: float = 1.0) -> None:
         super().__init__(flow, weight_decay=weight_decay)
         inner = [m for b in flow.bijections for m in b.modules() if isinstance(m, Bijection)]
-        self._means = []
-        for layers in self._groups:
-            followed = [
-                [float(layer.depth == 1 and inner[-1] not in set(layer.modules()))]
-                for layer in layers
-                for _ in layer.weight
-            ]
-            self._means.append(_RunningMean(layers, layers[0].weight.new_tensor(followed)))
+        self._followed = {
+            layer: float(layer.depth == 1 and inner[-1] not in set(layer.modules()))
+            for layer in self.layers
+        }
+        self._means = [
+            _RunningMean(layers, torch.cat([self._penalties(layer, 1.0) for layer in layers]))
+            for layers in self._groups
+        ]
 
     def default_rate(self, n_rows: int, sharpness: float = 1.0) -> float:  # noqa: D102
         # Changes add up over the layers like independent ones do: with the root of their number.
@@ -227,6 +241,13 @@ class NormalizedRelativeSGD(Optimizer):
         super().load_state_dict(state)
         for mean, values in zip(self._means, state["means"], strict=True):
             mean.load(*values)
+
+    def sums(self, layer: RelativeLayer, factors: Factors, penalty: float) -> Sums:  # noqa: D102
+        return factors.sums(self._penalties(layer, penalty) if penalty > 0 else None)
+
+    def _penalties(self, layer: RelativeLayer, penalty: float) -> Tensor:
+        weight = layer.weight
+        return weight.new_full((len(weight), 1), penalty * self._followed[layer])
 
     def _apply(self, rate: float, groups: Groups, penalty: float) -> None:
         norms = []
@@ -265,20 +286,10 @@ class _RunningMean:
         self.weight_sum: Tensor | None = None
         self.bias_sum: Tensor | None = None
 
-    def update(self, factors: Factors, penalty: float = 0.0) -> None:
+    def update(self, factors: Factors | Sums, penalty: float = 0.0) -> None:
         """Take another batch's gradient in, and so much of that of the Gaussian penalty."""
-        delta, y, _, mass, weights = factors
-        relative = product(delta.mT, y)
-        masses: Tensor | float = mass
-        if penalty > 0:
-            penalties = penalty * self.followed
-            weighted = y if weights is None else y * weights.to(y).unsqueeze(-1)
-            pull = product(weighted.mT, y).div_(y.shape[1])
-            relative.add_(pull.mul_(penalties.unsqueeze(-1)))
-            delta = torch.addcmul(delta, weighted, penalties.unsqueeze(-1) / y.shape[1])
-            masses = mass * (1 + penalties)
-        relative.diagonal(dim1=-2, dim2=-1).sub_(masses)
-        delta_sum = delta.sum(1)
+        penalties = penalty * self.followed if penalty > 0 else None
+        relative, delta_sum, _ = factors.sums(penalties)
         if self.weight_sum is None or self.bias_sum is None:
             self.weight_sum = torch.zeros_like(relative)
             self.bias_sum = torch.zeros_like(delta_sum)
@@ -350,6 +361,16 @@ def _relative_parameters(flow: Flow) -> list[nn.Parameter]:
     return [parameter for pair in found for parameter in pair if parameter is not None]
 
 
+def _parameters_up_to_a_dense_layer(flow: Flow) -> set[int]:
+    """Return what is first in a flow, up to the first bijection that has a dense layer."""
+    found: set[int] = set()
+    for bijection in flow.bijections:
+        found |= {id(parameter) for parameter in bijection.parameters()}
+        if any(isinstance(module, RelativeLayer) for module in bijection.modules()):
+            break
+    return found
+
+
 def _decaying_parameters(flow: Flow) -> list[nn.Parameter]:
     bijections = (m for m in flow.modules() if isinstance(m, Bijection))
     return [p for bijection in bijections for p in bijection.decaying_parameters()]
@@ -365,7 +386,7 @@ def _alike(layers: Iterable[RelativeLayer]) -> list[list[RelativeLayer]]:
     return list(groups.values())
 
 
-def schatten_norms(factors: Factors) -> Tensor:
+def schatten_norms(factors: Factors | Sums) -> Tensor:
     r"""Return the Schatten 4-norm of each layer's :math:`S = \delta^\top y - m I`, or a bound.
 
     Parameters
@@ -378,9 +399,9 @@ def schatten_norms(factors: Factors) -> Tensor:
     norms : Tensor of shape (L,)
         With fewer rows than columns, of :math:`\delta^\top y`, and `m` for the identity.
     """
-    delta, y, y_weight, mass, _ = factors
-    if y_weight is None:
+    if isinstance(factors, Sums) or factors.y_weight is None:
         return _schatten_norms(factors.relative())
+    delta, y, _, mass, _ = factors
     # In terms of N×N matrices.
     gram = torch.bmm(product(delta, delta.mT), product(y, y.mT)).double()
     return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(mass)

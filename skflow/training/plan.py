@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from skflow.training.defaults import (
     training_settings,
     weight_decay,
 )
+from skflow.training.exchange import ALONE, Exchange
 from skflow.training.few_rows import FitOfFewRows
 from skflow.training.fits import Fit, Refit, Stopping, Training, TrainingFit
 from skflow.training.groups import held_out_first
@@ -100,6 +102,8 @@ class Plan:
         Where the randomness comes from. It is on the device of the fit.
     continued : bool, default=False
         Whether the flow goes on from where it is.
+    exchange : Exchange, default=ALONE
+        The part of this process in the fit.
 
     Attributes
     ----------
@@ -121,11 +125,13 @@ class Plan:
         constant: torch.Tensor,
         generator: torch.Generator,
         continued: bool = False,
+        exchange: Exchange = ALONE,
     ) -> None:
         self.parameters = parameters
         self.generator = generator
         self.constant = constant
         self.continued = continued
+        self.exchange = exchange
         self._standardize, core = flow.split()
         self.settings = resolve(parameters, len(rows), rows.n_features)
         self._shuffled, n_held_out = self._held_out_first(rows)
@@ -138,7 +144,7 @@ class Plan:
         can_start_neutral = core.can_be_neutral and not continued
         can_be_simple = can_start_neutral and not len(constant)
         starts_simple = can_be_simple and self.settings.starts_simple
-        starts_gaussian = can_start_neutral and not have_shape(rows)
+        starts_gaussian = can_start_neutral and not have_shape(rows.sample)
         simple = self._simple() if starts_simple or starts_gaussian else None
         self._has_rival = can_be_simple and self.settings.has_rival and simple is None
         # What starts again is copied before it starts.
@@ -192,9 +198,15 @@ class Plan:
         Parameters
         ----------
         started : float
-            When the clock of `max_time` was started, by :func:`time.perf_counter`.
+            When the clock of `max_time` was started, by :meth:`Exchange.clock`.
         """
-        stopping_at = partial(stopping_of, self.parameters, self.settings.training, started)
+        stopping_at = partial(
+            stopping_of,
+            self.parameters,
+            self.settings.training,
+            started,
+            clock=self.exchange.clock,
+        )
         if not self.settings.refits:
             stopping = stopping_at()
             first = self._candidate(self.input_noises[0], stopping)
@@ -238,6 +250,7 @@ class Plan:
             self.generator,
             n_bins=self.settings.network.n_bins,
         )
+        simple = self.exchange.agreed(simple)
         if simple is None or not simple.is_bent:
             return simple
         # A flow's own splines, which train, are better than those before a mixture, unless rows
@@ -262,6 +275,8 @@ class Plan:
             continued=self.continued,
             neutral=simple is not None,
         )
+        sharpness = self.exchange.agreed(sharpness)
+        self.exchange.share(core)
         return _Footing(front, simple, rows, core, sharpness)
 
     def _candidate(
@@ -304,6 +319,7 @@ class Plan:
         mixture = rival_start(
             self.training.sample, self.validation, self._twin_generator(), first.choice_score
         )
+        mixture = self.exchange.agreed(mixture)
         if mixture is None:
             return None
         before, self._footing = (
@@ -335,6 +351,7 @@ class Plan:
                 n_bins=self.settings.network.n_bins,
                 is_bent=self._first.simple.is_bent,
             )
+            simple = self.exchange.agreed(simple)
         self._footing = self._stand(core, simple, every_row=True)
         rows = self._footing.rows
         settings = training_settings(self.parameters, len(rows), rows.n_features)
@@ -351,7 +368,9 @@ class Plan:
             noise=noise,
             weight_unit=rows.mean_weight,
         )
-        return training_of(self.parameters, self.core, batches, settings, self.sharpness)
+        training = training_of(self.parameters, self.core, batches, settings, self.sharpness)
+        exchange = self.exchange
+        return replace(training, batches=exchange.batches(batches), exchange=exchange)
 
 
 def _noise(noisy: torch.Tensor, input_noise: float) -> torch.Tensor | None:
@@ -454,6 +473,7 @@ def stopping_of(
     settings: TrainingSettings,
     started: float,
     time_fraction: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Stopping:
     """Say when a fit ends.
 
@@ -464,9 +484,11 @@ def stopping_of(
     settings : TrainingSettings
         With the number of epochs.
     started : float
-        When the clock of `max_time` was started, by :func:`time.perf_counter`.
+        When the clock of `max_time` was started.
     time_fraction : float, default=1.0
         The fraction of `max_time` that this fit may take.
+    clock : callable, default=time.perf_counter
+        Says how many seconds it is.
     """
     max_time = parameters["max_time"]
     return Stopping(
@@ -475,4 +497,5 @@ def stopping_of(
         started=started,
         n_iter_no_change=parameters["n_iter_no_change"],
         tol=_LEAST_RISE,
+        clock=clock,
     )

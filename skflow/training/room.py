@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 
+from skflow.training.exchange import ALONE
 from skflow.training.fits import Fit, StepwiseFit, Stopping, TrainingFit
 from skflow.training.memory import return_freed_memory
 
@@ -114,5 +115,5 @@ def _rehearse(fit: StepwiseFit, n_rows: int) -> None:
     if n_rows <= 2:
         batches.noise = None
     validation = fit.validation if isinstance(fit, TrainingFit) else None
-    training = replace(fit.training, batches=batches)
+    training = replace(fit.training, batches=batches, exchange=ALONE)
     TrainingFit(training, Stopping(max_iter=1), validation=validation).advance()

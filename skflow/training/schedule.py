@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Budget", "annealing", "gaussian_penalty", "warming"]
@@ -87,13 +88,22 @@ class Budget:
     max_time : float or None
         The seconds that it may take, or None for no limit.
     started : float
-        When the clock of `max_time` was started, by :func:`time.perf_counter`.
+        When the clock of `max_time` was started.
+    clock : callable or None, default=None
+        Says how many seconds it is; by default, :func:`time.perf_counter`.
     """
 
-    def __init__(self, n_steps: int, max_time: float | None, started: float) -> None:
+    def __init__(
+        self,
+        n_steps: int,
+        max_time: float | None,
+        started: float,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.n_steps = n_steps
         self.max_time = max_time
-        self.training_started = time.perf_counter()
+        self.clock = time.perf_counter if clock is None else clock
+        self.training_started = self.clock()
         self.overhead = self.training_started - started
         self.steps_done = 0
         self._landing: tuple[float, int, int] | None = None
@@ -116,7 +126,7 @@ class Budget:
             What it returned.
         """
         self.steps_done = state["steps_done"]
-        self.training_started = time.perf_counter() - state["seconds"]
+        self.training_started = self.clock() - state["seconds"]
         self.overhead = state["overhead"]
         self._landing = None if state["landing"] is None else tuple(state["landing"])
 
@@ -170,7 +180,7 @@ class Budget:
     @property
     def seconds(self) -> float:
         """How long training has taken."""
-        return time.perf_counter() - self.training_started
+        return self.clock() - self.training_started
 
     @property
     def seconds_left(self) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 from skflow.exceptions import DivergenceError
 from skflow.flow.network import Flow
 from skflow.training.batches import Batch
+from skflow.training.exchange import ALONE, Exchange
 from skflow.training.memory import return_freed_memory
 from skflow.training.optimizers import Optimizer
 
@@ -32,6 +33,8 @@ class Steps:
         The highest learning rate of the dense layers.
     others_rate : float
         That of all other parameters.
+    exchange : Exchange, default=ALONE
+        The part of this process in the steps.
     many_parameters : int, default=33554432
         From so many on, a step takes so long that giving its room back costs nothing.
 
@@ -52,12 +55,14 @@ class Steps:
         *,
         rate: float,
         others_rate: float,
+        exchange: Exchange = ALONE,
         many_parameters: int = 2**25,
     ) -> None:
         self.flow = flow
         self.optimizer = optimizer
         self.rate = rate
         self.others_rate = others_rate
+        self.exchange = exchange
         self.n_taken = self.n_skipped = 0
         self._n_failures = 0
         self._is_large = sum(p.numel() for p in flow.parameters()) >= many_parameters
@@ -93,7 +98,7 @@ class Steps:
         DivergenceError
             If steps stay non-finite although the learning rate was lowered.
         """
-        loss = self.flow.relative_gradient(batch.x, batch.weights)
+        loss = self.exchange.gradient(self.flow, self.optimizer, batch, penalty)
         if self._is_large:
             return_freed_memory()
         taken = self.optimizer.step(
@@ -107,7 +112,7 @@ class Steps:
             self._losses.append(loss)
             self._log_dets.append((batch.log_det, batch.weights))
             self._masses.append(batch.mass)
-            self._sizes.append(len(batch.x))
+            self._sizes.append(batch.n_rows)
             return True
         self.n_skipped += 1
         self._n_failures += 1
@@ -128,12 +133,13 @@ class Steps:
         """
         if not self._losses:
             return math.nan
-        losses = torch.stack(self._losses)
+        losses = self.exchange.summed(torch.stack(self._losses))
         # Relative to the first, so that nothing is rounded where all are equal.
         sizes = torch.tensor(self._sizes, dtype=torch.float64) / self._sizes[0]
         mass = float((sizes * torch.tensor(self._masses, dtype=torch.float64)).mean())
         mean_loss = float((losses * sizes.to(losses)).mean())
-        log_dets = torch.stack([_mean_log_det(*terms) for terms in self._log_dets])
+        means = torch.stack([_mean_log_det(*terms) for terms in self._log_dets])
+        log_dets = self.exchange.summed(means)
         log_det = float((log_dets.cpu() * sizes).mean())
         # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
         return (mean_loss - log_det) / mass - 0.5 * (self._log_det + self._log_abs_det())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["ParameterVector", "alike", "parameter_vectors"]
+
+T = TypeVar("T", bound=Tensor)
 
 
 class ParameterVector:
@@ -52,6 +55,16 @@ class ParameterVector:
                     view.copy_(parameter.grad)
                 parameter.grad = view
 
+    def n_entries_of(self, parameters: Container[int]) -> int:
+        """Return how many entries some of the parameters have.
+
+        Parameters
+        ----------
+        parameters : container of int
+            Their identities.
+        """
+        return sum(one.numel() for one in self._parameters if id(one) in parameters)
+
     def zero_gradients(self) -> None:
         """Make all gradients zero, in place."""
         self.gradient.zero_()
@@ -68,15 +81,15 @@ def parameter_vectors(parameters: Iterable[nn.Parameter]) -> list[ParameterVecto
     return [ParameterVector(group) for group in alike(parameters)]
 
 
-def alike(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+def alike(parameters: Iterable[T]) -> list[list[T]]:
     """Divide parameters by where they are and what their precision is.
 
     Parameters
     ----------
-    parameters : iterable of Parameter
+    parameters : iterable of Tensor
         In any order, which they keep within a group.
     """
-    groups: dict[tuple[torch.device, torch.dtype], list[nn.Parameter]] = {}
+    groups: dict[tuple[torch.device, torch.dtype], list[T]] = {}
     for parameter in parameters:
         groups.setdefault((parameter.device, parameter.dtype), []).append(parameter)
     return list(groups.values())
