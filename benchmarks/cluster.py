@@ -1,9 +1,10 @@
 """Whether a search on Dask or on Ray ends like that of one process, also if a worker is killed.
 
 Twelve candidates, in three folds each, are searched by one process and by two workers on this
-machine. In some of the searches the sixth fit, or in Dask the first one after the fifth in the worker that holds the
-rows, kills its own process. That is done with the engine's defaults, and with what docs/cluster.rst says to set. The
-rows are a table of the folder, or generated without one.
+machine. In some of the searches a fit after the fifth one kills its own process: any of these fits
+on Ray, and on Dask the first one in the worker that has the rows. That is done with the engine's
+defaults, and with what docs/cluster.rst advises. The rows are a table of the folder, or are
+generated without one.
 
     python benchmarks/cluster.py --data-dir DIR
 """

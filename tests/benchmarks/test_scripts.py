@@ -56,6 +56,18 @@ def test_memory_map(run, tmp_path):
     assert float(row["peak_resident_mb"]) >= 0
 
 
+@pytest.mark.slow  # each of its searches starts a cluster
+@pytest.mark.filterwarnings("ignore")  # of the engines
+@pytest.mark.parametrize("engine", ["Dask", "Ray"])
+def test_cluster(run, tmp_path, engine):
+    arguments = ["--engines", engine, "--max-iter", "1", "--results", str(tmp_path)]
+    package = {"Dask": "distributed", "Ray": "ray"}[engine]
+    rows = run("cluster", arguments, needs=(package,))["cluster"]
+    assert [row["engine"] for row in rows] == ["one process", *[engine] * 3]
+    assert [row["outcome"] == "ended" for row in rows] == [True, True, False, True]
+    assert {row["largest_difference"] for row in rows if row["outcome"] == "ended"} == {"0.0"}
+
+
 def test_toys(run, tmp_path):
     rows = run(
         "toys",
