@@ -93,6 +93,19 @@ def test_distributed_after_the_end_of_a_rank(run, tmp_path):
     assert float(row["largest_difference_of_scores"]) < 1e-10
 
 
+@pytest.mark.slow  # each of its searches starts a cluster
+@pytest.mark.filterwarnings("ignore")  # of the engines
+@pytest.mark.parametrize("engine", ["Dask", "Ray"])
+def test_cluster(run, tmp_path, engine):
+    arguments = ["--engines", engine, "--max-iter", "1", "--results", str(tmp_path)]
+    package = {"Dask": "distributed", "Ray": "ray"}[engine]
+    rows = run("cluster", arguments, needs=(package,))["cluster"]
+    assert [row["engine"] for row in rows] == ["one process", *[engine] * 3]
+    # Whether the third one ends depends on which worker the engine sent the rows to.
+    assert {rows[k]["outcome"] for k in (0, 1, 3)} == {"ended"}
+    assert {row["largest_difference"] for row in rows if row["outcome"] == "ended"} == {"0.0"}
+
+
 def test_toys(run, tmp_path):
     rows = run(
         "toys",
