@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, Protocol
@@ -109,7 +110,9 @@ class TrainingMixin:
             return exchange.agreed(ends)
 
         self._forget_examination()
-        with ended_by_interrupt(exchange.interruptible(fit)) as interrupt, naming_the_batch(fit):
+        # A process by itself cannot try steps that it takes with others.
+        naming = naming_the_batch(fit) if exchange.has_whole_rows else nullcontext()
+        with ended_by_interrupt(exchange.interruptible(fit)) as interrupt, naming:
             history = run(fit, report)
         exchange.share(fit.flow)
         is_worse = outcome.check(fit.flow, history, stacklevel=4)

@@ -154,6 +154,9 @@ class Flow(StablePickle, nn.Module):
 
     def _check(self, x: Tensor) -> None:
         check_rows(x, self.n_features, self)
+        self._check_precision(x)
+
+    def _check_precision(self, x: Tensor) -> None:
         if x.dtype not in {torch.float32, torch.float64}:
             raise ValueError(
                 f"{type(self).__name__} takes rows of float32 or float64, got {x.dtype}. "

@@ -140,8 +140,10 @@ class Plan:
             self.settings = replace(self.settings, n_validation=n_held_out, training=settings)
         self._standard = self._behind(self._standardize)
         self._noisy = noisy_columns(self._of_training(self._standard))
-        noises = self.settings.input_noises if self._noisy.any() else (0.0,)
+        has_noise = exchange.anywhere(bool(self._noisy.any()))
+        noises = self.settings.input_noises if has_noise else (0.0,)
         can_be_simple = core.can_be_neutral and not continued and not len(constant)
+        can_be_simple = can_be_simple and exchange.has_whole_rows
         simple = self._simple() if can_be_simple and self.settings.starts_simple else None
         self._has_rival = can_be_simple and self.settings.has_rival and simple is None
         # What starts again is copied before it starts.

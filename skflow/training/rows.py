@@ -78,8 +78,13 @@ class Rows:
 
     @property
     def n_features(self) -> int:
-        """The number of columns."""
+        """The number of columns that rows have as a whole."""
         return self.data.shape[1]
+
+    @property
+    def first_column(self) -> int:
+        """Which of these is the first column of `data`."""
+        return 0
 
     def subset(self, which: slice) -> Rows:
         """Return some of the rows.
@@ -184,7 +189,7 @@ class Rows:
         if len(chosen) <= n_rows:
             x, log_det = self._prepare(chosen)
         else:
-            x = self.data.new_empty((len(chosen), self.n_features), dtype=self.dtype)
+            x = self.data.new_empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
             log_det = self.data.new_empty(len(chosen), dtype=torch.float64)
             for start in range(0, len(chosen), n_rows):
                 part = slice(start, start + n_rows)
@@ -253,7 +258,7 @@ class Rows:
                 self.move()
 
     def _changed(self, **changes: object) -> Rows:
-        changed = Rows.__new__(Rows)
+        changed = type(self).__new__(type(self))
         changed.__dict__ = self.__dict__ | changes
         return changed
 
