@@ -152,7 +152,9 @@ class DataParallel(Exchange):
         gathered = self.group.gather(padded.to(self.group.device))().to(own)
         parts = [part(n_rows, rank, n_ranks) for rank in range(n_ranks)]
         self.agreed(None)  # what time it is
-        return torch.cat([one[: of.stop - of.start] for one, of in zip(gathered, parts, strict=True)])
+        return torch.cat(
+            [one[: of.stop - of.start] for one, of in zip(gathered, parts, strict=True)]
+        )
 
     def interruptible(self, fit: CanEnd) -> CanEnd:
         """Return what ends a fit on all processes with their next step.

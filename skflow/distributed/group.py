@@ -102,7 +102,7 @@ class Group:
         """
         flat = tensor.view(-1)
         gathered = tensor.new_empty(self.n_ranks * len(flat))
-        work = dist.all_gather_into_tensor(gathered, flat, group=self._group, async_op=True)
+        work = dist.all_gather_single(gathered, flat, group=self._group, async_op=True)
         self.n_received += received_by_gather(tensor.nbytes, self.n_ranks)
         return self._waiting(work, gathered.view(self.n_ranks, *tensor.shape))
 

@@ -17,7 +17,7 @@ __all__ = ["data_parallel"]
 
 
 @contextmanager
-def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[None]:
+def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[int]:
     """Let all processes of a group fit each flow together.
 
     Within, :meth:`RelativeGradientFlow.fit` takes a part of each batch, and all processes take
@@ -34,8 +34,8 @@ def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[None]:
 
     Yields
     ------
-    None
-        Nothing.
+    rank : int
+        The number of this process in the group.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[None]:
     >>> from skflow import RelativeGradientFlow
     >>> from skflow.distributed import data_parallel
     >>> X = np.random.default_rng(0).gamma(2.0, size=(200, 3))
-    >>> with data_parallel():
+    >>> with data_parallel() as rank:
     ...     flow = RelativeGradientFlow(max_iter=2, random_state=0).fit(X)
     >>> flow.score_samples(X).shape
     (200,)
@@ -67,12 +67,12 @@ def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[None]:
         _make_group()
     try:
         if not dist.is_initialized() or dist.get_world_size(group) == 1:
-            yield
+            yield 0
             return
         members = Group(group)
         try:
             with exchanging(DataParallel(members)):
-                yield
+                yield members.rank
         finally:
             members.close()
     finally:

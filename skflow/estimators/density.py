@@ -740,9 +740,7 @@ class RelativeGradientFlow(
             )
         return Rows(data, weights=weights, which=which, groups=of_row)
 
-    def _plan(
-        self, rows: Rows, checkpoint: Checkpoint, exchange: Exchange = ALONE
-    ) -> Plan:
+    def _plan(self, rows: Rows, checkpoint: Checkpoint, exchange: Exchange = ALONE) -> Plan:
         """Return what a fit to the rows does."""
         generator = checkpoint.seeded(self._generator(rows))
         generator.manual_seed(exchange.agreed(generator.initial_seed()))

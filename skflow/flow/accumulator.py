@@ -115,9 +115,7 @@ class Workspace:
             self.y_weights[k].copy_(result[self.n_rows :])
         return result[: self.n_rows]
 
-    def fits(
-        self, weight: Tensor, bias: Tensor | None, n_rows: int, is_low_rank: bool
-    ) -> bool:
+    def fits(self, weight: Tensor, bias: Tensor | None, n_rows: int, is_low_rank: bool) -> bool:
         """Whether this is the room that the same arguments would make.
 
         Parameters

@@ -109,9 +109,7 @@ class Batches:
     def _noisy(self, batch: Batch) -> Batch:
         assert self.noise is not None
         n_rows, generator = batch.n_rows, self.generator
-        shift = int(
-            torch.randint(1, n_rows - 1, (), generator=generator, device=generator.device)
-        )
+        shift = int(torch.randint(1, n_rows - 1, (), generator=generator, device=generator.device))
         self._add_noise(batch, shift, self.noise)
         return batch
 

@@ -45,7 +45,13 @@ class Exchange:
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """Take part in a fit while the block runs; an error in it ends the fit of all processes."""
+        """Take part in a fit while the block runs. An error in it ends the fit of all.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
         yield
 
     def check_alike(self, rows: Rows, parameters: Mapping[str, Any]) -> None:

@@ -55,8 +55,9 @@ class PartsOfBatches(Batches):
         self.rank, self.n_ranks = rank, n_ranks
         if self.batch_size < n_ranks:
             raise ValueError(
-                f"A batch of {self.batch_size} row(s) cannot be divided among {n_ranks} processes. "
-                f"Set batch_size={n_ranks} or more, pass as many rows, or start fewer processes."
+                f"A batch of {self.batch_size} row(s) cannot be divided among {n_ranks} "
+                f"processes. Set batch_size={n_ranks} or more, pass as many rows, or start fewer "
+                "processes."
             )
 
     def _take(self, indices: Tensor) -> Batch:

@@ -1,0 +1,224 @@
+"""Fits that several processes do together, by gloo on this machine."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from skflow.distributed import data_parallel
+from skflow.distributed.traffic import (
+    exchanges_factors,
+    received_by_gather,
+    received_by_reduction,
+    received_per_step,
+    rows_of_part,
+)
+from skflow.exceptions import RankError
+from skflow.flow import Flow, LinearStack, StudentT
+from skflow.training.batches import Batches
+from skflow.training.exchange import current_exchange
+from skflow.training.parts import PartsOfBatches, part
+from skflow.training.rows import Rows
+
+SCRIPT = Path(__file__).parent / "rank.py"
+
+spec = importlib.util.spec_from_file_location("rank", SCRIPT)
+rank = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(rank)
+
+EXACT = {"rtol": 0, "atol": 1e-10}
+
+CASES = [(kind, optimizer) for kind in rank.SIZES for optimizer in ("sgd", "relative", "adam")]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process does by itself."""
+    return {"steps": rank.all_steps(), "fits": rank.all_fits()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where groups of two and of four processes left what they did, once for all of pytest."""
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked here")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ranks"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another process of pytest was here first
+        while not (folder / "ends.pt").exists():
+            assert not (folder / "failed").exists()
+            time.sleep(0.2)
+        return folder
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=environment)
+    if done.returncode != 0:
+        (folder / "failed").touch()
+    assert done.returncode == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(folder):
+    """What the first of two processes did. The other one was killed in the end."""
+    return torch.load(folder / "0_of_2.pt", weights_only=False)
+
+
+@pytest.fixture(scope="module")
+def four(folder):
+    """What each of four processes did."""
+    return [torch.load(folder / f"{k}_of_4.pt", weights_only=False) for k in range(4)]
+
+
+def assert_alike(found, expected, **tolerances):
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected[name], **tolerances, err_msg=name)
+
+
+def assert_same(found, expected):
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("kind", "optimizer"), CASES)
+def test_steps_of_two_and_four_processes_are_those_of_one(
+    alone, two, four, kind, optimizer, weighted
+):
+    key = kind, optimizer, weighted
+    expected, n_received = alone["steps"][key]
+    assert n_received == 0
+    for results in (two, *four):
+        assert_alike(results["steps"][key][0], expected, **EXACT)
+    for results in four[1:]:
+        assert_same(results["steps"][key][0], four[0]["steps"][key][0])
+
+
+def test_fits_of_four_processes_are_those_of_one(alone, four):
+    assert set(alone["fits"]) == set(four[0]["fits"])
+    for key, expected in alone["fits"].items():
+        assert_alike(four[0]["fits"][key], expected, **EXACT)
+        for results in four[1:]:
+            assert_same(results["fits"][key], four[0]["fits"][key])
+
+
+@pytest.mark.parametrize(("kind", "optimizer"), CASES)
+def test_a_step_receives_the_bytes_of_the_formula(two, four, kind, optimizer):
+    n_rows, d = rank.SIZES[kind]
+    flow = Flow(rank.bijections(d), StudentT(), n_features=d)
+    flow.initialize(torch.randn(20, d), torch.Generator())
+    dense = {id(p) for layer in flow.relative_layers for p in layer.parameters()}
+    n_others = sum(p.numel() for p in flow.parameters() if id(p) not in dense)
+    for n_ranks, results in ((2, two), (4, four[0])):
+        options = {"n_ranks": n_ranks, "itemsize": 8}
+        expected = received_per_step(n_rows, d, n_layers=3, n_others=n_others, **options)
+        # The layer of two blocks, beside the one of one matrix and that of two.
+        nothing = received_per_step(n_rows, d, n_layers=0, n_others=0, **options)
+        blocks = received_per_step(n_rows, d // 2, n_layers=2, n_others=0, **options)
+        assert results["steps"][kind, optimizer, False][1] == expected + blocks - nothing
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 8])
+@pytest.mark.parametrize("n_features", [10, 64, 1000])
+def test_factors_are_exchanged_where_they_are_fewer(n_features, n_ranks):
+    for n_rows in range(n_ranks, 2 * n_features):
+        n_sent = rows_of_part(n_rows, n_ranks)
+        factors = received_by_gather(2 * n_sent * n_features, n_ranks)
+        sums = received_by_reduction(n_features * (n_features + 1), n_ranks)
+        # Rows that fill up the parts are fewer than there are processes.
+        if not n_features - n_ranks < n_rows <= n_features:
+            assert exchanges_factors(n_rows, n_features) == (factors < sums)
+
+
+def test_a_reduction_brings_more_than_a_gather_by_the_ratio_of_columns_and_rows():
+    n_each, n_ranks, d = 8, 4, 4096
+    factors = received_by_gather(2 * n_each * d, n_ranks)
+    assert received_by_reduction(d * d, n_ranks) / factors == d / (n_each * n_ranks)
+
+
+def test_processes_agree_on_seeds_clocks_and_ctrl_c(two):
+    expected = rank.of_fit("activations", random_state=np.random.RandomState(5))
+    assert_alike(two["decisions"]["unseeded"], expected, **EXACT)
+    assert len(two["decisions"]["timed"]["losses"]) < 10**6
+    assert len(two["decisions"]["stopped"]["losses"]) < 10**6
+    assert two["decisions"]["warnings"] == {"ConvergenceWarning"}
+
+
+def test_what_processes_cannot_fit_together_is_refused(two):
+    of_other_rows, of_small_batch = two["refused"]
+    assert "rows (a sum)" in of_other_rows
+    assert "on rank 1" in of_other_rows
+    assert "cannot be divided among 2 processes" in of_small_batch
+
+
+def test_a_killed_rank_is_named_and_the_fit_goes_on_with_one_rank_fewer(two, folder):
+    ends = torch.load(folder / "ends.pt", weights_only=False)
+    (code, died), (other_code, ended) = ends[2, 1], ends[2, 0]
+    assert (code, other_code) == (-signal.SIGKILL, 0)
+    assert ended - died < 30
+    assert two["killed"]["ranks"] == (1,)
+    assert "Rank 1 stopped" in two["killed"]["message"]
+    path = folder / "checkpoint"
+    assert path.exists()
+    resumed = rank.of_fit("splines", max_iter=6, checkpoint_path=path)
+    assert_alike(resumed, rank.of_fit("splines", max_iter=6), **EXACT)
+    assert not path.exists()
+
+
+def test_outside_of_data_parallel_each_process_fits_alone(two, four):
+    for k, results in enumerate((two, *four[1:])):
+        assert_same(results["alone"], rank.of_fit("activations", random_state=k))
+
+
+def test_without_a_launcher_a_process_fits_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with data_parallel():
+        assert current_exchange().n_ranks == 1
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
+def test_parts_are_all_rows_with_the_noise_of_the_whole(n_ranks, generator):
+    x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    weights = torch.rand(30, generator=generator, dtype=torch.float64)
+    noise = torch.tensor([0.5, 0.0, 0.1, 1.0], dtype=torch.float64)
+
+    def batches():
+        again = torch.Generator().manual_seed(1)
+        return Batches(Rows(x, weights=weights), 10, again, noise=noise, weight_unit=2.0)
+
+    parts = [list(PartsOfBatches(batches(), k, n_ranks)) for k in range(n_ranks)]
+    for whole, *of_ranks in zip(batches(), *parts, strict=True):
+        torch.testing.assert_close(torch.cat([one.x for one in of_ranks]), whole.x)
+        total = sum(one.weights.mean() for one in of_ranks)
+        torch.testing.assert_close(total, whole.weights.mean())
+        assert all(one.mass == whole.mass and one.n_rows == 10 for one in of_ranks)
+    assert part(3, 2, 7) == slice(0, 3)
+
+
+def test_more_processes_than_rows_are_refused(generator):
+    batches = Batches(Rows(torch.zeros(5, 2)), 3, generator)
+    with pytest.raises(ValueError, match="batch_size=4 or more"):
+        PartsOfBatches(batches, 0, 4)
+
+
+def test_layers_leave_no_product_where_the_rows_are_a_part(generator):
+    stack = LinearStack(2, 5)
+    assert stack.wants_product(4)
+    assert not stack.wants_product(5)
+    _, _, pullback = stack.forward_and_pullback(torch.randn(3, 5, generator=generator))
+    pullback(torch.ones(3, 5), torch.ones(3))
+    assert stack.factors.y_weight is not None
+
+
+def test_the_error_names_ranks():
+    assert str(RankError([3], "why")).startswith("Rank 3 stopped (why)")
+    assert str(RankError([0, 2], "why")).startswith("Rank 0 and rank 2 stopped")
+    assert str(RankError([], "why")).startswith("Some process stopped")
