@@ -108,7 +108,7 @@ class SplitFactorization:
         upper = factors.new_empty(n_rows, n_features - first)
         if owner == columns.rank:
             rows = factors[first - start : end - start, first:]
-            transposed, pivots = torch.linalg.lu_factor(rows.mT)
+            transposed, pivots, _ = torch.linalg.lu_factor_ex(rows.mT)
             upper = transposed.mT.contiguous()
         pivots = columns.group.broadcast(pivots.contiguous(), owner)
         self._exchange_columns(first, pivots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,6 @@ from skflow.training.batches import Batch, Batches
 from skflow.training.exchange import current_exchange, exchanging
 from skflow.training.optimizers import Optimizer
 from skflow.training.rows import Rows
-from skflow.training.scores import log_probs
 
 __all__ = ["row_split"]
 
@@ -121,8 +120,9 @@ class RowSplit(DataParallel):
         columns = Columns(n_features, self.rank, self.n_ranks)
         return build_split_flow(parameters, n_rows, n_features, columns)
 
-    def anywhere(self, flag: bool) -> bool:  # noqa: D102
-        return bool(self.group.sum(torch.tensor([float(flag)], device=self.group.device))() > 0)
+    def most(self, value: float) -> float:  # noqa: D102
+        own = torch.tensor([value], dtype=torch.float64, device=self.group.device)
+        return float(self.group.gather(own)().max())
 
     def share(self, module: nn.Module) -> None:
         """Leave each process what it has.
@@ -159,8 +159,8 @@ class RowSplit(DataParallel):
         """
         return values
 
-    def log_probs(self, flow: Flow, rows: Rows) -> Tensor:  # noqa: D102
-        result = log_probs(flow, rows)
+    def of_rows(self, function: Callable[[Rows], Tensor], rows: Rows) -> Tensor:  # noqa: D102
+        result = function(rows)
         self.agreed(None)  # what time it is
         return result
 

@@ -110,6 +110,11 @@ class RowSplitLinear(RelativeLayer):
         return True
 
     @property
+    def has_whole_matrices(self) -> bool:
+        """False."""
+        return False
+
+    @property
     def has_exact_determinants(self) -> bool:
         """Whether there are up to 8,192 columns."""
         return self.determinants.are_computed(self.weight)
@@ -117,7 +122,7 @@ class RowSplitLinear(RelativeLayer):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         self.settle()
         n_rows = max(1, _GATHERED_ENTRIES // self.columns.n_features)
-        blocks = [self._apply(self.columns.gather(block)) for block in x.split(n_rows)]
+        blocks = [self._map(self.columns.gather(block)) for block in x.split(n_rows)]
         return torch.cat(blocks) if blocks else x
 
     def forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,20 +210,18 @@ class RowSplitLinear(RelativeLayer):
         trace, self._y_bias = flat[3 * n_rows**2 :].split(n_rows)
         grams[0, 0].diagonal().copy_(trace)
         grad_x = wait_for_input().mul(self.gain) if input_gradient else None
-        self.keep_factors(
-            Factors(delta.unsqueeze(0), y.unsqueeze(0), wait_for_y_weight().unsqueeze(0), grams=grams)
-        )
+        delta, y, y_weight = (one.unsqueeze(0) for one in (delta, y, wait_for_y_weight()))
+        self.keep_factors(Factors(delta, y, y_weight, grams=grams))
         return grad_x
 
     def _terms_of_grams(self, delta: Tensor, y: Tensor) -> Tensor:
         """Return what this process has of the N×N matrices, the trace of the first, and y b."""
         by_bias = y.new_zeros(len(y)) if self.bias is None else y @ self.bias.detach()[0]
         # A biased rounding of the trace would add up over the steps.
-        trace = torch.stack(
-            [torch.sum(a * b, dtype=torch.float64) for a, b in zip(y, delta, strict=True)]
-        )
-        products = [product(y, delta.mT), product(delta, delta.mT), product(y, y.mT)]
-        return torch.cat([*(one.double().reshape(-1) for one in products), trace, by_bias.double()])
+        trace = (y * delta).sum(-1, dtype=torch.float64)
+        products = (product(y, delta.mT), product(delta, delta.mT), product(y, y.mT))
+        terms = [one.double().reshape(-1) for one in products]
+        return torch.cat([*terms, trace, by_bias.double()])
 
     def relative_step(self, rate: float) -> None:
         """Descend along the relative gradient of the factors, in place.
@@ -427,7 +430,7 @@ class RowSplitLinear(RelativeLayer):
         own, d = self.columns.own, self.columns.n_features
         return f"rows {own.start} to {own.stop} of {d}, dtype={self.weight.dtype}"
 
-    def _apply(self, whole: Tensor) -> Tensor:
+    def _map(self, whole: Tensor) -> Tensor:
         y = self._product(whole)
         return y if self.bias is None else y.add_(self.bias.detach()[0].to(y))
 

@@ -249,6 +249,11 @@ class RelativeLayer(Bijection):
         return 1
 
     @property
+    def has_whole_matrices(self) -> bool:
+        """Whether `weight` has all rows of the matrices. By default, it has."""
+        return True
+
+    @property
     def has_exact_determinants(self) -> bool:
         """Whether its determinants are small enough to be computed. By default, they are."""
         return True

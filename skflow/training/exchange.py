@@ -92,15 +92,15 @@ class Exchange:
         """
         return build_flow(parameters, n_rows, n_features)
 
-    def anywhere(self, flag: bool) -> bool:
-        """Whether something is true on any process.
+    def most(self, value: float) -> float:
+        """Return the greatest of what processes with columns of their own have found.
 
         Parameters
         ----------
-        flag : bool
-            Whether it is true on this one.
+        value : float
+            What this one has.
         """
-        return flag
+        return value
 
     def refuse(self, what: str) -> None:
         """Refuse what the processes cannot do together; by default, nothing.

@@ -140,7 +140,7 @@ class Plan:
             self.settings = replace(self.settings, n_validation=n_held_out, training=settings)
         self._standard = self._behind(self._standardize)
         self._noisy = noisy_columns(self._of_training(self._standard))
-        has_noise = exchange.anywhere(bool(self._noisy.any()))
+        has_noise = exchange.most(float(self._noisy.any())) > 0
         noises = self.settings.input_noises if has_noise else (0.0,)
         can_be_simple = core.can_be_neutral and not continued and not len(constant)
         can_be_simple = can_be_simple and exchange.has_whole_rows
