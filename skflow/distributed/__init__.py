@@ -1,6 +1,6 @@
 """Fits on several processes, by :mod:`torch.distributed`."""
 
 from skflow.distributed.parallel import data_parallel
-from skflow.distributed.row_split import row_split
+from skflow.distributed.split import row_split
 
 __all__ = ["data_parallel", "row_split"]

@@ -14,6 +14,7 @@ from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
+from skflow.flow.blocks import all_finite
 from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.given import Bound
@@ -351,9 +352,9 @@ class Flow(StablePickle, nn.Module):
 
     def _is_broken(self) -> bool:
         """Whether a parameter is not finite, or a buffer not a number: some have no end."""
-        return not all(
-            bool(torch.isfinite(parameter).all()) for parameter in self.parameters()
-        ) or any(bool(buffer.isnan().any()) for buffer in self.buffers())
+        return not all(all_finite(parameter) for parameter in self.parameters()) or any(
+            bool(buffer.isnan().any()) for buffer in self.buffers()
+        )
 
     def _parts(self) -> list[Bijection | Run]:
         """Return the bijections; those that compiled kernels map in one pass as one."""
