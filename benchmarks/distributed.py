@@ -27,24 +27,30 @@ import numpy as np
 import torch
 from _common import RESULTS, run_by_one_thread, write_csv
 
-from skflow.distributed.traffic import received_per_step
+from skflow.distributed.traffic import (
+    n_factors,
+    received_by_gather,
+    received_by_reduction,
+    received_per_step,
+    rows_of_part,
+)
 
 WORKER = Path(__file__).with_name("_distributed_worker.py")
 RANKS = (2, 4)
 
-# Columns, rows in a step, what is exchanged (what is fewer, or the other), and whether there are
-# splines beside the dense layers.
+# Columns, rows in a step, how many factors are exchanged (none: sums; -1: what is least), and
+# whether there are splines beside the dense layers.
 SIZES = (
-    (64, 32, "auto", True),
-    (64, 256, "auto", True),
-    (512, 64, "auto", True),
-    (512, 1024, "auto", True),
-    (512, 64, "auto", False),
-    (512, 64, "sums", False),
-    (2048, 64, "auto", False),
-    (2048, 64, "sums", False),
-    (2048, 256, "auto", False),
-    (2048, 256, "sums", False),
+    (64, 32, -1, True),
+    (64, 256, -1, True),
+    (512, 64, -1, True),
+    (512, 1024, -1, True),
+    (512, 64, 3, False),
+    (512, 64, 2, False),
+    (512, 64, 0, False),
+    (2048, 256, 3, False),
+    (2048, 256, 2, False),
+    (2048, 256, 0, False),
 )
 
 # How many processes there are, which of them is ended, and how.
@@ -137,28 +143,30 @@ def run_bytes(arguments):
     for n_ranks in arguments.ranks:
         jobs = [
             {"task": "steps", "layers": 2, "steps": 10, "columns": d, "rows": n}
-            | {"by": by, "splines": splines}
+            | {"factors": n_factors(n, d) if by < 0 else by, "splines": splines}
             for d, n, by, splines in sizes
         ]
         first, *_ = run_jobs(jobs, n_ranks, network=own_network)
-        for (d, n, by, _), found in zip(sizes, first, strict=True):
-            kind = ("factors" if n < d else "sums") if by == "auto" else by
+        for job, found in zip(jobs, first, strict=True):
+            d, n, factors = job["columns"], job["rows"], job["factors"]
+            layer = (
+                received_by_gather(factors * rows_of_part(n, n_ranks) * d, n_ranks)
+                if factors
+                else received_by_reduction(d * d + d, n_ranks)
+            )
             others = {"n_layers": 0, "n_others": found["others"], "n_ranks": n_ranks}
-            formula = received_per_step(n, d, **others | {"n_layers": 2})
-            if by == "sums":
-                matrices = 2 * 4 * 2 * (n_ranks - 1) / n_ranks * (d * d + d)
-                formula = received_per_step(n, d, **others) + matrices
+            formula = 4 * job["layers"] * layer + received_per_step(n, d, **others)
             row = {
                 "columns": d,
                 "rows_in_a_step": n,
                 "ranks": n_ranks,
-                "exchanged": kind,
+                "exchanged": f"{factors} factors" if factors else "sums",
                 "other_parameters": found["others"],
                 "formula_bytes": round(formula),
                 "counted_bytes": round(found["counted"]),
                 "wire_bytes": round(found["wire"]),
                 "wire_over_formula": f"{found['wire'] / formula:.4f}",
-                "milliseconds": f"{found['milliseconds']:.1f}",
+                "processor_milliseconds": f"{found['milliseconds']:.1f}",
             }
             rows.append(row)
             print(*row.values(), sep="  ")

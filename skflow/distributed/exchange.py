@@ -11,24 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from skflow.distributed.group import Group
-from skflow.distributed.traffic import exchanges_factors, rows_of_part
+from skflow.distributed.step import StepExchange
+from skflow.distributed.traffic import rows_of_part
 from skflow.exceptions import RankError
 from skflow.flow.network import Flow
-from skflow.flow.products import product
-from skflow.flow.relative import Factors, RelativeLayer, Sums, heard
+from skflow.flow.relative import heard
 from skflow.training.batches import Batch, Batches
 from skflow.training.checkpoint import shown
 from skflow.training.exchange import CanEnd, Exchange
 from skflow.training.optimizers import Optimizer
 from skflow.training.parts import PartsOfBatches, part
 from skflow.training.rows import Rows
-from skflow.training.vector import alike
 
 __all__ = ["DataParallel"]
 
 T = TypeVar("T")
-
-Completion = Callable[[], None]
 
 # By how many rows it is told whether the processes have the same.
 _ROWS_COMPARED = 1000
@@ -121,22 +118,14 @@ class DataParallel(Exchange):
     def gradient(  # noqa: D102
         self, flow: Flow, optimizer: Optimizer, batch: Batch, penalty: float
     ) -> Tensor:
-        begun: list[Completion] = []
-
-        def begin(layer: RelativeLayer, factors: Factors) -> None:
-            if exchanges_factors(batch.n_rows, layer.weight.shape[-1]):
-                begun.append(self._begin_factors(layer, factors, batch))
-            else:
-                assert batch.weights is not None
-                mass = float(batch.weights.mean())
-                own = factors._replace(mass=mass, weights=batch.weights)
-                begun.append(self._begin_sums(layer, optimizer.sums(layer, own, penalty), batch))
-
-        with heard(flow.relative_layers, begin):
+        step = StepExchange(self.group, optimizer, batch, penalty)
+        with heard(flow.relative_layers, step):
             loss = flow.relative_gradient(batch.x, batch.weights)
-        begun += self._begin_others(optimizer.gradients(), batch.x)
-        for complete in begun:
-            complete()
+        now = time.perf_counter() - self._origin if self.rank == 0 else 0.0
+        self._now, n_interrupts = step.end([now, float(self._interrupts)])
+        if n_interrupts > 0 and self._fit is not None and not self._was_interrupted:
+            self._was_interrupted = True
+            self._fit.interrupt()
         return loss
 
     def summed(self, values: Tensor) -> Tensor:  # noqa: D102
@@ -150,11 +139,10 @@ class DataParallel(Exchange):
         padded = own.new_zeros(rows_of_part(n_rows, n_ranks))
         padded[: len(own)] = own
         gathered = self.group.gather(padded.to(self.group.device))().to(own)
-        parts = [part(n_rows, rank, n_ranks) for rank in range(n_ranks)]
         self.agreed(None)  # what time it is
-        return torch.cat(
-            [one[: of.stop - of.start] for one, of in zip(gathered, parts, strict=True)]
-        )
+        parts = (part(n_rows, rank, n_ranks) for rank in range(n_ranks))
+        lengths = [one.stop - one.start for one in parts]
+        return torch.cat([one[:n] for one, n in zip(gathered, lengths, strict=True)])
 
     def interruptible(self, fit: CanEnd) -> CanEnd:
         """Return what ends a fit on all processes with their next step.
@@ -173,60 +161,6 @@ class DataParallel(Exchange):
     def interrupt(self) -> None:
         """End the fit on all processes with their next step."""
         self._interrupts = True
-
-    def _begin_factors(self, layer: RelativeLayer, factors: Factors, batch: Batch) -> Completion:
-        n_layers, n_rows, n_features = factors.y.shape
-        n_sent = rows_of_part(batch.n_rows, self.n_ranks)
-        own = factors.y.new_zeros((2, n_layers, n_sent, n_features))
-        own[0, :, :n_rows], own[1, :, :n_rows] = factors.delta, factors.y
-        wait = self.group.gather(own)
-
-        def complete() -> None:
-            # Of the rows that fill up a part, all is zero.
-            delta, y = wait().permute(1, 2, 0, 3, 4).flatten(2, 3).contiguous()
-            layer.factors = Factors(delta, y, product(y, layer.weight.detach()), batch.mass)
-
-        return complete
-
-    def _begin_sums(self, layer: RelativeLayer, sums: Sums, batch: Batch) -> Completion:
-        relative, delta_sum = sums.relative_matrix, sums.delta_sum
-        wait = self.group.sum(torch.cat([relative.reshape(-1), delta_sum.reshape(-1)]))
-
-        def complete() -> None:
-            matrix, vector = wait().split([relative.numel(), delta_sum.numel()])
-            layer.factors = Sums(matrix.view_as(relative), vector.view_as(delta_sum), batch.mass)
-
-        return complete
-
-    def _begin_others(self, gradients: list[Tensor], like: Tensor) -> list[Completion]:
-        """Begin to add up the gradients of all other parameters, and what there is to tell."""
-        control = [time.perf_counter() - self._origin if self.rank == 0 else 0.0]
-        control.append(float(self._interrupts))
-        groups = alike(gradients) or [[]]
-        completions = []
-        for k, group in enumerate(groups):
-            first = group[0] if group else like
-            told = [first.new_tensor(control)] if k == 0 else []
-            wait = self.group.sum(torch.cat([*group, *told]))
-            completions.append(self._completion(wait, group, is_told=k == 0))
-        return completions
-
-    def _completion(
-        self, wait: Callable[[], Tensor], gradients: list[Tensor], *, is_told: bool
-    ) -> Completion:
-        def complete() -> None:
-            total = wait()
-            sizes = [len(gradient) for gradient in gradients]
-            *parts, told = total.split([*sizes, len(total) - sum(sizes)])
-            for gradient, sum_of_all in zip(gradients, parts, strict=True):
-                gradient.copy_(sum_of_all)
-            if is_told:
-                self._now = float(told[0])
-                if told[1] > 0 and self._fit is not None and not self._was_interrupted:
-                    self._was_interrupted = True
-                    self._fit.interrupt()
-
-        return complete
 
 
 class _Interrupter:

@@ -2,22 +2,24 @@ r"""How many bytes a data-parallel step brings each process.
 
 Of R processes with N rows of D columns in all, each receives
 
-- of the factors of a dense layer, :math:`2 (R - 1) \lceil N / R \rceil D` numbers: an
-  all-gather brings it those of the others;
+- of f factors of a dense layer, :math:`f (R - 1) \lceil N / R \rceil D` numbers: an all-gather
+  brings it those of the others;
 - of the sums of a dense layer, :math:`2 (R - 1) / R \cdot (D^2 + D)` numbers: an all-reduce
   along a ring brings each number twice, but for the process's own part;
 - of P other parameters, :math:`2 (R - 1) / R \cdot (P + 2)` numbers. The two are the clock, and
   whether the fit was interrupted.
 
-Factors are exchanged where N is less than D. These are then fewer, up to the rows that fill up
-the parts. It is also where a process that fits alone takes its steps from the factors.
+Factors are exchanged where N is less than D: then they are fewer, up to the rows that fill up the
+parts. It is also where a process that fits alone takes its steps from the factors. They are
+:math:`\delta` and :math:`y`; the product :math:`y W`, which each process could make of them, is
+the third while the three are fewer than the sums.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "CONTROL_NUMBERS",
-    "exchanges_factors",
+    "n_factors",
     "received_by_gather",
     "received_by_reduction",
     "received_per_step",
@@ -28,8 +30,8 @@ __all__ = [
 CONTROL_NUMBERS = 2
 
 
-def exchanges_factors(n_rows: int, n_features: int) -> bool:
-    """Whether a dense layer's factors are exchanged, and not what they come to.
+def n_factors(n_rows: int, n_features: int) -> int:
+    """Return how many factors of a dense layer are exchanged: 2 or 3, or 0 for their sums.
 
     Parameters
     ----------
@@ -38,7 +40,9 @@ def exchanges_factors(n_rows: int, n_features: int) -> bool:
     n_features : int
         The number of columns.
     """
-    return n_rows < n_features
+    if n_rows >= n_features:
+        return 0
+    return 3 if 3 * n_rows < 2 * n_features else 2
 
 
 def rows_of_part(n_rows: int, n_ranks: int) -> int:
@@ -110,12 +114,13 @@ def received_per_step(
     --------
     >>> from skflow.distributed.traffic import received_per_step
     >>> received_per_step(64, 1000, n_layers=3, n_others=0, n_ranks=2)  # factors
-    768008.0
+    1152008.0
     >>> received_per_step(1000, 1000, n_layers=3, n_others=0, n_ranks=2)  # sums
     12012008.0
     """
-    if exchanges_factors(n_rows, n_features):
-        n_sent = 2 * rows_of_part(n_rows, n_ranks) * n_features
+    factors = n_factors(n_rows, n_features)
+    if factors:
+        n_sent = factors * rows_of_part(n_rows, n_ranks) * n_features
         layer: float = received_by_gather(n_sent, n_ranks)
     else:
         layer = received_by_reduction(n_features**2 + n_features, n_ranks)

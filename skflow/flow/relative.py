@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -192,7 +192,28 @@ class Sums(NamedTuple):
         return (self.relative_matrix @ bias.unsqueeze(-1)).squeeze(-1) + self.delta_sum
 
 
-Heard = Callable[["RelativeLayer", Factors], None]
+class Listener(Protocol):
+    """Takes the factors of layers as a pass leaves them: see :func:`heard`."""
+
+    def wants_product(self, layer: RelativeLayer) -> bool:
+        """Whether :math:`y W` has to be in the factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            Whose factors they are.
+        """
+
+    def take(self, layer: RelativeLayer, factors: Factors) -> None:
+        """Take factors.
+
+        Parameters
+        ----------
+        layer : RelativeLayer
+            The layer.
+        factors : Factors
+            Those of the pass, whose mass and weights are not those of the rows yet.
+        """
 
 
 class RelativeLayer(Bijection):
@@ -219,8 +240,8 @@ class RelativeLayer(Bijection):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    # Called with the factors of a pass as soon as they are there; see :func:`heard`.
-    _listener: Heard | None = None
+    # Takes the factors of a pass as soon as they are there; see :func:`heard`.
+    _listener: Listener | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -282,9 +303,12 @@ class RelativeLayer(Bijection):
         Returns
         -------
         wanted : bool
-            True if these are fewer than the columns, and all the rows of the step.
+            True if these are fewer than the columns, unless they are only a part of the rows of a
+            step and the product is not asked for.
         """
-        return n_rows < self.weight.shape[-1] and self._listener is None
+        if self._listener is not None:
+            return self._listener.wants_product(self)
+        return n_rows < self.weight.shape[-1]
 
     def relative_step(self, rate: float) -> None:
         r"""Descend along the relative gradient of :attr:`factors`, in place.
@@ -327,7 +351,7 @@ class RelativeLayer(Bijection):
             )
         self.__dict__["_factors"] = factors
         if self._listener is not None:
-            self._listener(self, factors)
+            self._listener.take(self, factors)
 
     def known_factors(self) -> Factors | Sums:
         """Return :attr:`factors`.
@@ -450,17 +474,15 @@ def add_relative_(
 
 
 @contextmanager
-def heard(layers: Iterable[RelativeLayer], listener: Heard) -> Iterator[None]:
-    r"""Call a listener with each layer's factors while the rest of the way back is computed.
-
-    The rows are then a part of those of the step: factors are left without :math:`y W`.
+def heard(layers: Iterable[RelativeLayer], listener: Listener) -> Iterator[None]:
+    r"""Give a listener each layer's factors while the rest of the way back is computed.
 
     Parameters
     ----------
     layers : iterable of RelativeLayer
         The layers.
-    listener : callable
-        Called with a layer and its factors, whose mass and weights are not those of the rows yet.
+    listener : Listener
+        It says whether :math:`y W` is wanted, too, as the rows are a part of those of a step.
     """
     layers = list(layers)
     for layer in layers:

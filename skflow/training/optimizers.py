@@ -53,6 +53,8 @@ class Optimizer(ABC):
         decayed = parameter_vectors(p for p in others if id(p) in decaying)
         kept = parameter_vectors(p for p in others if id(p) not in decaying)
         self._vectors = [*decayed, *kept]
+        early = _parameters_up_to_a_dense_layer(flow)
+        self._n_early = [vector.n_entries_of(early) for vector in self._vectors]
         self._adam = AdamW(
             [
                 ([one.vector for one in decayed], weight_decay),
@@ -93,6 +95,14 @@ class Optimizer(ABC):
         for vector in self._vectors:
             vector.collect()
         return [vector.gradient for vector in self._vectors]
+
+    def split_gradients(self) -> list[tuple[Tensor, Tensor]]:
+        """Return :meth:`gradients`, each in two parts.
+
+        The second part is complete as soon as the backward pass has left all dense layers.
+        """
+        split = zip(self.gradients(), self._n_early, strict=True)
+        return [(gradient[:n], gradient[n:]) for gradient, n in split]
 
     def sums(self, layer: RelativeLayer, factors: Factors, penalty: float) -> Sums:
         """Return what a step takes of some rows, where these are too many to keep the factors.
@@ -349,6 +359,16 @@ class Adam(Optimizer):
 def _relative_parameters(flow: Flow) -> list[nn.Parameter]:
     found = ((layer.weight, layer.bias) for layer in flow.relative_layers)
     return [parameter for pair in found for parameter in pair if parameter is not None]
+
+
+def _parameters_up_to_a_dense_layer(flow: Flow) -> set[int]:
+    """Return what is first in a flow, up to the first bijection that has a dense layer."""
+    found: set[int] = set()
+    for bijection in flow.bijections:
+        found |= {id(parameter) for parameter in bijection.parameters()}
+        if any(isinstance(module, RelativeLayer) for module in bijection.modules()):
+            break
+    return found
 
 
 def _decaying_parameters(flow: Flow) -> list[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TypeVar
 
 import torch
@@ -54,6 +54,16 @@ class ParameterVector:
                 else:
                     view.copy_(parameter.grad)
                 parameter.grad = view
+
+    def n_entries_of(self, parameters: Container[int]) -> int:
+        """Return how many entries some of the parameters have.
+
+        Parameters
+        ----------
+        parameters : container of int
+            Their identities.
+        """
+        return sum(one.numel() for one in self._parameters if id(one) in parameters)
 
     def zero_gradients(self) -> None:
         """Make all gradients zero, in place."""

@@ -56,6 +56,24 @@ def test_memory_map(run, tmp_path):
     assert float(row["peak_resident_mb"]) >= 0
 
 
+def test_distributed(run, tmp_path):
+    folder = ["--results", str(tmp_path), "--ranks", "2"]
+    rows = run("distributed", [*folder, "equality", "--rows", "80", "--epochs", "1"])
+    rows = rows["distributed_equality"]
+    assert len(rows) == 3 * 3 * 2
+    assert {row["same_bits_on_all_ranks"] for row in rows} == {"True"}
+    assert max(float(row["largest_difference_of_scores"]) for row in rows) < 1e-10
+
+
+@pytest.mark.slow  # a process is killed, and others see that it says nothing
+def test_distributed_after_the_end_of_a_rank(run, tmp_path):
+    sizes = ["--rows", "200", "--epochs", "3", "--after", "3"]
+    rows = run("distributed", ["--results", str(tmp_path), "--ranks", "2", "kill", *sizes])
+    (row,) = rows["distributed_kill"]
+    assert (row["to_rank"], row["named_on_all_others"]) == ("1", "1")
+    assert float(row["largest_difference_of_scores"]) < 1e-10
+
+
 def test_toys(run, tmp_path):
     rows = run(
         "toys",

@@ -13,11 +13,13 @@ import traceback
 import warnings
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
 from skflow import RelativeGradientFlow
+from skflow._sklearn.fit_task import FitTask
 from skflow.distributed import data_parallel
 from skflow.exceptions import ColumnWarning, RankError
 from skflow.flow import (
@@ -35,8 +37,8 @@ from skflow.training.plan import OPTIMIZERS
 from skflow.training.rows import Rows
 from skflow.training.steps import Steps
 
-# More rows in a batch than columns, and fewer: sums are exchanged, and factors.
-SIZES = {"sums": (50, 6), "factors": (13, 16)}
+# Rows in a batch, and columns: sums are exchanged, two factors, and three.
+SIZES = {"sums": (50, 6), "two factors": (13, 16), "three factors": (9, 16)}
 
 FITS = {
     "splines": {"base_distribution": "logistic", "batch_size": 50, "input_noise": 0.1},
@@ -116,8 +118,19 @@ def all_fits():
     return {case: of_fit(*case[:2], weighted=case[2]) for case in cases}
 
 
+class Verdicts:
+    """Callbacks that end a fit: those of rank 0 after three epochs, all others at once."""
+
+    def __init__(self, rank):
+        self.rank, self.n_calls = rank, 0
+
+    def __call__(self, **epoch):
+        self.n_calls += 1
+        return self.rank > 0 or self.n_calls == 3
+
+
 def decisions():
-    """Return fits that a clock, a seed and Ctrl-C decide."""
+    """Return fits that a seed, a clock, Ctrl-C and callbacks decide."""
     rank = int(os.environ["RANK"])
     unseeded = of_fit("activations", random_state=None if rank else np.random.RandomState(5))
     timed = of_fit("activations", max_iter=10**6, max_time=0.5)
@@ -127,8 +140,11 @@ def decisions():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         stopped = of_fit("activations", max_iter=10**6)
+    with mock.patch.object(FitTask, "end_epoch", Verdicts(rank)):
+        ended = of_fit("activations", max_iter=50)
     names = {one.category.__name__ for one in caught}
-    return {"unseeded": unseeded, "timed": timed, "stopped": stopped, "warnings": names}
+    fits = {"unseeded": unseeded, "timed": timed, "stopped": stopped, "ended": ended}
+    return fits | {"warnings": names}
 
 
 def refused():
@@ -180,6 +196,16 @@ SCENARIOS = {
 GROUPS = {4: ("steps", "fits"), 2: ("steps", "decisions", "refused", "killed")}
 
 
+def halves():
+    """Return a fit by each half of the group, with the number of this process in it."""
+    rank, n_each = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]) // 2
+    ranks = [list(range(n_each)), list(range(n_each, 2 * n_each))]
+    groups = [torch.distributed.new_group(half) for half in ranks]
+    half = rank // n_each
+    with data_parallel(groups[half]) as number:
+        return of_fit("activations", random_state=half), number
+
+
 def run_as(rank, n_ranks, port, folder):
     """Do what a group does, as one of its processes."""
     group = {"RANK": rank, "WORLD_SIZE": n_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -190,6 +216,8 @@ def run_as(rank, n_ranks, port, folder):
         for name in GROUPS[n_ranks]:
             arguments = (folder / "checkpoint",) if name == "killed" else ()
             results[name] = SCENARIOS[name](*arguments)
+    if n_ranks == 4:
+        results["halves"] = halves()
     torch.save(results, folder / f"{rank}_of_{n_ranks}.pt")
 
 

@@ -14,14 +14,15 @@ import torch
 
 from skflow.distributed import data_parallel
 from skflow.distributed.traffic import (
-    exchanges_factors,
+    n_factors,
     received_by_gather,
     received_by_reduction,
     received_per_step,
     rows_of_part,
 )
 from skflow.exceptions import RankError
-from skflow.flow import Flow, LinearStack, StudentT
+from skflow.flow import BlockDiagonal, Flow, LinearStack, StudentT
+from skflow.flow.relative import heard
 from skflow.training.batches import Batches
 from skflow.training.exchange import current_exchange
 from skflow.training.parts import PartsOfBatches, part
@@ -128,28 +129,30 @@ def test_a_step_receives_the_bytes_of_the_formula(two, four, kind, optimizer):
 
 @pytest.mark.parametrize("n_ranks", [2, 3, 8])
 @pytest.mark.parametrize("n_features", [10, 64, 1000])
-def test_factors_are_exchanged_where_they_are_fewer(n_features, n_ranks):
+def test_what_is_exchanged_is_the_least(n_features, n_ranks):
     for n_rows in range(n_ranks, 2 * n_features):
-        n_sent = rows_of_part(n_rows, n_ranks)
-        factors = received_by_gather(2 * n_sent * n_features, n_ranks)
+        each = rows_of_part(n_rows, n_ranks) * n_features
+        two, three = (received_by_gather(k * each, n_ranks) for k in (2, 3))
         sums = received_by_reduction(n_features * (n_features + 1), n_ranks)
-        # Rows that fill up the parts are fewer than there are processes.
-        if not n_features - n_ranks < n_rows <= n_features:
-            assert exchanges_factors(n_rows, n_features) == (factors < sums)
+        chosen = n_factors(n_rows, n_features)
+        if n_rows % n_ranks == 0 and n_rows != n_features:  # no rows fill up the parts
+            assert (chosen > 0) == (two < sums)
+            assert (chosen == 3) == (three < sums)
 
 
-def test_a_reduction_brings_more_than_a_gather_by_the_ratio_of_columns_and_rows():
+def test_sums_are_more_than_factors_by_the_ratio_of_columns_and_rows():
     n_each, n_ranks, d = 8, 4, 4096
-    factors = received_by_gather(2 * n_each * d, n_ranks)
-    assert received_by_reduction(d * d, n_ranks) / factors == d / (n_each * n_ranks)
+    sums = received_by_reduction(d * d, n_ranks)
+    assert sums / received_by_gather(2 * n_each * d, n_ranks) == d / (n_each * n_ranks)
 
 
-def test_processes_agree_on_seeds_clocks_and_ctrl_c(two):
+def test_processes_agree_on_seeds_clocks_ctrl_c_and_callbacks(two):
     expected = rank.of_fit("activations", random_state=np.random.RandomState(5))
     assert_alike(two["decisions"]["unseeded"], expected, **EXACT)
     assert len(two["decisions"]["timed"]["losses"]) < 10**6
     assert len(two["decisions"]["stopped"]["losses"]) < 10**6
     assert two["decisions"]["warnings"] == {"ConvergenceWarning"}
+    assert len(two["decisions"]["ended"]["losses"]) == 3 + 1  # and the log-determinant
 
 
 def test_what_processes_cannot_fit_together_is_refused(two):
@@ -176,6 +179,13 @@ def test_a_killed_rank_is_named_and_the_fit_goes_on_with_one_rank_fewer(two, fol
 def test_outside_of_data_parallel_each_process_fits_alone(two, four):
     for k, results in enumerate((two, *four[1:])):
         assert_same(results["alone"], rank.of_fit("activations", random_state=k))
+
+
+def test_a_group_of_some_processes_fits_by_itself(four):
+    for k, results in enumerate(four):
+        found, number = results["halves"]
+        assert number == k % 2
+        assert_alike(found, rank.of_fit("activations", random_state=k // 2), **EXACT)
 
 
 def test_without_a_launcher_a_process_fits_alone(monkeypatch):
@@ -209,13 +219,26 @@ def test_more_processes_than_rows_are_refused(generator):
         PartsOfBatches(batches, 0, 4)
 
 
-def test_layers_leave_no_product_where_the_rows_are_a_part(generator):
-    stack = LinearStack(2, 5)
-    assert stack.wants_product(4)
-    assert not stack.wants_product(5)
-    _, _, pullback = stack.forward_and_pullback(torch.randn(3, 5, generator=generator))
-    pullback(torch.ones(3, 5), torch.ones(3))
-    assert stack.factors.y_weight is not None
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize(
+    "layer", [LinearStack(2, 6), BlockDiagonal(6, 2)], ids=["dense", "blocks"]
+)
+def test_a_listener_takes_the_factors_with_the_product_that_it_wants(layer, wanted, generator):
+    heard_of = []
+
+    class Listener:
+        def wants_product(self, layer):
+            return wanted
+
+        def take(self, layer, factors):
+            heard_of.append((layer, factors.y_weight is not None))
+
+    x = torch.randn(7, 6, generator=generator)
+    with heard([layer], Listener()):
+        _, _, pullback = layer.forward_and_pullback(x)
+        pullback(torch.ones(7, 6), torch.ones(7))
+    assert heard_of == [(layer, wanted)]
+    assert not layer.wants_product(7)
 
 
 def test_the_error_names_ranks():
