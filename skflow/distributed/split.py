@@ -28,7 +28,7 @@ _REFUSED = {"checkpoint_path": None, "warm_start": False}
 
 
 @contextmanager
-def row_split(group: dist.ProcessGroup | None = None) -> Iterator[None]:
+def row_split(group: dist.ProcessGroup | None = None) -> Iterator[int]:
     """Divide the columns of flows, and their dense layers by rows, among the processes of a group.
 
     Within, :meth:`RelativeGradientFlow.fit` leaves each process with its part of the flow, and no
@@ -46,8 +46,8 @@ def row_split(group: dist.ProcessGroup | None = None) -> Iterator[None]:
 
     Yields
     ------
-    None
-        Nothing.
+    rank : int
+        The number of this process in the group, 0 without one.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def row_split(group: dist.ProcessGroup | None = None) -> Iterator[None]:
     >>> log_density.shape
     (200,)
     """
-    with data_parallel(group):
+    with data_parallel(group) as rank:
         members = getattr(current_exchange(), "group", None)
         if members is None:
-            yield
+            yield rank
             return
         with exchanging(RowSplit(members)), together(members):
-            yield
+            yield rank
 
 
 class RowSplit(DataParallel):

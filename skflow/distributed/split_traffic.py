@@ -53,7 +53,7 @@ def received_per_split_step(
     --------
     >>> from skflow.distributed.split_traffic import received_per_split_step
     >>> received_per_split_step(32, 30_000, n_layers=2, n_ranks=2, is_first=True)
-    13490528.0
+    13490464.0
     """
     n_own = -(-n_features // n_ranks)
     columns = received_by_gather(n_rows * n_own, n_ranks)
