@@ -92,11 +92,11 @@ class Columns:
         """
         group = _GROUP.get()
         if group is None or group.n_ranks != self.n_ranks or group.rank != self.rank:
-            found = "there is none" if group is None else f"this is {group.rank} of {group.n_ranks}"
+            here = None if group is None else f"this is {group.rank} of {group.n_ranks}"
             raise RuntimeError(
                 f"This is part {self.rank} of a model that was divided among {self.n_ranks} "
                 "processes by row_split. It only works with all parts: within row_split, in "
-                f"process {self.rank} of a group of {self.n_ranks}, and {found}."
+                f"process {self.rank} of a group of {self.n_ranks}, and {here or 'there is none'}."
             )
         return group
 

@@ -1,8 +1,8 @@
 r"""The LU factorisation of a matrix whose rows several processes have, without gathering it.
 
 Rows are eliminated one after the other, in blocks. The pivot of a row is its largest entry among
-the columns that are left, as in partial pivoting of the transpose: a whole row lies in one process,
-which finds its pivots by itself. With `P` the order of the columns,
+the columns that are left, as in partial pivoting of the transpose. As a whole row lies in one
+process, that finds its pivots by itself. With `P` the order of the columns,
 
 .. math::
     W P = L U,

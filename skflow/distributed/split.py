@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from skflow.distributed.columns import Columns, together
 from skflow.distributed.exchange import DataParallel
-from skflow.distributed.group import Group
 from skflow.distributed.parallel import data_parallel
 from skflow.distributed.split_flow import build_split_flow
 from skflow.flow.network import Flow
@@ -88,39 +87,31 @@ def row_split(group: dist.ProcessGroup | None = None) -> Iterator[int]:
 
 
 class RowSplit(DataParallel):
-    """Fits a flow together with other processes, each of which has a part of the columns.
-
-    Parameters
-    ----------
-    group : Group
-        The processes.
-    """
+    """Fits a flow together with other processes, each of which has a part of the columns."""
 
     name = "row_split"
     has_whole_rows = False
 
-    def check_alike(self, rows: Rows, parameters: Mapping[str, Any]) -> None:  # noqa: D102
+    def check_alike(self, rows: Rows, parameters: Mapping[str, Any]) -> None:
         super().check_alike(rows, parameters)
         for name, value in _REFUSED.items():
             if parameters.get(name) != value:
                 self.refuse(f"{name}={parameters[name]!r}")
 
-    def refuse(self, what: str) -> None:  # noqa: D102
+    def refuse(self, what: str) -> None:
         raise ValueError(
             f"Within row_split, there is no {what}: a flow is in as many parts as there are "
             "processes. Within data_parallel, there is."
         )
 
-    def own(self, rows: Rows) -> Rows:  # noqa: D102
+    def own(self, rows: Rows) -> Rows:
         return _OwnColumns(rows, Columns(rows.n_features, self.rank, self.n_ranks))
 
-    def build_flow(  # noqa: D102
-        self, parameters: Mapping[str, Any], n_rows: int, n_features: int
-    ) -> Flow:
+    def build_flow(self, parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Flow:
         columns = Columns(n_features, self.rank, self.n_ranks)
         return build_split_flow(parameters, n_rows, n_features, columns)
 
-    def most(self, value: float) -> float:  # noqa: D102
+    def most(self, value: float) -> float:
         own = torch.tensor([value], dtype=torch.float64, device=self.group.device)
         return float(self.group.gather(own)().max())
 
@@ -133,12 +124,10 @@ class RowSplit(DataParallel):
             Not changed.
         """
 
-    def batches(self, batches: Batches) -> Batches:  # noqa: D102
+    def batches(self, batches: Batches) -> Batches:
         return batches
 
-    def gradient(  # noqa: D102
-        self, flow: Flow, optimizer: Optimizer, batch: Batch, penalty: float
-    ) -> Tensor:
+    def gradient(self, flow: Flow, optimizer: Optimizer, batch: Batch, penalty: float) -> Tensor:
         loss = flow.relative_gradient(batch.x, batch.weights)
         is_first = self.rank == 0
         told = [time.perf_counter() - self._origin if is_first else 0.0, float(self._interrupts)]
@@ -159,7 +148,7 @@ class RowSplit(DataParallel):
         """
         return values
 
-    def of_rows(self, function: Callable[[Rows], Tensor], rows: Rows) -> Tensor:  # noqa: D102
+    def of_rows(self, function: Callable[[Rows], Tensor], rows: Rows) -> Tensor:
         result = function(rows)
         self.agreed(None)  # what time it is
         return result

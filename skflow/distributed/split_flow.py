@@ -159,8 +159,8 @@ class SplitFlow(Flow):
             The precision of the computation and of the result.
         """
         device = self._device() if generator is None else generator.device
-        seed = torch.randint(2**62, (), generator=generator, device=device)
-        seed = int(self.columns.group.broadcast(seed))
+        drawn = torch.randint(2**62, (), generator=generator, device=device)
+        seed = int(self.columns.group.broadcast(drawn))
         own = torch.Generator(device).manual_seed(seed + self.columns.rank)
         shape = (n_samples, self.columns.n_own)
         z = self.base.sample(shape, generator=own, dtype=dtype)
@@ -175,7 +175,7 @@ class SplitFlow(Flow):
         return float(self.columns.sum(torch.tensor(share, dtype=torch.float64)))
 
     def _check(self, x: Tensor) -> None:
-        is_own = isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == self.columns.n_own
+        is_own = tuple(getattr(x, "shape", ()))[1:] == (self.columns.n_own,)
         check_rows(x, self.columns.n_own if is_own else self.n_features, self)
         self._check_precision(x)
 

@@ -1,7 +1,7 @@
 r"""Dense layers whose matrix is split by rows over processes, and never in one place.
 
 Of :math:`y = x W^\top + b`, a process has some columns of `x` and of `y`, the rows of `W` and the
-entries of `b` that belong to the latter. For a batch of N rows of D columns, the processes exchange
+entries of `b` that belong to the latter. For N rows of D columns, the processes exchange
 
 - on the way forward, the columns of `x`;
 - on the way back, their terms of :math:`y W`, which the update takes whole, and of
@@ -78,8 +78,8 @@ class RowSplitLinear(RelativeLayer):
     Notes
     -----
     The inverse, and a log-determinant that is not known, take an LU factorisation that is split
-    by rows as well: O(D³ / R) operations of each of R processes, and a copy of its weights. Changes
-    of the weights that PyTorch does not count go unnoticed.
+    by rows as well: O(D³ / R) operations of each of R processes, and a copy of its weights.
+    Changes of the weights that PyTorch does not count go unnoticed.
     """
 
     def __init__(

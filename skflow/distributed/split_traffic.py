@@ -1,6 +1,6 @@
 r"""How many bytes a step of a row-split flow brings each process.
 
-Of R processes, N rows of D columns and :math:`C = \lceil D / R \rceil`, each process receives for a
+Of R processes, with N rows of D columns and :math:`C = \lceil D / R \rceil`, each receives for a
 dense layer
 
 - :math:`(R - 1) N C` numbers of `x`, by an all-gather;

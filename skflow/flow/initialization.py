@@ -136,21 +136,16 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
 
 
 class LowRankWhitening(NamedTuple):
-    r"""A whitening matrix :math:`c I - B B^\top`.
-
-    Parameters
-    ----------
-    basis : Tensor of shape (D, K)
-        The matrix `B`.
-    diagonal : Tensor of shape ()
-        The number `c`, in float64.
-    log_det : Tensor of shape ()
-        The log-determinant, in nats, float64.
-    """
+    r"""A whitening matrix :math:`c I - B B^\top`."""
 
     basis: Tensor
+    """The matrix `B`, of shape (D, K)."""
+
     diagonal: Tensor
+    """The number `c`, of shape (), in float64."""
+
     log_det: Tensor
+    """The log-determinant, of shape (), in nats, float64."""
 
 
 @torch.no_grad()

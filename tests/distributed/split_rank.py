@@ -117,7 +117,7 @@ def layer_and_oracle(columns, dtype=torch.float64, condition=None):
 
 
 def oracle(columns):
-    """Return by how much gradients differ from those of autograd and slogdet, on whole matrices."""
+    """Return by how much gradients differ from those of autograd and slogdet."""
     split, whole_layer = layer_and_oracle(columns)
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(7, columns.n_features, generator=generator, dtype=torch.float64)
