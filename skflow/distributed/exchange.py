@@ -44,6 +44,8 @@ class DataParallel(Exchange):
         The processes.
     """
 
+    name = "data_parallel"
+
     def __init__(self, group: Group) -> None:
         self.group = group
         self.rank, self.n_ranks = group.rank, group.n_ranks
@@ -84,7 +86,7 @@ class DataParallel(Exchange):
                     for name in differing
                 )
                 raise ValueError(
-                    "Within data_parallel, all processes must fit the same rows with the same "
+                    f"Within {self.name}, all processes must fit the same rows with the same "
                     f"parameters. They differ in {shown}. Pass all rows to each of them: fit "
                     "divides them."
                 )

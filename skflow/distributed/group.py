@@ -25,6 +25,9 @@ _PAUSE = 2e-5
 
 Pending = Callable[[], Tensor]
 
+# Of one name from PyTorch 2.13 on, and of another before.
+_scatter_sum: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 class Group:
     """The processes of a group of :mod:`torch.distributed`, as one of them sees them.
@@ -103,19 +106,39 @@ class Group:
         self.n_received += received_by_gather(tensor.nbytes, self.n_ranks)
         return self._waiting(work, gathered.view(self.n_ranks, *tensor.shape))
 
-    def broadcast(self, tensor: Tensor) -> Tensor:
-        """Give all processes what the first one has, in place.
+    def scatter_sum(self, tensor: Tensor) -> Pending:
+        """Begin to add up over the processes, where each is left with its part of the sum.
+
+        Parameters
+        ----------
+        tensor : Tensor of shape (R, ...)
+            Contiguous: what there is to add to the part of each.
+
+        Returns
+        -------
+        wait : callable
+            Returns the own part, of shape (...), once it is there.
+        """
+        own = tensor.new_empty(tensor.shape[1:])
+        work = _scatter_sum(own.view(-1), tensor.view(-1), group=self._group, async_op=True)
+        self.n_received += received_by_gather(own.nbytes, self.n_ranks)
+        return self._waiting(work, own)
+
+    def broadcast(self, tensor: Tensor, source: int = 0) -> Tensor:
+        """Give all processes what one of them has, in place.
 
         Parameters
         ----------
         tensor : Tensor
             Contiguous, of the same shape on all of them.
+        source : int, default=0
+            The number of the one that has it.
         """
         if not tensor.numel():
             return tensor
         flat = tensor.view(-1).view(torch.uint8)  # there are types that backends do not know
-        work = dist.broadcast(flat, self._members[0], group=self._group, async_op=True)
-        self.n_received += 0 if self.rank == 0 else tensor.nbytes
+        work = dist.broadcast(flat, self._members[source], group=self._group, async_op=True)
+        self.n_received += 0 if self.rank == source else tensor.nbytes
         self._waiting(work, flat)()
         return tensor
 

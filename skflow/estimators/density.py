@@ -473,7 +473,7 @@ class RelativeGradientFlow(
             data = fitted._rows(X, sample_weight, groups)
             exchange.check_alike(data, self.get_params(deep=False))
             checkpoint = Checkpoint.opened(self.checkpoint_path, exchange)
-            plan = fitted._plan(data, checkpoint, exchange)
+            plan = fitted._plan(exchange.own(data), checkpoint, exchange)
             fitted._train(plan, task, show, checkpoint, started, exchange)
             become(self, fitted)
             task.end()
@@ -541,6 +541,7 @@ class RelativeGradientFlow(
         2500
         """
         self._validate_params()  # scikit-learn leaves it out where a fit goes on
+        current_exchange().refuse("partial_fit")
         started = time.perf_counter()
         with unchanged_on_error(self), own_autograd_mode():
             fitted = snapshot(self)
@@ -598,7 +599,7 @@ class RelativeGradientFlow(
             that precision has no number as low: see :ref:`numerical_contract`. Of an array of
             Dask, one that is not computed yet.
         """
-        return self._map_rows(X, "score_samples", Flow.log_prob, keeps_columns=False)
+        return self._map_rows(X, "score_samples", _log_density_at, keeps_columns=False)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -643,7 +644,7 @@ class RelativeGradientFlow(
         check_is_fitted(self)
         fitted = snapshot(self)
         Z = latents(fitted, X)
-        return framed(fitted, fitted._map_blocks(Z, Flow.inverse, Z.shape), like=X)
+        return framed(fitted, fitted._map_blocks(Z, _rows_of, Z.shape), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[Any]:
         r"""Return :math:`\log|\det \partial z / \partial x|` of :meth:`transform` at each row.
@@ -759,7 +760,7 @@ class RelativeGradientFlow(
         parameters = self.get_params(deep=False)
         rows = given if isinstance(given, Rows) else survey(given, parameters, generator)
         continued = self.warm_start and hasattr(self, "flow_")
-        flow = self._continued_flow(rows) if continued else self._new_flow(rows)
+        flow = self._continued_flow(rows) if continued else self._new_flow(rows, exchange)
         exchange.share(flow)
         checkpoint.compare(rows, parameters, flow if continued else None)
         return Plan(
@@ -776,10 +777,10 @@ class RelativeGradientFlow(
         device = resolve_device(self.device, rows.location)
         return torch_generator(self.random_state if seed is None else seed, device)
 
-    def _new_flow(self, rows: AnyRows) -> Flow:
+    def _new_flow(self, rows: AnyRows, exchange: Exchange = ALONE) -> Flow:
         """Return the flow that the parameters ask for, behind standardised rows."""
         self._n_rows_built_for = len(rows)
-        core = build_flow(self.get_params(deep=False), len(rows), rows.n_features)
+        core = exchange.build_flow(self.get_params(deep=False), len(rows), rows.n_features)
         return core.behind(standardization(rows, robust=core.can_be_neutral))
 
     def _continued_flow(self, rows: AnyRows) -> Flow:
@@ -803,7 +804,8 @@ class RelativeGradientFlow(
 
     def _constant_columns(self, rows: AnyRows) -> torch.Tensor:
         """Return the indices of the constant columns, and warn of all that need a look."""
-        return constant_and_named(rows, lambda j: column_label(self, j), stacklevel=5)
+        first = rows.first_column
+        return constant_and_named(rows, lambda j: column_label(self, first + j), stacklevel=5)
 
     def _expose(self, plan: Plan, fit: Fit, core: Flow, history: History, started: float) -> None:
         """Set the attributes of a fit that left a flow and this record."""
@@ -889,6 +891,14 @@ class RelativeGradientFlow(
             for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
                 target.copy_(function(flow, block.to(device)))
         return array_like(mapped, X)
+
+
+def _log_density_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    return flow.log_prob(x)
+
+
+def _rows_of(flow: Flow, z: torch.Tensor) -> torch.Tensor:
+    return flow.inverse(z)
 
 
 def _latents_of(flow: Flow, x: torch.Tensor) -> torch.Tensor:

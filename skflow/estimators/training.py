@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, Protocol
@@ -105,17 +106,19 @@ class TrainingMixin:
                 checkpoint.keep(fit)
             ends = epoch.fit == 1 and task.end_epoch(
                 is_last=epoch.progress >= 1 or fit.is_done,
-                fitted=lambda: self._if_ended(plan, fit, started),
+                fitted=lambda: self._if_ended(plan, fit, started, exchange),
             )
             return exchange.agreed(ends)
 
         self._forget_examination()
-        with ended_by_interrupt(exchange.interruptible(fit)) as interrupt, naming_the_batch(fit):
+        # A process by itself cannot try steps that it takes with others.
+        naming = naming_the_batch(fit) if exchange.has_whole_rows else nullcontext()
+        with ended_by_interrupt(exchange.interruptible(fit)) as interrupt, naming:
             history = run(fit, report)
         exchange.share(fit.flow)
         is_worse = outcome.check(fit.flow, history, stacklevel=4)
         self._expose(plan, fit, fit.flow, history, started)
-        values = self._examine(plan.all_rows)
+        values = self._examine(plan.all_rows, exchange)
         if not is_worse:  # one warning is enough, and its remedy the first to try
             warn_of_round_trip(self.round_trip_error_, values, stacklevel=4)
         self.fit_time_ = exchange.clock() - started
@@ -124,9 +127,10 @@ class TrainingMixin:
         else:
             checkpoint.remove()
 
-    def _examine(self, rows: Rows) -> Tensor:
+    def _examine(self, rows: Rows, exchange: Exchange = ALONE) -> Tensor:
         """Look whether rows come back from their latents, and how well conditioned layers are."""
-        self.round_trip_error_ = round_trip_error(self.flow_, rows)
+        error = round_trip_error(self.flow_, rows)
+        self.round_trip_error_ = None if error is None else exchange.most(error)
         values = singular_values_of(self.flow_)
         if len(values):
             self.extreme_singular_values_ = [(s[0], s[1]) for s in values.tolist()]
@@ -137,11 +141,13 @@ class TrainingMixin:
         for name in ("round_trip_error_", "extreme_singular_values_"):
             self.__dict__.pop(name, None)
 
-    def _if_ended(self, plan: _Plan, fit: Fit, started: float) -> dict[str, Any]:
+    def _if_ended(
+        self, plan: _Plan, fit: Fit, started: float, exchange: Exchange
+    ) -> dict[str, Any]:
         """Return the attributes that this would have if `fit` ended with an epoch."""
         core = deepcopy(fit.flow)
         history: History = fit.finish(core)
         twin = snapshot(self)
         twin._expose(plan, fit, core, history, started)
-        twin._examine(plan.all_rows)
+        twin._examine(plan.all_rows, exchange)
         return twin.__dict__

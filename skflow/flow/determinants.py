@@ -53,14 +53,22 @@ class Determinants:
         Beyond so many columns, the log-determinants at the end of training are the tracked ones.
     block_entries : int, default=262144
         How many entries of a fingerprint, and of the traces of an update, are computed at a time.
+    first_row : int, default=0
+        Which row of the matrices is the first, where the weights have some of their rows alone.
     """
 
     def __init__(
-        self, *, most_computed: int = 2048, most_checked: int = 8192, block_entries: int = 2**18
+        self,
+        *,
+        most_computed: int = 2048,
+        most_checked: int = 8192,
+        block_entries: int = 2**18,
+        first_row: int = 0,
     ) -> None:
         self.most_computed = most_computed
         self.most_checked = most_checked
         self.block_entries = block_entries
+        self.first_row = first_row
         self._known: Known | None = None
         self._seen: tuple[Stamp, Tensor] | None = None
 
@@ -187,6 +195,16 @@ class Determinants:
             self._seen = now
         return changed
 
+    def diagonal(self, weight: Tensor) -> Tensor:
+        """Return the entries of the matrices' diagonals that are among the weights.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights.
+        """
+        return weight.diagonal(offset=self.first_row, dim1=-2, dim2=-1)
+
     def update(
         self, weight: Tensor, before: Known, alpha: float, factors: tuple[Tensor, Tensor, Tensor]
     ) -> None:
@@ -204,7 +222,7 @@ class Determinants:
             What the step was made of.
         """
         delta, y, y_weight = factors
-        rounded, diagonal = weight.diagonal(dim1=-2, dim2=-1), before.diagonal
+        rounded, diagonal = self.diagonal(weight), before.diagonal
         is_exact = diagonal is not None
         if diagonal is None:
             # It has changed already, by less than it is rounded to now.
@@ -239,7 +257,7 @@ class Determinants:
         """
         log_abs_det = before.log_abs_det + weight.shape[-1] * math.log(gain)
         if before.diagonal is not None:
-            weight.diagonal(dim1=-2, dim2=-1).copy_(before.diagonal.mul_(gain))
+            self.diagonal(weight).copy_(before.diagonal.mul_(gain))
         self.keep(weight, log_abs_det, before.diagonal)
 
     def _fingerprint(self, weight: Tensor) -> Tensor:

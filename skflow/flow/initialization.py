@@ -1,6 +1,9 @@
 """Where the weights of dense layers start."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,7 +11,7 @@ from torch import Tensor
 from skflow.flow.blocks import BLOCK_ENTRIES
 from skflow.flow.weighted import mean
 
-__all__ = ["random_orthogonal", "shrunk_whitening"]
+__all__ = ["LowRankWhitening", "low_rank_whitening", "random_orthogonal", "shrunk_whitening"]
 
 _SHRINKAGES = 33
 
@@ -21,8 +24,10 @@ def random_orthogonal(
     dtype: torch.dtype = torch.float64,
     most_factored: int = 2048,
     block_entries: int = BLOCK_ENTRIES,
+    rows: slice = slice(None),
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Draw an orthogonal matrix.
+    """Draw an orthogonal matrix, or some rows of one.
 
     Up to 2048 columns it is uniform among all, by a QR factorisation: O(D³). Beyond, it is a
     product of two random permutations, random signs and discrete Hartley transforms, which
@@ -40,28 +45,34 @@ def random_orthogonal(
         Up to so many columns, there is a factorisation.
     block_entries : int, default=65536
         Beyond, how many entries are made at a time.
+    rows : slice, default=slice(None)
+        Which rows are made; by default, all.
+    out : Tensor of shape (M, D) or None, default=None
+        Where these M rows are put; by default, in a new tensor.
 
     Returns
     -------
-    q : Tensor of shape (D, D)
-        The orthogonal matrix.
+    q : Tensor of shape (M, D)
+        The rows of the orthogonal matrix.
     """
     d, device = n_features, generator.device
     if d <= most_factored:
         normal = torch.randn(d, d, generator=generator, dtype=torch.float64, device=device)
         q, r = torch.linalg.qr(normal)
-        return (q * r.diagonal().sign()).to(dtype)  # without the signs, QR is not uniform
+        q = (q * r.diagonal().sign())[rows]  # without the signs, QR is not uniform
+        return q.to(dtype) if out is None else out.copy_(q)
     signs = [torch.randint(2, (d,), generator=generator, device=device) * 2 - 1 for _ in range(3)]
     orders = [torch.randperm(d, generator=generator, device=device) for _ in range(2)]
-    q = torch.empty(d, d, dtype=dtype, device=device)
+    order = orders[0][rows]
+    q = torch.empty(len(order), d, dtype=dtype, device=device) if out is None else out
     n_rows = max(1, block_entries // d)
-    for block, ones in zip(q.split(n_rows), orders[0].split(n_rows), strict=True):
-        rows = torch.zeros(block.shape, dtype=torch.float64, device=device)
-        rows.scatter_(1, ones.unsqueeze(1), 1)
+    for block, ones in zip(q.split(n_rows), order.split(n_rows), strict=True):
+        made = torch.zeros(block.shape, dtype=torch.float64, device=device)
+        made.scatter_(1, ones.unsqueeze(1), 1)
         for k in range(2):
-            spectrum = torch.fft.fft(rows * signs[k], norm="ortho")
-            rows = (spectrum.real - spectrum.imag)[:, orders[1]]
-        block.copy_(rows * signs[2])
+            spectrum = torch.fft.fft(made * signs[k], norm="ortho")
+            made = (spectrum.real - spectrum.imag)[:, orders[1]]
+        block.copy_(made * signs[2])
     return q
 
 
@@ -110,31 +121,102 @@ def shrunk_whitening(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, 
     >>> whitening.diagonal().round(decimals=1)
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
-    deviations = _Deviations(x, weights)
-    eigenvalues, eigenvectors = torch.linalg.eigh(deviations.moments())
-    eigenvalues = eigenvalues.clamp_min_(0)
     d = x.shape[1]
-    mean_variance = eigenvalues.sum() / d
-    if not mean_variance > 0:
-        return torch.eye(d, dtype=x.dtype, device=x.device), mean_variance.new_zeros(())
-    shrinkage = _likeliest_shrinkage(deviations, eigenvalues, eigenvectors, mean_variance)
-    floor = shrinkage * mean_variance
-    variance = (1 - shrinkage) * eigenvalues + floor
-    log_det = -0.5 * (variance.log().sum() + (d - len(eigenvalues)) * floor.log())
-    if len(x) >= d:
-        return ((eigenvectors * variance.rsqrt()) @ eigenvectors.mT).to(x.dtype), log_det
+    if len(x) < d:
+        basis, diagonal, log_det = low_rank_whitening(x, weights)
+        whitening = torch.mm(basis, basis.mT).neg_()
+        whitening.diagonal().add_(diagonal)
+        return whitening, log_det
+    spectrum = _spectrum(_Deviations(x, weights))
+    if spectrum is None:
+        return torch.eye(d, dtype=x.dtype, device=x.device), x.new_zeros((), dtype=torch.float64)
+    variance, eigenvectors = spectrum.variance, spectrum.eigenvectors
+    whitening = ((eigenvectors * variance.rsqrt()) @ eigenvectors.mT).to(x.dtype)
+    return whitening, spectrum.log_det
+
+
+class LowRankWhitening(NamedTuple):
+    r"""A whitening matrix :math:`c I - B B^\top`."""
+
+    basis: Tensor
+    """The matrix `B`, of shape (D, K)."""
+
+    diagonal: Tensor
+    """The number `c`, of shape (), in float64."""
+
+    log_det: Tensor
+    """The log-determinant, of shape (), in nats, float64."""
+
+
+@torch.no_grad()
+def low_rank_whitening(
+    x: Tensor,
+    weights: Tensor | None = None,
+    *,
+    n_features: int | None = None,
+    summed: Callable[[Tensor], Tensor] = lambda matrix: matrix,
+) -> LowRankWhitening:
+    """Do what :func:`shrunk_whitening` does for fewer rows than columns, in O(N·(N + D)) room.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, C)
+        Some columns of the rows, or all.
+    weights : Tensor of shape (N,) or None, default=None
+        As for :func:`shrunk_whitening`.
+    n_features : int or None, default=None
+        The number D of all columns; by default, C.
+    summed : callable, default=the identity
+        Adds up an N×N matrix over those that have the other columns.
+
+    Returns
+    -------
+    whitening : LowRankWhitening
+        With these columns' rows of the basis.
+    """
+    deviations = _Deviations(x, weights, n_features, summed)
+    spectrum = _spectrum(deviations)
+    one = x.new_ones((), dtype=torch.float64)
+    if spectrum is None:
+        return LowRankWhitening(x.new_zeros(x.shape[1], 0), one, one - 1)
+    eigenvalues, eigenvectors, variance, floor, log_det = spectrum
     # The directions of the rows, unit vectors as columns, and those that no row has.
     size = (eigenvalues * deviations.n).sqrt()
     usable = size > size[-1] * 1e-7
     strengths = ((variance.rsqrt() - floor.rsqrt()) / size.square())[usable]
+    # All of these variances exceed the floor, so that what is added to it is negative.
     directions = eigenvectors[:, usable] * strengths.abs().sqrt()
-    basis = torch.empty(d, directions.shape[1], dtype=x.dtype, device=x.device)
+    basis = torch.empty(x.shape[1], directions.shape[1], dtype=x.dtype, device=x.device)
     for some, block in deviations.column_blocks():
         basis[some] = (block.mT @ directions).to(x.dtype)
-    # All of these variances exceed the floor, so that what is added to it is negative.
-    whitening = torch.mm(basis, basis.mT).neg_()
-    whitening.diagonal().add_(floor.rsqrt())
-    return whitening, log_det
+    return LowRankWhitening(basis, floor.rsqrt(), log_det)
+
+
+class _Spectrum(NamedTuple):
+    """The eigenvalues and eigenvectors of the moments, and what shrinkage makes of them."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    variance: Tensor
+    floor: Tensor
+    """The variance along the directions that no row has."""
+    log_det: Tensor
+    """That of the whitening matrix, in nats."""
+
+
+def _spectrum(deviations: _Deviations) -> _Spectrum | None:
+    """Return the shrunk spectrum of rows; None if all of them are equal."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(deviations.moments())
+    eigenvalues = eigenvalues.clamp_min_(0)
+    d = deviations.n_features
+    mean_variance = eigenvalues.sum() / d
+    if not mean_variance > 0:
+        return None
+    shrinkage = _likeliest_shrinkage(deviations, eigenvalues, eigenvectors, mean_variance)
+    floor = shrinkage * mean_variance
+    variance = (1 - shrinkage) * eigenvalues + floor
+    log_det = -0.5 * (variance.log().sum() + (d - len(eigenvalues)) * floor.log())
+    return _Spectrum(eigenvalues, eigenvectors, variance, floor, log_det)
 
 
 class _Deviations:
@@ -142,15 +224,26 @@ class _Deviations:
 
     Parameters
     ----------
-    x : Tensor of shape (N, D)
-        The rows.
+    x : Tensor of shape (N, C)
+        Some columns of the rows, or all.
     weights : Tensor of shape (N,) or None
         How many rows each row stands for.
+    n_features : int or None, default=None
+        The number D of all columns; by default, C.
+    summed : callable, default=the identity
+        Adds up a matrix over those that have the other columns.
     """
 
-    def __init__(self, x: Tensor, weights: Tensor | None) -> None:
-        self.x, self.weights = x, weights
-        n_rows, self.n_features = x.shape
+    def __init__(
+        self,
+        x: Tensor,
+        weights: Tensor | None,
+        n_features: int | None = None,
+        summed: Callable[[Tensor], Tensor] = lambda matrix: matrix,
+    ) -> None:
+        self.x, self.weights, self._summed = x, weights, summed
+        n_rows = len(x)
+        self.n_features = x.shape[1] if n_features is None else n_features
         self._n_columns = max(1, BLOCK_ENTRIES // n_rows)
         self.n: float
         if weights is None:
@@ -169,7 +262,8 @@ class _Deviations:
             yield block if self.roots is None else block.mul_(self.roots[rows].unsqueeze(1))
 
     def column_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for columns in torch.arange(self.n_features, device=self.x.device).split(self._n_columns):
+        order = torch.arange(self.x.shape[1], device=self.x.device)
+        for columns in order.split(self._n_columns):
             block = self.x[:, columns] - self.centre[columns]
             yield columns, block if self.roots is None else block.mul_(self.roots.unsqueeze(1))
 
@@ -178,11 +272,12 @@ class _Deviations:
 
         Both have the eigenvalues of the covariance that are not zero.
         """
-        n_rows, d = self.x.shape
+        n_rows, d = len(self.x), self.n_features
         moments = self.x.new_zeros((min(n_rows, d),) * 2, dtype=torch.float64)
         if n_rows < d:
             for _, block in self.column_blocks():
                 moments.addmm_(block, block.mT, alpha=1 / self.n)
+            moments = self._summed(moments)
         else:
             for block in self.row_blocks():
                 moments.addmm_(block.mT, block, alpha=1 / self.n)

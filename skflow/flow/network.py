@@ -14,6 +14,7 @@ from skflow.exceptions import InversionError
 from skflow.flow.adapted import AdaptedDistribution, DistributionLike
 from skflow.flow.base import BaseDistribution
 from skflow.flow.bijection import Bijection, check_rows
+from skflow.flow.blocks import all_finite
 from skflow.flow.chains import map_through, pull_through
 from skflow.flow.distribution import FlowDistribution, as_distribution
 from skflow.flow.given import Bound
@@ -154,6 +155,9 @@ class Flow(StablePickle, nn.Module):
 
     def _check(self, x: Tensor) -> None:
         check_rows(x, self.n_features, self)
+        self._check_precision(x)
+
+    def _check_precision(self, x: Tensor) -> None:
         if x.dtype not in {torch.float32, torch.float64}:
             raise ValueError(
                 f"{type(self).__name__} takes rows of float32 or float64, got {x.dtype}. "
@@ -348,9 +352,9 @@ class Flow(StablePickle, nn.Module):
 
     def _is_broken(self) -> bool:
         """Whether a parameter is not finite, or a buffer not a number: some have no end."""
-        return not all(
-            bool(torch.isfinite(parameter).all()) for parameter in self.parameters()
-        ) or any(bool(buffer.isnan().any()) for buffer in self.buffers())
+        return not all(all_finite(parameter) for parameter in self.parameters()) or any(
+            bool(buffer.isnan().any()) for buffer in self.buffers()
+        )
 
     def _parts(self) -> list[Bijection | Run]:
         """Return the bijections; those that compiled kernels map in one pass as one."""

@@ -55,6 +55,9 @@ class Factors(NamedTuple):
         The mean weight of the rows.
     weights : Tensor of shape (N,) or None, default=None
         The weights of the rows, if they have any.
+    grams : Tensor of shape (L, 3, N, N) or None, default=None
+        The products :math:`y \delta^\top`, :math:`\delta \delta^\top` and :math:`y y^\top`, in
+        float64, where `delta` and `y` have a part of the columns and these take them all.
     """
 
     delta: Tensor
@@ -62,6 +65,7 @@ class Factors(NamedTuple):
     y_weight: Tensor | None = None
     mass: float = 1.0
     weights: Tensor | None = None
+    grams: Tensor | None = None
 
     def relative(self) -> Tensor:
         r"""Return :math:`S = \delta^\top y - m I`, of shape (L, D, D). Cost: O(L·N·D²)."""
@@ -76,7 +80,7 @@ class Factors(NamedTuple):
             The weight :math:`\lambda` of a Gaussian penalty on the rows that leave each matrix,
             which adds :math:`\lambda (y^\top y / N - m I)` to :math:`S`.
         """
-        delta, y, _, mass, weights = self
+        delta, y, _, mass, weights, _ = self
         relative = product(delta.mT, y)
         masses: Tensor | float = mass
         if penalties is not None:
@@ -96,7 +100,8 @@ class Factors(NamedTuple):
         """
         other = self.y if self.y_weight is None else self.y_weight
         norms = (torch.linalg.vector_norm(factor, dim=(1, 2)) for factor in (self.delta, other))
-        return float(torch.dot(*norms))
+        size = float(torch.dot(*norms))
+        return size if self.grams is None else size + float(torch.linalg.vector_norm(self.grams))
 
     def weight_gradient(self, weight: Tensor) -> Tensor:
         r"""Return :math:`\Delta W`, of shape (L, D, D). Cost: O(L·N·D²).
@@ -265,6 +270,11 @@ class RelativeLayer(Bijection):
         return 1
 
     @property
+    def has_whole_matrices(self) -> bool:
+        """Whether `weight` has all rows of the matrices. By default, it has."""
+        return True
+
+    @property
     def has_exact_determinants(self) -> bool:
         """Whether its determinants are small enough to be computed. By default, they are."""
         return True
@@ -424,10 +434,12 @@ def stacked_factors(layers: Sequence[RelativeLayer]) -> Factors | Sums:
         return Sums(relative, torch.cat([one.delta_sum for one in sums]), sums[0].mass)
     factors = [one for one in known if isinstance(one, Factors)]
     y_weights = [one.y_weight for one in factors if one.y_weight is not None]
+    grams = [one.grams for one in factors if one.grams is not None]
     return factors[0]._replace(
         delta=torch.cat([one.delta for one in factors]),
         y=torch.cat([one.y for one in factors]),
         y_weight=torch.cat(y_weights) if y_weights else None,
+        grams=torch.cat(grams) if grams else None,
     )
 
 

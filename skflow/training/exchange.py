@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from skflow.flow.network import Flow
+from skflow.training.architecture import build_flow
 from skflow.training.batches import Batch, Batches
 from skflow.training.optimizers import Optimizer
 from skflow.training.rows import Rows
@@ -40,6 +41,9 @@ class Exchange:
     n_ranks: int = 1
     """The number of processes."""
 
+    has_whole_rows: bool = True
+    """Whether this process has all columns of the rows that it takes."""
+
     @contextmanager
     def fitting(self) -> Iterator[None]:
         """Take part in a fit while the block runs. An error in it ends the fit of all.
@@ -65,6 +69,47 @@ class Exchange:
         ------
         ValueError
             If they differ.
+        """
+
+    def own(self, rows: Rows | UnreadRows) -> Rows | UnreadRows:
+        """Return what this process reads of rows.
+
+        Parameters
+        ----------
+        rows : Rows or UnreadRows
+            All of them, whole.
+        """
+        return rows
+
+    def build_flow(self, parameters: Mapping[str, Any], n_rows: int, n_features: int) -> Flow:
+        """Return this process's part of the flow: see :func:`build_flow`.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Those of the estimator.
+        n_rows, n_features : int
+            The numbers of rows and of columns.
+        """
+        return build_flow(parameters, n_rows, n_features)
+
+    def most(self, value: float) -> float:
+        """Return the greatest of what processes with columns of their own have found.
+
+        Parameters
+        ----------
+        value : float
+            What this one has.
+        """
+        return value
+
+    def refuse(self, what: str) -> None:
+        """Refuse what the processes cannot do together; by default, nothing.
+
+        Parameters
+        ----------
+        what : str
+            The name of it.
         """
 
     def clock(self) -> float:

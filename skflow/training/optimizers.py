@@ -401,9 +401,13 @@ def schatten_norms(factors: Factors | Sums) -> Tensor:
     """
     if isinstance(factors, Sums) or factors.y_weight is None:
         return _schatten_norms(factors.relative())
-    delta, y, _, mass, _ = factors
     # In terms of N×N matrices.
-    gram = torch.bmm(product(delta, delta.mT), product(y, y.mT)).double()
+    if factors.grams is None:
+        delta, y = factors.delta, factors.y
+        gram = torch.bmm(product(delta, delta.mT), product(y, y.mT)).double()
+    else:
+        gram = torch.bmm(factors.grams[:, 1], factors.grams[:, 2])
+    mass = factors.mass
     return (gram * gram.mT).sum((1, 2)).clamp_min_(0).pow_(0.25).add_(mass)
 
 

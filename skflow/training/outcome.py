@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skflow.exceptions import DivergenceError
+from skflow.flow.blocks import all_finite
 from skflow.flow.network import Flow
 from skflow.training.history import History
 from skflow.training.rows import Rows
@@ -188,7 +189,7 @@ def check_weights(flow: Flow, rate: float) -> None:
     DivergenceError
         If there are such weights.
     """
-    if not all(bool(torch.isfinite(p).all()) for p in flow.parameters()):
+    if not all(all_finite(p) for p in flow.parameters()):
         raise DivergenceError(
             f"Training ended with weights that are not finite, with learning_rate={rate:.3g}. Set "
             "learning_rate lower, and look for entries of X or of sample_weight that are out of "

@@ -140,8 +140,9 @@ class Plan:
             self.settings = replace(self.settings, n_validation=n_held_out, training=settings)
         self._standard = self._behind(self._standardize)
         self._noisy = noisy_columns(self._of_training(self._standard).sample)
-        noises = self.settings.input_noises if self._noisy.any() else (0.0,)
-        can_start_neutral = core.can_be_neutral and not continued
+        has_noise = exchange.most(float(self._noisy.any())) > 0
+        noises = self.settings.input_noises if has_noise else (0.0,)
+        can_start_neutral = core.can_be_neutral and not continued and exchange.has_whole_rows
         can_be_simple = can_start_neutral and not len(constant)
         starts_simple = can_be_simple and self.settings.starts_simple
         starts_gaussian = can_start_neutral and not have_shape(rows.sample)

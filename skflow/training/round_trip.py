@@ -67,7 +67,8 @@ def singular_values_of(flow: Flow) -> Tensor:
     values : Tensor of shape (L, 2)
         Float64: the largest and the smallest of each.
     """
-    values = [extreme_singular_values(layer).cpu() for layer in flow.relative_layers]
+    layers = [layer for layer in flow.relative_layers if layer.has_whole_matrices]
+    values = [extreme_singular_values(layer).cpu() for layer in layers]
     return torch.cat(values) if values else torch.empty(0, 2, dtype=torch.float64)
 
 

@@ -78,7 +78,7 @@ class Rows:
 
     @property
     def n_features(self) -> int:
-        """The number of columns."""
+        """The number of columns that rows have as a whole."""
         return self.data.shape[1]
 
     @property
@@ -104,6 +104,11 @@ class Rows:
     def column_ranges(self) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest entry of each column, in the data."""
         return column_ranges(self.data, self.which)
+
+    @property
+    def first_column(self) -> int:
+        """Which of these is the first column of `data`."""
+        return 0
 
     def subset(self, which: slice) -> Rows:
         """Return some of the rows.
@@ -218,7 +223,7 @@ class Rows:
         if len(chosen) <= n_rows:
             x, log_det = self._prepare(chosen)
         else:
-            x = self.data.new_empty((len(chosen), self.n_features), dtype=self.dtype)
+            x = self.data.new_empty((len(chosen), self.data.shape[1]), dtype=self.dtype)
             log_det = self.data.new_empty(len(chosen), dtype=torch.float64)
             for start in range(0, len(chosen), n_rows):
                 part = slice(start, start + n_rows)
@@ -287,7 +292,7 @@ class Rows:
                 self.move()
 
     def _changed(self, **changes: object) -> Rows:
-        changed = Rows.__new__(Rows)
+        changed = type(self).__new__(type(self))
         changed.__dict__ = self.__dict__ | changes
         return changed
 

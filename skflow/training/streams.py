@@ -78,6 +78,7 @@ class StreamedRows:
     """What the windows go through: the arguments of :meth:`Rows.behind`."""
 
     location: ClassVar[torch.device] = torch.device("cpu")
+    first_column: ClassVar[int] = 0
 
     def __len__(self) -> int:
         return len(self.unread) - len(self.left_out)
