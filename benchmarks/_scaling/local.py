@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from _scaling.model import ITEMSIZE, Machine, Step, cost
+from _scaling.model import Machine, cost
 from skflow.distributed.exchange import DataParallel
 from skflow.distributed.group import Group
 from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU

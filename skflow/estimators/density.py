@@ -42,9 +42,15 @@ from skflow._sklearn.validation import (
     torch_generator,
 )
 from skflow.estimators.columns import constant_and_named
-from skflow.estimators.overflow import checked_finite
 from skflow.estimators.progress import shown_progress
-from skflow.estimators.row_maps import map_rows
+from skflow.estimators.row_maps import (
+    latents_of,
+    log_density_at,
+    log_det_at,
+    map_blocks,
+    map_rows,
+    rows_of,
+)
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
@@ -599,7 +605,7 @@ class RelativeGradientFlow(
             that precision has no number as low: see :ref:`numerical_contract`. Of an array of
             Dask, one that is not computed yet.
         """
-        return self._map_rows(X, "score_samples", _log_density_at, keeps_columns=False)
+        return self._map_rows(X, "score_samples", log_density_at, keeps_columns=False)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -620,7 +626,7 @@ class RelativeGradientFlow(
         ValueError
             If latents overflow in the precision of `X`.
         """
-        return self._map_rows(X, "transform", _latents_of, keeps_columns=True)
+        return self._map_rows(X, "transform", latents_of, keeps_columns=True)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -644,7 +650,7 @@ class RelativeGradientFlow(
         check_is_fitted(self)
         fitted = snapshot(self)
         Z = latents(fitted, X)
-        return framed(fitted, fitted._map_blocks(Z, _rows_of, Z.shape), like=X)
+        return framed(fitted, map_blocks(fitted, Z, rows_of, Z.shape), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[Any]:
         r"""Return :math:`\log|\det \partial z / \partial x|` of :meth:`transform` at each row.
@@ -667,7 +673,7 @@ class RelativeGradientFlow(
         ValueError
             If it overflows in the precision of `X`.
         """
-        return self._map_rows(X, "log_abs_det_jacobian", _log_det_at, keeps_columns=False)
+        return self._map_rows(X, "log_abs_det_jacobian", log_det_at, keeps_columns=False)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -871,39 +877,6 @@ class RelativeGradientFlow(
         fitted = snapshot(self)
 
         def of_array(X: Any) -> Any:
-            return fitted._map_blocks(X, function, X.shape[: 1 + keeps_columns])
+            return map_blocks(fitted, X, function, X.shape[: 1 + keeps_columns])
 
         return map_rows(fitted, X, method, of_array, keeps_columns=keeps_columns)
-
-    def _map_blocks(
-        self,
-        X: Any,
-        function: Callable[[Flow, torch.Tensor], torch.Tensor],
-        shape: tuple[int, ...],
-    ) -> Any:
-        """Apply `function` to blocks of rows that a processor's cache holds."""
-        data = as_tensor(X)
-        device = resolve_device(self.device, data.device)
-        flow = self.flow_.to(device)
-        n_rows = block_length(data.shape[1], least=MATRIX_ROWS)
-        with own_autograd_mode(), flow.unchanged():
-            mapped = data.new_empty(shape)
-            for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
-                target.copy_(function(flow, block.to(device)))
-        return array_like(mapped, X)
-
-
-def _log_density_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    return flow.log_prob(x)
-
-
-def _rows_of(flow: Flow, z: torch.Tensor) -> torch.Tensor:
-    return flow.inverse(z)
-
-
-def _latents_of(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    return checked_finite(flow(x))
-
-
-def _log_det_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    return checked_finite(flow.forward_and_log_det(x)[1])

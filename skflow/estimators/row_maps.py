@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skflow._sklearn.sources import is_dask_array, is_dataset, map_dask_array, source_of
-from skflow._sklearn.validation import makes_frames, rows
+from skflow._sklearn.validation import (
+    array_like,
+    as_tensor,
+    makes_frames,
+    resolve_device,
+    rows,
+)
+from skflow.estimators.overflow import checked_finite
+from skflow.estimators.state import own_autograd_mode
+from skflow.flow import Flow
+from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.sources import in_order, read_ahead
 
-__all__ = ["map_rows"]
+__all__ = ["latents_of", "log_density_at", "log_det_at", "map_blocks", "map_rows", "rows_of"]
 
 
 def map_rows(
@@ -67,3 +78,58 @@ def _as_batches(pieces: Iterator[NDArray[Any]], names: NDArray[Any], dtype: np.d
         for Z in pieces
     )
     return pyarrow.RecordBatchReader.from_batches(schema, batches)
+
+
+def map_blocks(
+    estimator: Any,
+    X: Any,
+    function: Callable[[Flow, torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+) -> Any:
+    """Apply a flow to blocks of rows that a processor's cache holds.
+
+    Parameters
+    ----------
+    estimator : RelativeGradientFlow
+        Fitted. Nobody changes it any more.
+    X : array or tensor of shape (n_samples, n_features)
+        The rows, checked.
+    function : callable
+        Takes the flow and rows on the device of the flow.
+    shape : tuple of int
+        That of the result.
+
+    Returns
+    -------
+    mapped : array
+        In the namespace and the precision of `X`.
+    """
+    data = as_tensor(X)
+    device = resolve_device(estimator.device, data.device)
+    flow = estimator.flow_.to(device)
+    n_rows = block_length(data.shape[1], least=MATRIX_ROWS)
+    with own_autograd_mode(), flow.unchanged():
+        mapped = data.new_empty(shape)
+        for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
+            target.copy_(function(flow, block.to(device)))
+    return array_like(mapped, X)
+
+
+def log_density_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    """Return the log-density at each row, in nats."""
+    return flow.log_prob(x)
+
+
+def rows_of(flow: Flow, z: torch.Tensor) -> torch.Tensor:
+    """Return the rows that latents stand for."""
+    return flow.inverse(z)
+
+
+def latents_of(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    """Return the latents of rows, all of them finite."""
+    return checked_finite(flow(x))
+
+
+def log_det_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
+    """Return the log-determinant of the Jacobian at each row, in nats, all of them finite."""
+    return checked_finite(flow.forward_and_log_det(x)[1])

@@ -8,6 +8,7 @@ from skflow.flow import Bijection, Flow, LinearStack, StudentT
 from skflow.flow.relative import Factors, Sums, heard
 from skflow.training.batches import Batch, Whole
 from skflow.training.optimizers import RelativeSGD
+from skflow.training.rows import Rows
 
 
 class Scale(Bijection):
@@ -55,7 +56,7 @@ def step(n_rows, n_features=4):
     flow.initialize(x, generator)
     optimizer = RelativeSGD(flow)
     weights = torch.ones(n_rows, dtype=torch.float64)
-    batch = Batch(x, weights, None, Whole(torch.arange(n_rows), 1.0))
+    batch = Batch(x, weights, None, Whole(Rows(x), torch.arange(n_rows), 1.0))
     events.clear()
     exchange = StepExchange(Alone(events), optimizer, batch, 0.0)
     with heard(layers, exchange):
