@@ -1,15 +1,17 @@
-"""What data larger than memory cost: the memory they take, and their speed beside an array's.
+"""What data larger than memory cost: their speed beside an array's, and the memory they take.
 
 A memory map of 30 GB and a folder of Parquet files of 2 GB are written, of 64 correlated columns
 in single precision: random rows, which repeat after each file. Two flows are fitted to them, the
-default and a light one, which reads ten times as fast as the default computes.
+default and a light one, which computes ten times as fast.
 
-- Speed: steps of training, of as many rows as a window holds, and scores of as many rows; first of
-  an array in memory, then of each source, and so on in turn. The ratios are those of the medians.
+- Speed: some steps of training on an array in memory, then on each source, and so on in turn,
+  until each has passed over more than a window; and scores of a file's rows in turn. Of training,
+  the ratios are those of all seconds, in which the windows are read; of scores, of the medians.
 - Memory: a fit of `--max-time` seconds, and the scores of all rows by the light flow, in a process
   of their own. Anonymous memory is what they allocate, above what imports take.
 
-    python benchmarks/large_data.py --folder DIR
+    python benchmarks/large_data.py --only speed
+    python benchmarks/large_data.py --only memory
 """
 
 import argparse
@@ -38,7 +40,7 @@ FLOWS = {
     "light": {"n_layers": 2, "activation": "leaky_tanh", "coupling": None},
 }
 N_COLUMNS = 64
-FILE_ROWS, GROUP_ROWS = 2**18, 2**16
+FILE_ROWS, STEP_ROWS = 2**16, 2**12
 ROW_BYTES = 4 * N_COLUMNS
 MEGABYTE = 1e6
 
@@ -62,7 +64,7 @@ def write_parquet(folder, n_rows):
     folder.mkdir()
     table = pa.table({f"x{j}": column for j, column in enumerate(random_rows().T)})
     for k in range(max(1, n_rows // FILE_ROWS)):
-        pq.write_table(table, folder / f"part-{k:03d}.parquet", row_group_size=GROUP_ROWS)
+        pq.write_table(table, folder / f"part-{k:03d}.parquet")
 
 
 def opened(path):
@@ -112,8 +114,8 @@ def seconds_to_score(flow, X):
 
 
 def speeds(paths, parameters, n_rounds):
-    """Return the seconds of training and scoring as many rows as a file has, by source."""
-    data = {"array": np.tile(random_rows(), (4, 1))} | {k: opened(p) for k, p in paths.items()}
+    """Return the rows a second of training and of scores, of each source and of an array."""
+    data = {"array": np.tile(random_rows(), (16, 1))} | {k: opened(p) for k, p in paths.items()}
     steps = {name: Steps(X, parameters) for name, X in data.items()}
     flows = {
         name: RelativeGradientFlow(max_time=0.5, random_state=0, **parameters).fit(part(X, 0))
@@ -122,13 +124,33 @@ def speeds(paths, parameters, n_rounds):
     train, score = {name: [] for name in data}, {name: [] for name in data}
     for k in range(n_rounds + 1):
         for name, X in data.items():
-            train[name].append(steps[name].take(FILE_ROWS))
-            score[name].append(seconds_to_score(flows[name], part(X, k)))
-    # The first round is left out: it compiles, and reads the first window.
+            train[name].append(steps[name].take(STEP_ROWS))
+            if k % 8 == 0:
+                score[name].append(seconds_to_score(flows[name], part(X, k)))
+    # The first round is left out: it compiles, and waits for the first window.
     return {
-        name: {"train": np.median(train[name][1:]), "score": np.median(score[name][1:])}
+        name: {
+            "train": STEP_ROWS / np.mean(train[name][1:]),
+            "score": FILE_ROWS / np.median(score[name][1:]),
+        }
         for name in data
     }
+
+
+def speed_table(paths, arguments):
+    rows = []
+    for name, parameters in FLOWS.items():
+        # A part of the map is read as the whole is.
+        with patch.object(sources, "_SHARE_OF_MEMORY", 0.0):
+            found = speeds(paths, parameters, arguments.rounds)
+        for source in paths:
+            row = {"flow": name, "source": source}
+            for what, of_array in found["array"].items():
+                row[f"{what}_rows_per_second"] = round(found[source][what])
+                row[f"{what}_ratio"] = round(float(found[source][what] / of_array), 3)
+            print(row, flush=True)
+            rows.append(row)
+    return rows
 
 
 def memory_of(path, parameters, max_time, scores):
@@ -161,36 +183,41 @@ def in_new_process(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
+def memory_table(paths, arguments):
+    rows = []
+    for name, parameters in FLOWS.items():
+        for source, path in paths.items():
+            scores = name == "light"
+            found = in_new_process(memory_of, path, parameters, arguments.max_time, scores)
+            rows.append({"flow": name, "source": source} | found)
+            print(rows[-1], flush=True)
+    return rows
+
+
+TABLES = {"speed": speed_table, "memory": memory_table}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=30.0, help="of the memory map")
     parser.add_argument("--parquet-gigabytes", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=5, help="of the speeds")
-    parser.add_argument("--max-time", type=float, default=120.0, help="seconds of a fit")
-    parser.add_argument("--folder", type=Path, default=None, help="where the data are written")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV file")
+    parser.add_argument("--rounds", type=int, default=80, help="of the speeds")
+    parser.add_argument("--max-time", type=float, default=90.0, help="seconds of a fit")
+    parser.add_argument("--folder", type=Path, help="where the data are written and kept")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the CSV files")
+    parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        paths = {"memory map": Path(folder) / "rows.npy", "Parquet": Path(folder) / "parquet"}
-        write_map(paths["memory map"], round(1e9 * arguments.gigabytes / ROW_BYTES))
-        write_parquet(paths["Parquet"], round(1e9 * arguments.parquet_gigabytes / ROW_BYTES))
-        for name, parameters in FLOWS.items():
-            # A part of the map is read as the whole is.
-            with patch.object(sources, "_SHARE_OF_MEMORY", 0.0):
-                seconds = speeds(paths, parameters, arguments.rounds)
-            for source, path in paths.items():
-                row = {"flow": name, "source": source}
-                for what, of_array in seconds["array"].items():
-                    own = seconds[source][what]
-                    row[f"{what}_rows_per_second"] = round(FILE_ROWS / own)
-                    row[f"{what}_ratio"] = round(float(of_array / own), 3)
-                scores = name == "light"
-                row |= in_new_process(memory_of, path, parameters, arguments.max_time, scores)
-                print(row, flush=True)
-                rows.append(row)
-    write_csv(arguments.results / "large_data.csv", rows)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if arguments.folder is None else arguments.folder
+        paths = {"memory map": folder / "rows.npy", "Parquet": folder / "parquet"}
+        if not paths["memory map"].exists():
+            write_map(paths["memory map"], round(1e9 * arguments.gigabytes / ROW_BYTES))
+        if not paths["Parquet"].exists():
+            write_parquet(paths["Parquet"], round(1e9 * arguments.parquet_gigabytes / ROW_BYTES))
+        for name in arguments.only:
+            rows = TABLES[name](paths, arguments)
+            write_csv(arguments.results / f"large_data_{name}.csv", rows)
 
 
 if __name__ == "__main__":

@@ -202,8 +202,15 @@ class _DatasetSource(CheckedSource):
         super().__init__(X, estimator, lengths, np.result_type(*dtypes), empty)
 
     def _pieces(self, block: int) -> Iterator[NDArray[Any]]:
+        import pyarrow
+
         batches = self.fragments[block].to_batches(
-            self.X.schema, batch_size=self.piece_length, batch_readahead=1, fragment_readahead=1
+            self.X.schema,
+            batch_size=self.piece_length,
+            batch_readahead=1,
+            fragment_readahead=1,
+            # Which gives back what is freed; pyarrow's own may keep a gigabyte.
+            memory_pool=pyarrow.system_memory_pool(),
         )
         for batch in batches:
             rows = np.empty((batch.num_rows, batch.num_columns), self.numpy_dtype)
