@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 from _scaling.model import Machine, cost
 from skflow.distributed.exchange import DataParallel
 from skflow.distributed.group import Group
+from skflow.distributed.traffic import n_factors
 from skflow.flow import Flow, LinearStack, Normal, SmoothLeakyReLU
 from skflow.training.batches import Batches
 from skflow.training.exchange import ALONE
@@ -121,10 +122,11 @@ def _rates(step, group):
     memory = 2 * weight.nbytes / _seconds(lambda: weight.mul_(1.0))
     if group is None:
         return flops, memory, float("inf"), 0.0
-    numbers = torch.randn(2, step.n_layers, n, d) if step.n_rows < d else weight
+    factors = n_factors(step.n_rows, d)
+    numbers = torch.randn(factors, step.n_layers, n, d) if factors else weight
 
     def exchange():
-        (group.gather if step.n_rows < d else group.sum)(numbers)()
+        (group.gather if factors else group.sum)(numbers)()
 
     small = torch.zeros(_SMALL)
     latency = _seconds(lambda: group.sum(small)()) / (2 * (step.n_ranks - 1))

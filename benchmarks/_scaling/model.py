@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skflow.distributed.traffic import exchanges_factors, received_per_step
+from skflow.distributed.split_traffic import received_per_split_step
+from skflow.distributed.traffic import n_factors, received_per_step
 
 __all__ = ["METHODS", "Cost", "Machine", "Step", "cost"]
 
@@ -92,10 +93,12 @@ def data_parallel(step: Step) -> Cost:
     """Count a data-parallel step along the relative gradient, of factors or of sums."""
     n, d, n_layers, n_ranks = step.n_rows, step.n_features, step.n_layers, step.n_ranks
     own = n / n_ranks
-    if exchanges_factors(n, d):
-        # Forwards, back for the signal and for y W; all factors make y W again, and the update.
-        flops = 6 * own * d**2 + (4 * n * d**2 if n_ranks > 1 else 2 * n * d**2)
-        passes = 6
+    factors = n_factors(n, d)
+    if factors:
+        # Forwards, back for the signal and for y W, and the update of all rows. Of two factors,
+        # each process makes y W of all rows.
+        flops = 6 * own * d**2 + (2 if factors == 3 else 4) * n * d**2
+        passes = 5
     else:
         flops = 6 * own * d**2 + 2 * d**3
         passes = 5
@@ -112,12 +115,11 @@ def row_split(step: Step) -> Cost:
     """Count a step whose matrices are divided by rows."""
     n, d, n_layers, n_ranks = step.n_rows, step.n_features, step.n_layers, step.n_ranks
     weights = n_layers * d**2 / n_ranks
-    # Inputs are gathered, the signal is reduced and scattered, and y W is reduced to all.
-    numbers = 4 * n * d * (n_ranks - 1) / n_ranks + 2 * n**2
+    # Forwards, back for the signal and for y W, and the update.
     return Cost(
         flops=8 * n * weights,
         passes=5 * ITEMSIZE * weights,
-        received=ITEMSIZE * n_layers * numbers,
+        received=received_per_split_step(n, d, n_layers=n_layers, n_ranks=n_ranks, is_first=True),
         n_messages=5 * n_layers * (n_ranks - 1),
         memory=ITEMSIZE * weights,
     )
