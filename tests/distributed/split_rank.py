@@ -242,7 +242,7 @@ def bytes_of_steps():
 
 
 def not_finite():
-    """Return whether steps are taken, and move anything, if a gradient of one rank is not finite."""
+    """Return whether steps are taken, and move anything, if one rank has infinite gradients."""
     rank = int(os.environ["RANK"])
     parameters = RelativeGradientFlow(1, coupling=None, dtype="float64").get_params()
     flow = current_exchange().build_flow(parameters, 60, D)
