@@ -108,6 +108,19 @@ def test_cluster(run, tmp_path, engine):
     assert {row["largest_difference"] for row in rows if row["outcome"] == "ended"} == {"0.0"}
 
 
+@pytest.mark.slow  # processes that import all there is
+def test_row_split(run, tmp_path):
+    sizes = ["--most-features", "60", "--folder", str(tmp_path)]
+    rows = run("row_split", ["equality", *sizes])["row_split_equality"]
+    assert {row["n_ranks"] for row in rows} == {"2", "4"}
+    for what in ("weights", "log_determinant", "scores", "losses"):
+        assert max(float(row[f"largest_difference_of_{what}"]) for row in rows) < 1e-10
+    assert all(row["bytes_per_step"] == row["bytes_by_formula"] for row in rows)
+    rows = run("row_split", ["large", *sizes])["row_split_large_60"]
+    assert [row["rank"] for row in rows] == ["0", "1"]
+    assert float(rows[0]["peak_mb"]) >= 0
+
+
 def test_toys(run, tmp_path):
     rows = run(
         "toys",

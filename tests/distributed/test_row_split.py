@@ -163,6 +163,11 @@ def test_odd_rows_and_clocks_are_the_same_for_all(two):
     assert any(f"column {rank.D - 1}" in message for message in other["warnings"])
 
 
+def test_a_step_that_is_not_finite_on_one_process_is_taken_on_none(two):
+    for results in two:
+        assert results["not finite"] == [(True, True), (False, False)]
+
+
 def test_columns_are_next_to_each_other():
     for n_features, n_ranks in ((7, 3), (8, 4), (5, 5)):
         parts = [Columns(n_features, k, n_ranks) for k in range(n_ranks)]
