@@ -6,7 +6,6 @@ shared in both. From these rates the model predicts the seconds of a step.
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 import time
@@ -17,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from _scaling.model import Machine, cost
+from _scaling.model import ITEMSIZE, Machine, cost
 from skflow.distributed.exchange import DataParallel
 from skflow.distributed.group import Group
 from skflow.distributed.traffic import n_factors
@@ -81,15 +80,49 @@ def _process(rank, step, n_steps, folder):
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=step.n_ranks)
         group = Group(None)
         exchange = DataParallel(group)
-    rates = _rates(step, group)
-    np.save(Path(folder) / f"{rank}.npy", [*_steps(step, n_steps, group, exchange), *rates])
+    calls = _calls(step, group, exchange)
+    received = {}
+    for name in ("step", "exchange"):  # which also warms up
+        before = 0.0 if group is None else group.n_received
+        calls[name]()
+        received[name] = 0.0 if group is None else group.n_received - before
+    seconds = _in_turns(calls, n_steps)
+    n, d = max(1, step.n_rows // step.n_ranks), step.n_features
+    rates = [
+        2 * n * d**2 / seconds["product"],
+        2 * ITEMSIZE * d**2 / seconds["memory"],
+        received["exchange"] / seconds["exchange"] if group is not None else float("inf"),
+        seconds["message"] / (2 * (step.n_ranks - 1)) if group is not None else 0.0,
+    ]
+    np.save(Path(folder) / f"{rank}.npy", [seconds["step"], received["step"], *rates])
     if group is not None:
         group.close()
         dist.destroy_process_group()
 
 
-def _steps(step, n_steps, group, exchange):
-    """Return the median seconds of steps, and the bytes that each brought."""
+def _calls(step, group, exchange):
+    """Return a step, and what it is made of, as functions."""
+    n, d = max(1, step.n_rows // step.n_ranks), step.n_features
+    x, weight = torch.randn(n, d), torch.randn(d, d)
+    factors = n_factors(step.n_rows, d)
+    numbers = torch.randn(factors, step.n_layers, n, d) if factors else weight.clone()
+    small = torch.zeros(_SMALL)
+
+    def exchanged():
+        if group is not None:
+            (group.gather if factors else group.sum)(numbers)()
+
+    return {
+        "step": _step(step, exchange),
+        "product": lambda: x @ weight,
+        "memory": lambda: weight.mul_(1.0),
+        "exchange": exchanged,
+        "message": lambda: None if group is None else group.sum(small)(),
+    }
+
+
+def _step(step, exchange):
+    """Return a function that takes a step of a fit."""
     generator = torch.Generator().manual_seed(0)
     stack = LinearStack(
         step.n_layers, step.n_features, activation=SmoothLeakyReLU(), init="orthogonal"
@@ -97,16 +130,14 @@ def _steps(step, n_steps, group, exchange):
     flow = Flow([stack], Normal(), n_features=step.n_features)
     rows = Rows(torch.randn(2 * step.n_rows, step.n_features, generator=generator))
     flow.initialize(rows.take(torch.arange(step.n_rows)), generator)
-    batches = exchange.batches(Batches(rows, step.n_rows, generator))
+    batches = _endless(exchange.batches(Batches(rows, step.n_rows, generator)))
     steps = Steps(flow, RelativeSGD(flow), rate=_RATE, others_rate=0.0, exchange=exchange)
     steps.begin_epoch()
-    seconds, received = [], 0.0
-    for batch in itertools.islice(_endless(batches), n_steps + 1):
-        before, started = 0.0 if group is None else group.n_received, time.perf_counter()
-        assert steps.take(batch, 1.0)
-        seconds.append(time.perf_counter() - started)
-        received = 0.0 if group is None else group.n_received - before
-    return float(np.median(seconds[1:])), received
+
+    def take():
+        assert steps.take(next(batches), 1.0)
+
+    return take
 
 
 def _endless(batches):
@@ -114,33 +145,12 @@ def _endless(batches):
         yield from batches
 
 
-def _rates(step, group):
-    """Return operations, bytes of memory and bytes of messages a second, and a latency."""
-    n, d = max(1, step.n_rows // step.n_ranks), step.n_features
-    x, weight = torch.randn(n, d), torch.randn(d, d)
-    flops = 2 * n * d**2 / _seconds(lambda: x @ weight)
-    memory = 2 * weight.nbytes / _seconds(lambda: weight.mul_(1.0))
-    if group is None:
-        return flops, memory, float("inf"), 0.0
-    factors = n_factors(step.n_rows, d)
-    numbers = torch.randn(factors, step.n_layers, n, d) if factors else weight
-
-    def exchange():
-        (group.gather if factors else group.sum)(numbers)()
-
-    small = torch.zeros(_SMALL)
-    latency = _seconds(lambda: group.sum(small)()) / (2 * (step.n_ranks - 1))
-    before = group.n_received
-    exchange()
-    size = group.n_received - before
-    return flops, memory, size / _seconds(exchange), latency
-
-
-def _seconds(function, n_calls=7):
-    function()
-    times = []
-    for _ in range(n_calls):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
+def _in_turns(calls, n_turns):
+    """Return the median seconds of each call. All processes make the same calls in turn."""
+    times = {name: [] for name in calls}
+    for _ in range(n_turns):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - started)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
