@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from skflow import RelativeGradientFlow
-from skflow.distributed import data_parallel, exchange
+from skflow.distributed import data_parallel, step
 from skflow.exceptions import RankError
 from skflow.flow import ElementwiseSpline, Flow, LinearStack, Normal, SmoothLeakyReLU
 from skflow.training.batches import Batches
@@ -86,7 +86,7 @@ def steps(job):
     trained = Steps(flow, RelativeSGD(flow), rate=1e-3, others_rate=1e-3, exchange=part)
     batches = iter(part.batches(Batches(rows, n_rows, generator)))
     trained.begin_epoch()
-    with mock.patch.object(exchange, "n_factors", return_value=job["factors"]):
+    with mock.patch.object(step, "n_factors", return_value=job["factors"]):
         trained.take(next(batches), 1.0)  # connects the processes
         part.agreed(None)
         counted, clock, wire = part.group.n_received, time.process_time(), received_by_loopback()

@@ -65,7 +65,9 @@ class DataParallel(Exchange):
                 raise RankError([], "the fit before this one was not ended by all processes")
             yield
         except BaseException as error:
-            self._is_broken |= isinstance(error, RankError)
+            if isinstance(error, RankError):
+                self._is_broken = True
+                self.group.abandon()
             if liveness is not None:
                 liveness.report(error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import time
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from skflow.distributed.liveness import Liveness
 from skflow.distributed.traffic import received_by_gather, received_by_reduction
+from skflow.exceptions import RankError
 
-__all__ = ["Group", "Pending"]
+__all__ = ["Group", "Pending", "is_abandoned"]
 
 # For so many seconds a process waits before it looks whether those that it waits for live.
 _PATIENCE = 5.0
@@ -27,6 +29,9 @@ Pending = Callable[[], Tensor]
 
 # Of one name from PyTorch 2.13 on, and of another before.
 _scatter_sum: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+# The identities of groups that are never taken down.
+_ABANDONED: set[int] = set()
 
 
 class Group:
@@ -48,10 +53,17 @@ class Group:
         The number of processes.
     n_received : float
         How many bytes this process has received, as :mod:`skflow.distributed.traffic` counts.
+
+    Raises
+    ------
+    RankError
+        If a process of the group has stopped before.
     """
 
     def __init__(self, group: dist.ProcessGroup | None) -> None:
         self._group = group
+        if is_abandoned(group):
+            raise RankError([], "in a fit before this one")
         self._members = dist.get_process_group_ranks(group)
         self.rank, self.n_ranks = dist.get_rank(group), dist.get_world_size(group)
         self.n_received = 0.0
@@ -69,6 +81,17 @@ class Group:
         """Take no part any more."""
         if self.liveness is not None:
             self.liveness.stop()
+
+    def abandon(self) -> None:
+        """Leave the group as it is for good, as a process in it has stopped.
+
+        Threads of PyTorch's may wait for that process. To take the group down, which Python does
+        when it ends, would be to wait for them, so that the object has to stay.
+        """
+        found = dist.group.WORLD if self._group is None else self._group
+        if id(found) not in _ABANDONED:
+            _ABANDONED.add(id(found))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
 
     def sum(self, tensor: Tensor) -> Pending:
         """Begin to add up over the processes, in place.
@@ -202,6 +225,17 @@ class Group:
                 looked = time.monotonic()
             time.sleep(_PAUSE)
         work.wait()
+
+
+def is_abandoned(group: dist.ProcessGroup | None) -> bool:
+    """Whether a process of a group has stopped.
+
+    Parameters
+    ----------
+    group : ProcessGroup or None
+        The group; None for all processes.
+    """
+    return id(dist.group.WORLD if group is None else group) in _ABANDONED
 
 
 def _packed(value: Any) -> Tensor:

@@ -17,7 +17,7 @@ _BEAT = 1.0
 
 # One that has said nothing for so long, while others wait for it, has stopped. One that holds
 # Python's lock, as a compiler may, says nothing for some seconds.
-_SILENCE = 15.0
+_SILENCE = 10.0
 
 # The same, once a connection has broken: it tells that some process has.
 _SILENCE_AFTER_BREAK = 4.0
@@ -94,7 +94,7 @@ class Liveness:
                 if not self._note:
                     self._store.compare_set(self._key("failure"), "", json.dumps(note))
             if self._rank == 0 and isinstance(error, RankError):
-                self._stay()
+                self._stay(sum(rank not in error.ranks for rank in self._others))
         except RuntimeError:  # the store is gone, by which the others know
             return
 
@@ -154,12 +154,12 @@ class Liveness:
             self._note = self._store.get(key).decode()
             self._store.add(self._key("known"), 1)
 
-    def _stay(self) -> None:
-        """Wait until the others know, as the store may go with this process."""
+    def _stay(self, n_others: int) -> None:
+        """Wait until so many others know, as the store may go with this process."""
         until = time.monotonic() + _STAY
         while time.monotonic() < until:
             with self._lock:
-                if self._store.add(self._key("known"), 0) >= len(self._others):
+                if self._store.add(self._key("known"), 0) >= n_others:
                     return
             time.sleep(_BEAT / 4)
 

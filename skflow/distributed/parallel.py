@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from skflow.distributed.exchange import DataParallel
-from skflow.distributed.group import Group
+from skflow.distributed.group import Group, is_abandoned
 from skflow.training.exchange import exchanging
 
 __all__ = ["data_parallel"]
@@ -76,7 +76,7 @@ def data_parallel(group: dist.ProcessGroup | None = None) -> Iterator[int]:
         finally:
             members.close()
     finally:
-        if is_ours:
+        if is_ours and not is_abandoned(None):
             dist.destroy_process_group()
 
 

@@ -169,6 +169,7 @@ def test_a_killed_rank_is_named_and_the_fit_goes_on_with_one_rank_fewer(two, fol
     assert ended - died < 30
     assert two["killed"]["ranks"] == (1,)
     assert "Rank 1 stopped" in two["killed"]["message"]
+    assert "again" not in two
     path = folder / "checkpoint"
     assert path.exists()
     resumed = rank.of_fit("splines", max_iter=6, checkpoint_path=path)
