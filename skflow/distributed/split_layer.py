@@ -42,7 +42,7 @@ _MOST_GAIN = 1024.0
 _GATHERED_ENTRIES = 2**20
 
 # What a solution may miss, relative to what is solved for, in units of the precision.
-_MOST_RESIDUAL = 1e5
+_MOST_RESIDUAL = 1e3
 
 
 class RowSplitLinear(RelativeLayer):
