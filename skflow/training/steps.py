@@ -19,6 +19,9 @@ __all__ = ["Steps", "end_training"]
 
 _MAX_FAILURES = 20
 
+# The numbers of so many steps are tensors of their own, before they are put into one.
+_MOST_APART = 256
+
 
 class Steps:
     """Takes steps on batches, epoch by epoch, and lowers the rates where one is not finite.
@@ -70,8 +73,7 @@ class Steps:
     def begin_epoch(self) -> None:
         """Record losses anew."""
         self._log_det = self._log_abs_det()
-        self._losses: list[Tensor] = []
-        self._log_dets: list[tuple[Tensor | None, Tensor | None]] = []
+        self._losses, self._log_dets = _Scalars(), _Scalars()
         self._masses: list[float] = []
         self._sizes: list[float] = []
 
@@ -110,7 +112,7 @@ class Steps:
             self.n_taken += 1
             self._n_failures = 0
             self._losses.append(loss)
-            self._log_dets.append((batch.log_det, batch.weights))
+            self._log_dets.append(_mean_log_det(batch.log_det, batch.weights))
             self._masses.append(batch.mass)
             self._sizes.append(batch.n_rows)
             return True
@@ -131,15 +133,14 @@ class Steps:
 
         That of each batch is what it was at its step, NaN if no step was applied.
         """
-        if not self._losses:
+        if not self._sizes:
             return math.nan
-        losses = self.exchange.summed(torch.stack(self._losses))
+        losses = self.exchange.summed(self._losses.stacked())
         # Relative to the first, so that nothing is rounded where all are equal.
         sizes = torch.tensor(self._sizes, dtype=torch.float64) / self._sizes[0]
         mass = float((sizes * torch.tensor(self._masses, dtype=torch.float64)).mean())
         mean_loss = float((losses * sizes.to(losses)).mean())
-        means = torch.stack([_mean_log_det(*terms) for terms in self._log_dets])
-        log_dets = self.exchange.summed(means)
+        log_dets = self.exchange.summed(self._log_dets.stacked())
         log_det = float((log_dets.cpu() * sizes).mean())
         # The loss of a step lacks log|det W|, which is known at both ends of the epoch.
         return (mean_loss - log_det) / mass - 0.5 * (self._log_det + self._log_abs_det())
@@ -169,6 +170,26 @@ class Steps:
     @torch.no_grad()
     def _log_abs_det(self) -> float:
         return float(self.flow.log_abs_det())
+
+
+class _Scalars:
+    """A number of each step. An epoch may have so many that each must take no more than itself."""
+
+    def __init__(self) -> None:
+        self._stacked: list[Tensor] = []
+        self._recent: list[Tensor] = []
+
+    def append(self, value: Tensor) -> None:
+        """Add the number of the next step, which may be part of a larger tensor."""
+        self._recent.append(value)
+        if len(self._recent) == _MOST_APART:
+            self._stacked.append(torch.stack(self._recent))
+            self._recent = []
+
+    def stacked(self) -> Tensor:
+        """Return the numbers of all steps, of which there is one at least."""
+        recent = [torch.stack(self._recent)] if self._recent else []
+        return torch.cat([*self._stacked, *recent])
 
 
 def _mean_log_det(log_det: Tensor | None, weights: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from skflow.training.fits import Stopping, Training, TrainingFit, run
 from skflow.training.memory import freeing_functions
 from skflow.training.optimizers import RelativeSGD
 from skflow.training.rows import Rows
-from skflow.training.steps import Steps
+from skflow.training.steps import Steps, _Scalars
 
 # In a process of its own: what other tests have freed there may be used again without a page more.
 FREED_ARRAYS = """
@@ -72,3 +72,12 @@ def test_a_fit_returns_what_its_start_took(generator, monkeypatch):
     batches = Batches(Rows(torch.randn(100, 3, generator=generator)), 50, generator)
     run(TrainingFit(Training(flow, batches, RelativeSGD(flow), rate=0.01), Stopping(max_iter=5)))
     assert len(counted) == 1
+
+
+def test_what_is_recorded_of_a_step_keeps_nothing_else_alive():
+    record = _Scalars()
+    for k in range(1000):
+        record.append(torch.full((500,), float(k))[3])  # part of a larger tensor
+    kept = [*record._stacked, *record._recent]
+    assert sum(one.untyped_storage().nbytes() for one in kept) <= 4 * (1000 + 500 * 256)
+    assert torch.equal(record.stacked(), torch.arange(1000.0))
