@@ -57,7 +57,7 @@ def test_memory_map(run, tmp_path):
 
 
 def test_distributed(run, tmp_path):
-    folder = ["--results", str(tmp_path), "--ranks", "2"]
+    folder = ["--ranks", "2", "--results", str(tmp_path)]
     rows = run("distributed", [*folder, "equality", "--rows", "80", "--epochs", "1"])
     rows = rows["distributed_equality"]
     assert len(rows) == 3 * 3 * 2
@@ -68,7 +68,7 @@ def test_distributed(run, tmp_path):
 @pytest.mark.slow  # a process is killed, and others see that it says nothing
 def test_distributed_after_the_end_of_a_rank(run, tmp_path):
     sizes = ["--rows", "200", "--epochs", "3", "--after", "3"]
-    rows = run("distributed", ["--results", str(tmp_path), "--ranks", "2", "kill", *sizes])
+    rows = run("distributed", ["--ranks", "2", "--results", str(tmp_path), "kill", *sizes])
     (row,) = rows["distributed_kill"]
     assert (row["to_rank"], row["named_on_all_others"]) == ("1", "1")
     assert float(row["largest_difference_of_scores"]) < 1e-10
