@@ -172,7 +172,7 @@ class SplitFlow(Flow):
             return 1.0
         own = self.base.sharpness(self.forward(self._own(x)), weights)
         share = own * self.columns.n_own / self.columns.n_features
-        return float(self.columns.sum(torch.tensor(share, dtype=torch.float64)))
+        return float(self.columns.sum(x.new_tensor(share, dtype=torch.float64)))
 
     def _check(self, x: Tensor) -> None:
         is_own = tuple(getattr(x, "shape", ()))[1:] == (self.columns.n_own,)
@@ -196,7 +196,7 @@ class SplitFlow(Flow):
             result = function(x)
         except InversionError as error:
             failure = error
-        if float(self.columns.sum(torch.tensor(float(failure is not None)))) > 0:
+        if float(self.columns.sum(x.new_tensor(float(failure is not None)))) > 0:
             raise failure or InversionError("Another process could not invert its columns.")
         return result
 
