@@ -64,7 +64,7 @@ def on_dask(*, advised):
     """Search on two workers of Dask's, of which the first one is the victim."""
     from dask.distributed import Client, LocalCluster, get_worker
 
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         if advised:
             client.amm.stop()

@@ -13,7 +13,7 @@ distributed = pytest.importorskip("distributed", reason="Dask's distributed is n
 @pytest.fixture(scope="module")
 def client():
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, resources={"GPU": 1}
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", resources={"GPU": 1}
     )
     with cluster, distributed.Client(cluster) as client:
         yield client
