@@ -43,14 +43,7 @@ from skflow._sklearn.validation import (
 )
 from skflow.estimators.columns import constant_and_named
 from skflow.estimators.progress import shown_progress
-from skflow.estimators.row_maps import (
-    latents_of,
-    log_density_at,
-    log_det_at,
-    map_blocks,
-    map_rows,
-    rows_of,
-)
+from skflow.estimators.row_maps import map_blocks, map_rows
 from skflow.estimators.score import ScoredDensityMixin
 from skflow.estimators.state import become, own_autograd_mode, snapshot
 from skflow.estimators.summary import SummaryMixin
@@ -605,7 +598,7 @@ class RelativeGradientFlow(
             that precision has no number as low: see :ref:`numerical_contract`. Of an array of
             Dask, one that is not computed yet.
         """
-        return self._map_rows(X, "score_samples", log_density_at, keeps_columns=False)
+        return map_rows(self, X, "score_samples")
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map the rows of `X` to their latents, which follow the base distribution.
@@ -626,7 +619,7 @@ class RelativeGradientFlow(
         ValueError
             If latents overflow in the precision of `X`.
         """
-        return self._map_rows(X, "transform", latents_of, keeps_columns=True)
+        return map_rows(self, X, "transform", keeps_columns=True)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
         """Map latents back to rows; the inverse of :meth:`transform`.
@@ -650,7 +643,7 @@ class RelativeGradientFlow(
         check_is_fitted(self)
         fitted = snapshot(self)
         Z = latents(fitted, X)
-        return framed(fitted, map_blocks(fitted, Z, rows_of, Z.shape), like=X)
+        return framed(fitted, map_blocks(fitted, Z, "inverse_transform", Z.shape), like=X)
 
     def log_abs_det_jacobian(self, X: ArrayLike) -> NDArray[Any]:
         r"""Return :math:`\log|\det \partial z / \partial x|` of :meth:`transform` at each row.
@@ -673,7 +666,7 @@ class RelativeGradientFlow(
         ValueError
             If it overflows in the precision of `X`.
         """
-        return self._map_rows(X, "log_abs_det_jacobian", log_det_at, keeps_columns=False)
+        return map_rows(self, X, "log_abs_det_jacobian")
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray[Any]:
         """Draw rows from the density, in one pass.
@@ -863,20 +856,3 @@ class RelativeGradientFlow(
             self.log_det_ = float(core.log_abs_det())
         self.log_det_drift_ = history.log_det_drift
         self.fit_time_ = seconds
-
-    def _map_rows(
-        self,
-        X: Any,
-        method: str,
-        function: Callable[[Flow, torch.Tensor], torch.Tensor],
-        *,
-        keeps_columns: bool,
-    ) -> Any:
-        """Apply `function`, as `method` does, to rows of any kind that it takes."""
-        check_is_fitted(self)
-        fitted = snapshot(self)
-
-        def of_array(X: Any) -> Any:
-            return map_blocks(fitted, X, function, X.shape[: 1 + keeps_columns])
-
-        return map_rows(fitted, X, method, of_array, keeps_columns=keeps_columns)

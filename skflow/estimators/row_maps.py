@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.sources import is_dask_array, is_dataset, map_dask_array, source_of
 from skflow._sklearn.validation import (
@@ -18,30 +19,34 @@ from skflow._sklearn.validation import (
     rows,
 )
 from skflow.estimators.overflow import checked_finite
-from skflow.estimators.state import own_autograd_mode
+from skflow.estimators.state import own_autograd_mode, snapshot
 from skflow.flow import Flow
 from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.sources import in_order, read_ahead
 
-__all__ = ["latents_of", "log_density_at", "log_det_at", "map_blocks", "map_rows", "rows_of"]
+__all__ = ["map_blocks", "map_rows"]
+
+# What methods make of a block of rows, or of latents.
+_MAPS: dict[str, Callable[[Flow, torch.Tensor], torch.Tensor]] = {
+    "score_samples": lambda flow, x: flow.log_prob(x),
+    "transform": lambda flow, x: checked_finite(flow(x)),
+    "log_abs_det_jacobian": lambda flow, x: checked_finite(flow.forward_and_log_det(x)[1]),
+    "inverse_transform": lambda flow, z: flow.inverse(z),
+}
 
 
-def map_rows(
-    estimator: Any, X: Any, method: str, function: Callable[[Any], Any], *, keeps_columns: bool
-) -> Any:
-    """Return what a method makes of rows.
+def map_rows(estimator: Any, X: Any, method: str, *, keeps_columns: bool = False) -> Any:
+    """Return what a method makes of rows of any kind.
 
     Parameters
     ----------
-    estimator : estimator
-        Fitted. Nobody changes it any more.
+    estimator : RelativeGradientFlow
+        Whose method it is.
     X : object
         What the user passed.
     method : str
         The name of the method.
-    function : callable
-        Does what the method does to an array that was checked.
-    keeps_columns : bool
+    keeps_columns : bool, default=False
         Whether that is a number for each entry, else for each row.
 
     Returns
@@ -50,18 +55,24 @@ def map_rows(
         Of an array of Dask, one that is not computed yet. Of a dataset of pyarrow, a number for
         each row as an array, and one for each entry as batches that are made when they are taken.
     """
-    is_framed = keeps_columns and makes_frames(estimator)  # frames hold all rows
+    check_is_fitted(estimator)
+    fitted = snapshot(estimator)
+
+    def mapped_array(x: Any) -> Any:
+        return map_blocks(fitted, x, method, x.shape[: 1 + keeps_columns])
+
+    is_framed = keeps_columns and makes_frames(fitted)  # frames hold all rows
     if is_dask_array(X):
-        lazy = map_dask_array(estimator, method, X, keeps_columns=keeps_columns)
+        lazy = map_dask_array(fitted, method, X, keeps_columns=keeps_columns)
         return np.asarray(lazy) if is_framed else lazy
-    source = source_of(estimator, X)
+    source = source_of(fitted, X)
     if source is None:
-        return function(rows(estimator, X, method=method))
-    pieces = (function(piece.numpy()) for _, piece in read_ahead(in_order(source)))
+        return mapped_array(rows(fitted, X, method=method))
+    pieces = (mapped_array(piece.numpy()) for _, piece in read_ahead(in_order(source)))
     if is_dataset(X) and keeps_columns and not is_framed:
-        return _as_batches(pieces, estimator.get_feature_names_out(), source.numpy_dtype)
-    shape = (len(source), source.n_features)[: 1 + keeps_columns]
-    mapped, start = np.empty(shape, source.numpy_dtype), 0
+        return _as_batches(pieces, fitted.get_feature_names_out(), source.numpy_dtype)
+    mapped = np.empty((len(source), source.n_features)[: 1 + keeps_columns], source.numpy_dtype)
+    start = 0
     for piece in pieces:
         mapped[start : start + len(piece)] = piece
         start += len(piece)
@@ -80,13 +91,8 @@ def _as_batches(pieces: Iterator[NDArray[Any]], names: NDArray[Any], dtype: np.d
     return pyarrow.RecordBatchReader.from_batches(schema, batches)
 
 
-def map_blocks(
-    estimator: Any,
-    X: Any,
-    function: Callable[[Flow, torch.Tensor], torch.Tensor],
-    shape: tuple[int, ...],
-) -> Any:
-    """Apply a flow to blocks of rows that a processor's cache holds.
+def map_blocks(estimator: Any, X: Any, method: str, shape: tuple[int, ...]) -> Any:
+    """Return what a method makes of an array, in blocks of rows that a processor's cache holds.
 
     Parameters
     ----------
@@ -94,8 +100,8 @@ def map_blocks(
         Fitted. Nobody changes it any more.
     X : array or tensor of shape (n_samples, n_features)
         The rows, checked.
-    function : callable
-        Takes the flow and rows on the device of the flow.
+    method : str
+        The name of the method.
     shape : tuple of int
         That of the result.
 
@@ -106,30 +112,10 @@ def map_blocks(
     """
     data = as_tensor(X)
     device = resolve_device(estimator.device, data.device)
-    flow = estimator.flow_.to(device)
+    flow, function = estimator.flow_.to(device), _MAPS[method]
     n_rows = block_length(data.shape[1], least=MATRIX_ROWS)
     with own_autograd_mode(), flow.unchanged():
         mapped = data.new_empty(shape)
         for block, target in zip(data.split(n_rows), mapped.split(n_rows), strict=True):
             target.copy_(function(flow, block.to(device)))
     return array_like(mapped, X)
-
-
-def log_density_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    """Return the log-density at each row, in nats."""
-    return flow.log_prob(x)
-
-
-def rows_of(flow: Flow, z: torch.Tensor) -> torch.Tensor:
-    """Return the rows that latents stand for."""
-    return flow.inverse(z)
-
-
-def latents_of(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    """Return the latents of rows, all of them finite."""
-    return checked_finite(flow(x))
-
-
-def log_det_at(flow: Flow, x: torch.Tensor) -> torch.Tensor:
-    """Return the log-determinant of the Jacobian at each row, in nats, all of them finite."""
-    return checked_finite(flow.forward_and_log_det(x)[1])
