@@ -43,11 +43,12 @@ class InversionError(ArithmeticError):
 
 
 class RankError(ConnectionError):
-    """Another process of a data-parallel fit stopped, so that the fit cannot go on.
+    """Another process of a fit by several stopped, so that the fit cannot go on.
 
-    Raised by ``fit`` within :func:`skflow.distributed.data_parallel`, on all processes that are
-    left. Start them again, as many as there are then: with `checkpoint_path`, the fit goes on
-    from its last epochs.
+    Raised by ``fit`` within :func:`skflow.distributed.data_parallel` and
+    :func:`skflow.distributed.row_split`, on all processes that are left. Start them again. A
+    data-parallel fit takes any number of processes then, and goes on from its last epochs if it
+    has a `checkpoint_path`.
 
     Parameters
     ----------
@@ -63,8 +64,8 @@ class RankError(ConnectionError):
         names = " and ".join(f"rank {rank}" for rank in self.ranks) or "Some process"
         super().__init__(
             f"{names[0].upper()}{names[1:]} stopped ({why}), so that the fit cannot go on. Start "
-            "the processes again, as many as there are then: with checkpoint_path, the fit goes "
-            "on from its last epochs."
+            "the processes again. A data-parallel fit goes on from its last epochs, on any number "
+            "of processes, if it has a checkpoint_path."
         )
 
     def __reduce__(self) -> tuple[type, tuple[tuple[int, ...], str]]:

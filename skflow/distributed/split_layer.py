@@ -403,7 +403,8 @@ class RowSplitLinear(RelativeLayer):
         """
         raise TypeError(
             "A flow that was fitted within row_split is in as many parts as there were processes, "
-            "and cannot be saved to one file. Pickle the part of each process by itself."
+            "and none of them can be described alone. Save the part of each process to a file of "
+            "its own, by the method save of the estimator."
         )
 
     def get_extra_state(self) -> Tensor:
