@@ -79,8 +79,8 @@ def test_large_data(run, tmp_path):
 
 def test_distributed(run, tmp_path):
     folder = ["--ranks", "2", "--results", str(tmp_path)]
-    rows = run("distributed", [*folder, "equality", "--rows", "80", "--epochs", "1"])
-    rows = rows["distributed_equality"]
+    rows = run("data_parallel", [*folder, "equality", "--rows", "80", "--epochs", "1"])
+    rows = rows["data_parallel_equality"]
     assert len(rows) == 3 * 3 * 2
     assert {row["same_bits_on_all_ranks"] for row in rows} == {"True"}
     assert max(float(row["largest_difference_of_scores"]) for row in rows) < 1e-10
@@ -89,8 +89,8 @@ def test_distributed(run, tmp_path):
 @pytest.mark.slow  # a process is killed, and others see that it says nothing
 def test_distributed_after_the_end_of_a_rank(run, tmp_path):
     sizes = ["--rows", "200", "--epochs", "3", "--after", "3"]
-    rows = run("distributed", ["--ranks", "2", "--results", str(tmp_path), "kill", *sizes])
-    (row,) = rows["distributed_kill"]
+    rows = run("data_parallel", ["--ranks", "2", "--results", str(tmp_path), "kill", *sizes])
+    (row,) = rows["data_parallel_kill"]
     assert (row["to_rank"], row["named_on_all_others"]) == ("1", "1")
     assert float(row["largest_difference_of_scores"]) < 1e-10
 

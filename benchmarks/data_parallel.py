@@ -1,8 +1,8 @@
 """Fits that several processes on this machine do together, by gloo.
 
-    python benchmarks/distributed.py equality
-    python benchmarks/distributed.py bytes
-    python benchmarks/distributed.py kill
+    python benchmarks/data_parallel.py equality
+    python benchmarks/data_parallel.py bytes
+    python benchmarks/data_parallel.py kill
 
 The first compares the weights and scores of 2 and 4 processes with those of one. The second counts
 the bytes of a step on a loopback interface that nothing else uses, which takes Linux. The third
@@ -35,7 +35,7 @@ from skflow.distributed.traffic import (
     rows_of_part,
 )
 
-WORKER = Path(__file__).with_name("_distributed_worker.py")
+WORKER = Path(__file__).with_name("_data_parallel_worker.py")
 RANKS = (2, 4)
 
 # Columns, rows in a step, how many factors are exchanged (none: sums; -1: what is least), and
@@ -133,7 +133,7 @@ def run_equality(arguments):
             row = {"fit": name, "ranks": n_ranks, **differences, "same_bits_on_all_ranks": same}
             rows.append(row)
             print(*row.values(), sep="  ")
-    write_csv(arguments.results / "distributed_equality.csv", rows)
+    write_csv(arguments.results / "data_parallel_equality.csv", rows)
 
 
 def run_bytes(arguments):
@@ -170,7 +170,7 @@ def run_bytes(arguments):
             }
             rows.append(row)
             print(*row.values(), sep="  ")
-    write_csv(arguments.results / "distributed_bytes.csv", rows)
+    write_csv(arguments.results / "data_parallel_bytes.csv", rows)
 
 
 def run_kill(arguments):
@@ -180,7 +180,7 @@ def run_kill(arguments):
         if n_ranks in arguments.ranks:
             rows.append(killed(n_ranks, which, name, arguments))
             print(*rows[-1].values(), sep="  ")
-    write_csv(arguments.results / "distributed_kill.csv", rows)
+    write_csv(arguments.results / "data_parallel_kill.csv", rows)
 
 
 def killed(n_ranks, which, name, arguments):

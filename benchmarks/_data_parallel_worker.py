@@ -1,4 +1,4 @@
-"""What each process of a group does for ``distributed.py``, by itself or under torchrun."""
+"""What each process of a group does for ``data_parallel.py``, by itself or under torchrun."""
 
 import json
 import os
