@@ -9,6 +9,7 @@ import torch
 from skflow.flow import Standardize
 from skflow.training import streams, survey
 from skflow.training.batches import Batches
+from skflow.training.parts import PartsOfBatches
 from skflow.training.rows import Rows
 from skflow.training.sources import in_order, read_ahead
 from skflow.training.streams import UnreadRows
@@ -81,6 +82,30 @@ def test_the_order_is_that_of_the_generator_and_another_in_each_epoch():
     assert torch.equal(one, again)
     assert not torch.equal(one, two)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("noise", [None, torch.tensor([0.1, 0.2])])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_batches_make_the_whole(noise, weighted):
+    attributes = {}
+    if weighted:
+        attributes["weights"] = torch.arange(1.0, 201.0, dtype=torch.float64)
+
+    def batches():
+        generator = torch.Generator().manual_seed(0)
+        rows = streamed(generator, numbered(200), **attributes)
+        return Batches(rows, 5, generator, noise=noise, weight_unit=rows.mean_weight)
+
+    whole = list(batches())
+    parts = [list(PartsOfBatches(batches(), rank, 2)) for rank in range(2)]
+    assert len(whole) == len(parts[0]) == len(parts[1])
+    for batch, *of_ranks in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([one.x for one in of_ranks]), batch.x)
+        assert {one.n_rows for one in of_ranks} == {5}
+        assert all(one.mass == batch.mass for one in of_ranks)
+        weights = torch.ones(5, dtype=torch.float64) if batch.weights is None else batch.weights
+        own = torch.cat([one.weights * 5 / len(one.x) for one in of_ranks])
+        torch.testing.assert_close(own, weights)
 
 
 def test_windows_have_few_whole_blocks_from_all_over(generator):
