@@ -213,11 +213,11 @@ class _DatasetSource(CheckedSource):
             memory_pool=pyarrow.system_memory_pool(),
         )
         for batch in batches:
-            rows = np.empty((batch.num_rows, batch.num_columns), self.numpy_dtype)
-            for j, column in enumerate(batch.columns):
-                rows[:, j] = column.to_numpy(zero_copy_only=False)
-            if len(rows):
-                yield rows
+            columns = np.empty((batch.num_columns, batch.num_rows), self.numpy_dtype)
+            for target, column in zip(columns, batch.columns, strict=True):
+                target[:] = column.to_numpy(zero_copy_only=False)
+            if batch.num_rows:  # PyTorch transposes in tiles, which takes a fifth of the time
+                yield torch.from_numpy(columns).T.contiguous().numpy()
 
 
 def _parts(fragment: Any) -> list[tuple[Any, int]]:

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skflow._sklearn.sources import is_dask_array, is_dataset, map_dask_array, source_of
+from skflow._sklearn.sources import (
+    CheckedSource,
+    is_dask_array,
+    is_dataset,
+    map_dask_array,
+    source_of,
+)
 from skflow._sklearn.validation import (
     array_like,
     as_tensor,
@@ -25,6 +31,9 @@ from skflow.flow.blocks import MATRIX_ROWS, block_length
 from skflow.training.sources import in_order, read_ahead
 
 __all__ = ["map_blocks", "map_rows"]
+
+# How many pieces of a few megabytes are read before they are mapped.
+_PIECES_AHEAD = 4
 
 # What methods make of a block of rows, or of latents.
 _MAPS: dict[str, Callable[[Flow, torch.Tensor], torch.Tensor]] = {
@@ -68,7 +77,7 @@ def map_rows(estimator: Any, X: Any, method: str, *, keeps_columns: bool = False
     source = source_of(fitted, X)
     if source is None:
         return mapped_array(rows(fitted, X, method=method))
-    pieces = (mapped_array(piece.numpy()) for _, piece in read_ahead(in_order(source)))
+    pieces = (mapped_array(piece.numpy()) for _, piece in _read(source))
     if is_dataset(X) and keeps_columns and not is_framed:
         return _as_batches(pieces, fitted.get_feature_names_out(), source.numpy_dtype)
     mapped = np.empty((len(source), source.n_features)[: 1 + keeps_columns], source.numpy_dtype)
@@ -89,6 +98,11 @@ def _as_batches(pieces: Iterator[NDArray[Any]], names: NDArray[Any], dtype: np.d
         for Z in pieces
     )
     return pyarrow.RecordBatchReader.from_batches(schema, batches)
+
+
+def _read(source: CheckedSource) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield all rows, of which others are decoded meanwhile: a whole block is, in the end."""
+    return read_ahead(in_order(source), n_ahead=_PIECES_AHEAD)
 
 
 def map_blocks(estimator: Any, X: Any, method: str, shape: tuple[int, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -66,13 +67,15 @@ def in_order(source: Source) -> Iterator[tuple[int, Tensor]]:
             start += len(piece)
 
 
-def read_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items, of which the next one is made in a thread while the last one is used.
+def read_ahead(items: Iterable[T], *, n_ahead: int = 1) -> Iterator[T]:
+    """Yield items, of which the next ones are made in a thread while the last one is used.
 
     Parameters
     ----------
     items : iterable
         It is gone through in the thread alone. What it raises is raised where its item was due.
+    n_ahead : int, default=1
+        How many items are made before they are due, and are in memory.
 
     Yields
     ------
@@ -81,7 +84,7 @@ def read_ahead(items: Iterable[T]) -> Iterator[T]:
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="skflow-reader") as reader:
-        upcoming = reader.submit(next, iterator, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = reader.submit(next, iterator, None)
+        upcoming = deque(reader.submit(next, iterator, None) for _ in range(n_ahead))
+        while (item := upcoming.popleft().result()) is not None:
+            upcoming.append(reader.submit(next, iterator, None))
             yield item
