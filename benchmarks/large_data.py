@@ -5,7 +5,7 @@ in single precision: random rows, which repeat after each file. Two flows are fi
 default and a light one, which computes ten times as fast.
 
 - Speed: some steps of training on an array in memory, then on each source, and so on in turn,
-  until each has passed over more than a window; and scores of eight files' rows in turn. Of
+  until each has passed over more than a window; and scores of four files' rows in turn. Of
   training, the ratios are those of all seconds, in which the windows are read; of scores, of the
   medians.
 - Memory: a fit of `--max-time` seconds, and the scores of all rows by the light flow, in a process
@@ -42,7 +42,7 @@ FLOWS = {
 }
 N_COLUMNS = 64
 FILE_ROWS, STEP_ROWS = 2**16, 2**12
-SCORED_FILES = 8
+SCORED_FILES = 4
 ROW_BYTES = 4 * N_COLUMNS
 MEGABYTE = 1e6
 
@@ -172,6 +172,7 @@ def memory_of(path, parameters, max_time, scores):
         "fit_anonymous_mb": round(memory.peaks["RssAnon"] / MEGABYTE, 1),
         "fit_resident_mb": round(memory.peaks["VmRSS"] / MEGABYTE, 1),
     }
+    row |= {"score_seconds": "", "score_anonymous_mb": ""}
     if scores:
         with Memory() as memory:
             seconds = seconds_to_score(flow, X)

@@ -209,7 +209,7 @@ class _DatasetSource(CheckedSource):
             batch_size=self.piece_length,
             batch_readahead=1,
             fragment_readahead=1,
-            # Which gives back what is freed; pyarrow's own may keep a gigabyte.
+            # Which gives back what is freed; pyarrow's own may keep it.
             memory_pool=pyarrow.system_memory_pool(),
         )
         for batch in batches:
