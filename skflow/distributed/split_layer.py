@@ -15,7 +15,6 @@ The update of the rows of `W` is local.
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any, Literal
 
@@ -29,14 +28,11 @@ from skflow.flow.bijection import Pullback
 from skflow.flow.determinants import Determinants, Known, Stamp, stamp
 from skflow.flow.initialization import low_rank_whitening, random_orthogonal, shrunk_whitening
 from skflow.flow.products import add_product_, affine, product
-from skflow.flow.relative import Factors, RelativeLayer
-from skflow.flow.solvers import log_abs_dets
+from skflow.flow.relative import Factors
+from skflow.flow.tracked import MOST_GAIN, TrackedLayer
 from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["RowSplitLinear"]
-
-# Weights that are small by more than this factor are multiplied by it.
-_MOST_GAIN = 1024.0
 
 # Of many rows, so many entries of whole rows are gathered at a time.
 _GATHERED_ENTRIES = 2**20
@@ -45,7 +41,7 @@ _GATHERED_ENTRIES = 2**20
 _MOST_RESIDUAL = 1e3
 
 
-class RowSplitLinear(RelativeLayer):
+class RowSplitLinear(TrackedLayer):
     r"""A dense layer :math:`y = x W^\top + b`, of which each process has some rows.
 
     All methods are called by all processes, with their own columns of the same rows.
@@ -82,6 +78,8 @@ class RowSplitLinear(RelativeLayer):
     Changes of the weights that PyTorch does not count go unnoticed.
     """
 
+    _transient = ("_factorization", "_y_bias")
+
     def __init__(
         self,
         columns: Columns,
@@ -91,16 +89,15 @@ class RowSplitLinear(RelativeLayer):
         output_scale: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
+        super().__init__(Determinants(first_row=columns.own.start))
         self.columns = columns
         self.n_features = columns.n_own
         self.init, self.output_scale = init, output_scale
-        self.determinants = Determinants(first_row=columns.own.start)
         weight = torch.zeros(1, columns.n_own, columns.n_features, dtype=dtype)
         self.determinants.diagonal(weight).fill_(1)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(1, columns.n_own, dtype=dtype)) if bias else None
-        self.gain, self.residual = 1.0, 0.0
+        self.residual = 0.0
         self._y_bias: Tensor | None = None
         self._factorization: tuple[tuple[Stamp, torch.dtype], SplitFactorization] | None = None
 
@@ -113,11 +110,6 @@ class RowSplitLinear(RelativeLayer):
     def has_whole_matrices(self) -> bool:
         """False."""
         return False
-
-    @property
-    def has_exact_determinants(self) -> bool:
-        """Whether there are up to 8,192 columns."""
-        return self.determinants.are_computed(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         self.settle()
@@ -249,7 +241,7 @@ class RowSplitLinear(RelativeLayer):
         if known is not None:
             self._track(known, alpha, factors)
         self.gain *= beta
-        if self.gain > _MOST_GAIN:
+        if self.gain > MOST_GAIN:
             self.settle()
 
     def set_gradients(self) -> None:
@@ -269,43 +261,14 @@ class RowSplitLinear(RelativeLayer):
 
     def _track(self, known: Known, alpha: float, factors: Factors) -> None:
         """Bring the log-determinant up to date, after the weights have changed."""
-        weight, grams = self.weight, factors.grams
-        assert grams is not None
+        assert factors.grams is not None
         assert factors.y_weight is not None
-        rounded, diagonal = self.determinants.diagonal(weight), known.diagonal
-        if diagonal is None:
-            diagonal = rounded.to(torch.float64, copy=True)
-        else:
+        diagonal = self.determinants.diagonal_of(self.weight, known)
+        if known.diagonal is not None:
             own = factors.y_weight[..., self.columns.own]
             diagonal.add_(torch.linalg.vecdot(factors.delta, own, dim=1), alpha=alpha)
-            rounded.copy_(diagonal)
-        update = grams[:, 0] * alpha
-        update.diagonal(dim1=-2, dim2=-1).add_(1)
-        self.determinants.keep(weight, known.log_abs_det + log_abs_dets(update), diagonal)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Multiply the weights by :attr:`gain`, and set that to 1."""
-        if self.gain == 1:
-            return
-        known = self.determinants.entry(self.weight)
-        gain = self._rounded(self.gain)
-        self.weight.mul_(gain)
-        self.gain = 1.0
-        factors = self.factors
-        if isinstance(factors, Factors) and factors.y_weight is not None:
-            factors.y_weight.mul_(gain)  # for a step that is still to be taken
-        if known is not None:
-            self.determinants.scale(self.weight, known, gain)
-
-    def step_state(self) -> dict[str, Tensor]:  # noqa: D102
-        known = self.determinants.entry(self.weight)
-        return {} if known is None or known.diagonal is None else {"diagonal": known.diagonal}
-
-    def load_step_state(self, state: dict[str, Tensor]) -> None:  # noqa: D102
-        known = self.determinants.entry(self.weight)
-        if known is not None and "diagonal" in state:
-            self.determinants.keep(self.weight, known.log_abs_det, state["diagonal"].clone())
+        gram = factors.grams[:, 0].clone()
+        self.determinants.advance(self.weight, known, alpha, gram, diagonal)
 
     @torch.no_grad()
     def end_training(self) -> float | None:
@@ -407,26 +370,6 @@ class RowSplitLinear(RelativeLayer):
             "its own, by the method save of the estimator."
         )
 
-    def get_extra_state(self) -> Tensor:
-        r"""Return the known :math:`\log|\det W|` for a state dict, or an empty tensor."""
-        self.settle()
-        known = self.determinants.known(self.weight)
-        return torch.empty(0) if known is None else known.clone()
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to.
-
-        Parameters
-        ----------
-        state : Tensor
-            What :meth:`get_extra_state` returned.
-        """
-        self.gain = 1.0
-        self.determinants.forget()
-        self._factorization = None
-        if len(state):
-            self.determinants.keep(self.weight, state)
-
     def extra_repr(self) -> str:  # noqa: D102
         own, d = self.columns.own, self.columns.n_features
         return f"rows {own.start} to {own.stop} of {d}, dtype={self.weight.dtype}"
@@ -456,15 +399,5 @@ class RowSplitLinear(RelativeLayer):
             self._factorization = known
         return known[1]
 
-    def _rounded(self, value: float) -> float:
-        return ctypes.c_float(value).value if self.weight.dtype == torch.float32 else value
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = self.get_extra_state()
-        dropped = dict.fromkeys(("_factorization", "_factors", "_y_bias"))
-        return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = state.pop("_kept_log_abs_det")
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.set_extra_state(kept)
+    def _forget_inverse(self) -> None:
+        self._factorization = None

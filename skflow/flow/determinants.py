@@ -222,11 +222,7 @@ class Determinants:
             What the step was made of.
         """
         delta, y, y_weight = factors
-        rounded, diagonal = self.diagonal(weight), before.diagonal
-        is_exact = diagonal is not None
-        if diagonal is None:
-            # It has changed already, by less than it is rounded to now.
-            diagonal = rounded.to(torch.float64, copy=True)
+        is_exact, diagonal = before.diagonal is not None, self.diagonal_of(weight, before)
         update = torch.bmm(y, delta.mT).double()
         # A biased rounding of the trace would add up over the steps.
         trace = update.diagonal(dim1=-2, dim2=-1)
@@ -237,11 +233,44 @@ class Determinants:
             if is_exact:
                 change = torch.linalg.vecdot(delta_part, y_weight_part, dim=1)
                 diagonal_part.add_(change, alpha=alpha)
-        if is_exact:
-            rounded.copy_(diagonal)
-        update.mul_(alpha)
-        trace.add_(1)
-        self.keep(weight, before.log_abs_det + log_abs_dets(update), diagonal)
+        self.advance(weight, before, alpha, update, diagonal)
+
+    def diagonal_of(self, weight: Tensor, before: Known) -> Tensor:
+        """Return the diagonals in float64, as they were or, where that is not known, as they are.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights after a step: those have changed by less than they are rounded to.
+        before : Known
+            What :meth:`entry` returned before it.
+        """
+        if before.diagonal is not None:
+            return before.diagonal
+        return self.diagonal(weight).to(torch.float64, copy=True)
+
+    def advance(
+        self, weight: Tensor, before: Known, alpha: float, gram: Tensor, diagonal: Tensor
+    ) -> None:
+        r"""Bring what was known up to date by the determinant lemma.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (L, D, D)
+            The weights after a step. Their diagonals are rounded anew.
+        before : Known
+            What :meth:`entry` returned before it.
+        alpha : float
+            The factor of the step, as the weights' precision rounds it.
+        gram : Tensor of shape (L, N, N)
+            The product :math:`y \delta^\top`, in float64. It is overwritten.
+        diagonal : Tensor of shape (L, D)
+            What the weights' diagonals would be in float64.
+        """
+        self.diagonal(weight).copy_(diagonal)
+        gram.mul_(alpha)
+        gram.diagonal(dim1=-2, dim2=-1).add_(1)
+        self.keep(weight, before.log_abs_det + log_abs_dets(gram), diagonal)
 
     def scale(self, weight: Tensor, before: Known, gain: float) -> None:
         """Bring what was known up to date, after the weights were multiplied by a factor.

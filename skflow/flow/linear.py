@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any, Literal
 
@@ -16,18 +15,16 @@ from skflow.flow.determinants import Determinants, Stamp, stamp
 from skflow.flow.initialization import random_orthogonal, shrunk_whitening
 from skflow.flow.operations import Operation
 from skflow.flow.products import add_product_, affine
-from skflow.flow.relative import RelativeLayer, Sums, add_relative_, is_unchanged
+from skflow.flow.relative import Sums, add_relative_, is_unchanged
 from skflow.flow.solvers import Solver, log_abs_dets, solver
 from skflow.flow.tracing import is_traced
+from skflow.flow.tracked import MOST_GAIN, TrackedLayer
 from skflow.flow.weighted import mean, var_mean
 
 __all__ = ["LinearStack"]
 
-# Weights that are small by more than this factor are multiplied by it.
-_MOST_GAIN = 1024.0
 
-
-class LinearStack(RelativeLayer):
+class LinearStack(TrackedLayer):
     r"""Dense layers :math:`y = x W^\top + b` with an activation between them.
 
     The stack ends with a dense layer: `n_layers` of them, and `n_layers` − 1 activations. Its
@@ -85,6 +82,8 @@ class LinearStack(RelativeLayer):
 
     _solvers: tuple[tuple[Stamp, torch.dtype], list[Solver]] | None
 
+    _transient = ("_solvers", "_workspace")
+
     def __init__(
         self,
         n_layers: int,
@@ -95,7 +94,7 @@ class LinearStack(RelativeLayer):
         init: Literal["orthogonal", "whiten"] = "whiten",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
+        super().__init__(Determinants())
         self.n_features = n_features
         self.activation = activation
         self.init = self.start_from = init
@@ -103,8 +102,6 @@ class LinearStack(RelativeLayer):
         weight.diagonal(dim1=-2, dim2=-1).fill_(1)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(n_layers, n_features, dtype=dtype)) if bias else None
-        self.gain = 1.0
-        self.determinants = Determinants()
         self._workspace: Workspace | None = None
         self._solvers = None
 
@@ -116,11 +113,6 @@ class LinearStack(RelativeLayer):
     @property
     def depth(self) -> int:  # noqa: D102
         return self.n_layers
-
-    @property
-    def has_exact_determinants(self) -> bool:
-        """Whether the layers have up to 8,192 columns."""
-        return self.determinants.are_computed(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         self.settle()
@@ -258,47 +250,14 @@ class LinearStack(RelativeLayer):
         if known is not None:
             self.determinants.update(weight, known, alpha, (delta, y, y_weight))
         self.gain *= beta
-        if self.gain > _MOST_GAIN:
+        if self.gain > MOST_GAIN:
             self.settle()
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Multiply the weights by :attr:`gain`, and set that to 1."""
-        if self.gain == 1:
-            return
-        weight = self.weight
-        known = self.determinants.entry(weight)
-        # As the float type rounds it, so that the log-determinant is that of the weights.
-        gain = self._rounded(self.gain)
-        weight.mul_(gain)
-        self.gain = 1.0
-        if self.factors is not None and self.factors.y_weight is not None:
-            self.factors.y_weight.mul_(gain)  # for a step that is still to be taken
-        if known is not None:
-            self.determinants.scale(weight, known, gain)
 
     @torch.no_grad()
     def recheck(self) -> None:
         """Forget what is kept of weights that were changed unseen."""
         if not is_unchanged(self) and self.determinants.recheck(self.weight):
-            self._solvers = None
-
-    def step_state(self) -> dict[str, Tensor]:
-        """Return the diagonals of the weights in float64, if they are tracked."""
-        known = self.determinants.entry(self.weight)
-        return {} if known is None or known.diagonal is None else {"diagonal": known.diagonal}
-
-    def load_step_state(self, state: dict[str, Tensor]) -> None:
-        """Take what :meth:`step_state` gave, after the state dict.
-
-        Parameters
-        ----------
-        state : dict
-            What it returned.
-        """
-        known = self.determinants.entry(self.weight)
-        if known is not None and "diagonal" in state:
-            self.determinants.keep(self.weight, known.log_abs_det, state["diagonal"].clone())
+            self._forget_inverse()
 
     @torch.no_grad()
     def end_training(self) -> float | None:
@@ -410,28 +369,6 @@ class LinearStack(RelativeLayer):
         """Return a copy whose log-determinants are a buffer, for exporters."""
         return _FixedStack(self)
 
-    def get_extra_state(self) -> Tensor:
-        r"""Return the known :math:`\log|\det W|` for a state dict, or an empty tensor."""
-        self.settle()
-        self.recheck()
-        known = self.determinants.known(self.weight)
-        return torch.empty(0) if known is None else known.clone()
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave, after the parameters that it belongs to.
-
-        Parameters
-        ----------
-        state : Tensor
-            What :meth:`get_extra_state` returned.
-        """
-        self.gain = 1.0
-        self.determinants.forget()
-        self._solvers = None
-        if len(state):
-            self.determinants.keep(self.weight, state)
-            self.recheck()
-
     def extra_repr(self) -> str:  # noqa: D102
         return (
             f"n_layers={self.n_layers}, n_features={self.weight.shape[-1]}, "
@@ -457,19 +394,8 @@ class LinearStack(RelativeLayer):
             self._solvers = known
         return known[1]
 
-    def _rounded(self, value: float) -> float:
-        return ctypes.c_float(value).value if self.weight.dtype == torch.float32 else value
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What belongs to a step, or to the memory of this process.
-        kept = self.get_extra_state()
-        dropped = dict.fromkeys(("_solvers", "_factors", "_workspace"))
-        return self.__dict__ | dropped | {"_kept_log_abs_det": kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = state.pop("_kept_log_abs_det")
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.set_extra_state(kept)
+    def _forget_inverse(self) -> None:
+        self._solvers = None
 
 
 class _FixedStack(LinearStack):
