@@ -54,6 +54,11 @@ def is_dataset(X: Any) -> bool:
     return _is(X, "pyarrow.dataset", "Dataset")
 
 
+def _precision(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return single precision if the data have it, and else double."""
+    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
+
+
 class CheckedSource(ABC):
     """Rows in blocks, checked as scikit-learn checks arrays when they are read.
 
@@ -77,7 +82,7 @@ class CheckedSource(ABC):
         self.X = X
         self.estimator = estimator
         self.offsets = list(accumulate(lengths, initial=0))
-        self.numpy_dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
+        self.numpy_dtype = _precision(dtype)
         self.names = names
         self.n_features = int(names.shape[1])
 
@@ -301,7 +306,7 @@ def map_dask_array(estimator: Any, method: str, X: Any, *, keeps_columns: bool) 
     """
     refuse_but_two_dimensions(readable(X))
     validate_data(estimator, X, reset=False, skip_check_array=True)
-    dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+    dtype = _precision(X.dtype)
     return X.rechunk({1: -1}).map_blocks(
         _call,
         estimator,

@@ -83,13 +83,13 @@ class DataParallel(Exchange):
         for rank, facts in enumerate(of_ranks):
             differing = [name for name in first | facts if first.get(name) != facts.get(name)]
             if differing:
-                shown = "; ".join(
+                said = "; ".join(
                     f"{name}: {first.get(name)} on rank 0, {facts.get(name)} on rank {rank}"
                     for name in differing
                 )
                 raise ValueError(
                     f"Within {self.name}, all processes must fit the same rows with the same "
-                    f"parameters. They differ in {shown}. Pass all rows to each of them: fit "
+                    f"parameters. They differ in {said}. Pass all rows to each of them: fit "
                     "divides them."
                 )
 
@@ -126,12 +126,20 @@ class DataParallel(Exchange):
         step = StepExchange(self.group, optimizer, batch, penalty)
         with heard(flow.relative_layers, step):
             loss = flow.relative_gradient(batch.x, batch.weights)
+        self._hear(step.end(self._told()))
+        return loss
+
+    def _told(self) -> list[float]:
+        """Return what this process tells in a step: the clock, and whether it was interrupted."""
         now = time.perf_counter() - self._origin if self.rank == 0 else 0.0
-        self._now, n_interrupts = step.end([now, float(self._interrupts)])
+        return [now, float(self._interrupts)]
+
+    def _hear(self, sums: list[float]) -> None:
+        """Take what all processes have told, added up."""
+        self._now, n_interrupts = sums
         if n_interrupts > 0 and self._fit is not None and not self._was_interrupted:
             self._was_interrupted = True
             self._fit.interrupt()
-        return loss
 
     def summed(self, values: Tensor) -> Tensor:  # noqa: D102
         return self.group.sum(values.to(self.group.device, copy=True))().to(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -133,13 +132,8 @@ class RowSplit(DataParallel):
 
     def gradient(self, flow: Flow, optimizer: Optimizer, batch: Batch, penalty: float) -> Tensor:
         loss = flow.relative_gradient(batch.x, batch.weights)
-        is_first = self.rank == 0
-        told = [time.perf_counter() - self._origin if is_first else 0.0, float(self._interrupts)]
-        total = self.group.sum(torch.tensor(told, dtype=torch.float64, device=self.group.device))
-        self._now, n_interrupts = total().tolist()
-        if n_interrupts > 0 and self._fit is not None and not self._was_interrupted:
-            self._was_interrupted = True
-            self._fit.interrupt()
+        told = torch.tensor(self._told(), dtype=torch.float64, device=self.group.device)
+        self._hear(self.group.sum(told)().tolist())
         return loss
 
     def summed(self, values: Tensor) -> Tensor:

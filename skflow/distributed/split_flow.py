@@ -28,6 +28,7 @@ from skflow.flow import (
 )
 from skflow.flow.bijection import check_rows
 from skflow.flow.chains import map_through
+from skflow.flow.network import refuse_overflown
 from skflow.flow.relative import RelativeLayer
 from skflow.flow.runs import Run
 from skflow.training.architecture import build_flow
@@ -132,12 +133,7 @@ class SplitFlow(Flow):
             alone = not isinstance(bijection, RelativeLayer)
             x = self._agreed(bijection.inverse, x) if alone else bijection.inverse(x)
         overflown = (torch.isfinite(self._own(z)) & ~torch.isfinite(x)).any(-1)
-        n_overflown = int((self.columns.sum(overflown.to(x)) > 0).sum())
-        if n_overflown:
-            raise InversionError(
-                f"What {n_overflown} row(s) of latents stand for is not finite in {x.dtype}. "
-                "Pass latents that are nearer to zero, or of a higher precision."
-            )
+        refuse_overflown(int((self.columns.sum(overflown.to(x)) > 0).sum()), x.dtype)
         return self._like(z, x)
 
     def sample(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skflow._sklearn.sources import (
-    CheckedSource,
     is_dask_array,
     is_dataset,
     map_dask_array,
@@ -32,7 +31,7 @@ from skflow.training.sources import in_order, read_ahead
 
 __all__ = ["map_blocks", "map_rows"]
 
-# How many pieces of a few megabytes are read before they are mapped.
+# So many pieces of a few megabytes are decoded while others are mapped.
 _PIECES_AHEAD = 4
 
 # What methods make of a block of rows, or of latents.
@@ -77,7 +76,8 @@ def map_rows(estimator: Any, X: Any, method: str, *, keeps_columns: bool = False
     source = source_of(fitted, X)
     if source is None:
         return mapped_array(rows(fitted, X, method=method))
-    pieces = (mapped_array(piece.numpy()) for _, piece in _read(source))
+    read = read_ahead(in_order(source), n_ahead=_PIECES_AHEAD)
+    pieces = (mapped_array(piece.numpy()) for _, piece in read)
     if is_dataset(X) and keeps_columns and not is_framed:
         return _as_batches(pieces, fitted.get_feature_names_out(), source.numpy_dtype)
     mapped = np.empty((len(source), source.n_features)[: 1 + keeps_columns], source.numpy_dtype)
@@ -98,11 +98,6 @@ def _as_batches(pieces: Iterator[NDArray[Any]], names: NDArray[Any], dtype: np.d
         for Z in pieces
     )
     return pyarrow.RecordBatchReader.from_batches(schema, batches)
-
-
-def _read(source: CheckedSource) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield all rows, of which others are decoded meanwhile: a whole block is, in the end."""
-    return read_ahead(in_order(source), n_ahead=_PIECES_AHEAD)
 
 
 def map_blocks(estimator: Any, X: Any, method: str, shape: tuple[int, ...]) -> Any:

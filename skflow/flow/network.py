@@ -23,10 +23,32 @@ from skflow.flow.relative import Factors, RelativeLayer, unchanged
 from skflow.flow.runs import Run, in_runs
 from skflow.flow.tracing import is_traced
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "refuse_overflown"]
 
 # How many entries of a sample go through a bijection at a time.
 _SAMPLE_ENTRIES = 2**18
+
+
+def refuse_overflown(n_rows: int, dtype: torch.dtype) -> None:
+    """Refuse latents whose images overflow.
+
+    Parameters
+    ----------
+    n_rows : int
+        The number of such rows; none is fine.
+    dtype : torch.dtype
+        The precision that is too small for them.
+
+    Raises
+    ------
+    InversionError
+        If there are any.
+    """
+    if n_rows:
+        raise InversionError(
+            f"What {n_rows} row(s) of latents stand for is not finite in {dtype}. Pass latents "
+            "that are nearer to zero, or of a higher precision."
+        )
 
 
 class Flow(StablePickle, nn.Module):
@@ -298,11 +320,7 @@ class Flow(StablePickle, nn.Module):
             x = bijection.inverse(x)
         if not is_traced(x) and not bool(torch.isfinite(x).all()):
             overflown = (torch.isfinite(z) & ~torch.isfinite(x)).any(-1)
-            if bool(overflown.any()):
-                raise InversionError(
-                    f"What {int(overflown.sum())} row(s) of latents stand for is not finite in "
-                    f"{x.dtype}. Pass latents that are nearer to zero, or of a higher precision."
-                )
+            refuse_overflown(int(overflown.sum()), x.dtype)
         return x
 
     def sample(
