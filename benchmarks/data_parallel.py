@@ -13,7 +13,6 @@ import argparse
 import ctypes
 import fcntl
 import json
-import os
 import signal
 import socket
 import struct
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import RESULTS, run_by_one_thread, write_csv
+from _processes import environment, free_port
 
 from skflow.distributed.traffic import (
     n_factors,
@@ -68,23 +68,6 @@ def own_network():
         request = fcntl.ioctl(any_socket, _GET_FLAGS, struct.pack("16sh14x", b"lo", 0))
         (flags,) = struct.unpack_from("16xh", request)
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
-
-
-def environment(n_ranks, rank=None, port=None):
-    """Return what tells processes of their group; under torchrun, that does so itself."""
-    found = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    if rank is not None:
-        group = {"RANK": rank, "WORLD_SIZE": n_ranks, "MASTER_PORT": port}
-        found |= {name: str(value) for name, value in group.items()}
-        found["MASTER_ADDR"] = "127.0.0.1"
-    return found
-
-
-def free_port():
-    """Return a port that nobody uses."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def torchrun(n_ranks, path):

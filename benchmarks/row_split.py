@@ -17,7 +17,6 @@ Processes are started here, one thread each, and speak by gloo.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import RESULTS, write_csv
+from _processes import environment, free_port
 
 from skflow import RelativeGradientFlow
 from skflow.distributed import row_split
@@ -206,17 +206,11 @@ def as_rank(request, path):
 
 def by_processes(n_ranks, folder, **request):
     """Return what each of a group of processes did."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    path = folder / f"row_split_{os.getpid()}"
+    port, path = free_port(), folder / f"row_split_{os.getpid()}"
     command = [sys.executable, __file__, "--as-rank", json.dumps(request), str(path)]
-    group = {"WORLD_SIZE": n_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = []
-    for rank in range(n_ranks):
-        environment = {name: str(value) for name, value in (group | {"RANK": rank}).items()}
-        environment |= {"OMP_NUM_THREADS": "1"}
-        processes.append(subprocess.Popen(command, env=os.environ | environment))
+    processes = [
+        subprocess.Popen(command, env=environment(n_ranks, rank, port)) for rank in range(n_ranks)
+    ]
     if any([process.wait() for process in processes]):
         raise RuntimeError("A process failed.")
     results = []
