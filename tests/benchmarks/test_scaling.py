@@ -1,23 +1,13 @@
 """What a step costs at scale: the model counts what is sent, and the page has its figures."""
 
-import csv
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGE = " ".join((ROOT / "docs" / "scaling.rst").read_text(encoding="utf-8").split())
-
-
-def results(folder, name):
-    lines = (folder / f"scaling_{name}.csv").read_text(encoding="utf-8").splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
-
 
 @pytest.fixture
-def script(monkeypatch, tmp_path):
+def script(monkeypatch, tmp_path, results):
     """Return a function that runs a part of the benchmark, and what it wrote."""
 
     def run(what, *arguments, **sizes):
@@ -26,7 +16,7 @@ def script(monkeypatch, tmp_path):
             monkeypatch.setattr(module, name, value)
         monkeypatch.setattr(sys, "argv", ["", what, "--results", str(tmp_path), *arguments])
         module.main()
-        return results(tmp_path, what)
+        return results(f"scaling_{what}", tmp_path)
 
     return run
 
@@ -40,8 +30,8 @@ def test_bytes_are_those_that_the_model_counts(script):
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
-def test_the_committed_model_is_that_of_the_code(script):
-    assert script("modelled") == results(ROOT / "benchmarks" / "results", "modelled")
+def test_the_committed_model_is_that_of_the_code(script, results):
+    assert script("modelled") == results("scaling_modelled")
 
 
 def test_a_step_of_one_process_sends_nothing():
@@ -51,29 +41,28 @@ def test_a_step_of_one_process_sends_nothing():
     assert all(model.cost(method, alone).n_messages == 0 for method in model.METHODS)
 
 
-def test_figures_of_the_page():
-    folder = ROOT / "benchmarks" / "results"
-    ratios = []
-    for row in results(folder, "measured"):
+def test_figures_of_the_page(results, page):
+    said, ratios = page("scaling"), []
+    for row in results("scaling_measured"):
         assert row["received_bytes"] == row["predicted_bytes"]
         cells = [f"{int(row[name]):,}" for name in ("n_rows", "n_features", "n_ranks")]
         cells.append(f"{int(row['received_bytes']):,}")
         cells += [f"{float(row[name]):.3f}" for name in ("seconds", "predicted_seconds")]
-        assert " - ".join([*cells, row["ratio"]]) in PAGE
+        assert " - ".join([*cells, row["ratio"]]) in said
         if row["n_ranks"] != "1":
             ratios.append(round(100 * float(row["ratio"]) - 100))
-    assert f"{min(ratios)} to {max(ratios)} % longer than the model" in PAGE
+    assert f"{min(ratios)} to {max(ratios)} % longer than the model" in said
     modelled = {
         (row["method"], row["n_ranks"], row["n_features"]): row
-        for row in results(folder, "modelled")
+        for row in results("scaling_modelled")
     }
     split = modelled["row-split", "1024", "1000000"]
-    assert f"1,024 GPUs {split['seconds']} s a step" in PAGE
+    assert f"1,024 GPUs {split['seconds']} s a step" in said
     inverses = modelled["gradient with inverses", "64", "100000"]
-    assert f"{inverses['seconds']} s a step at 100,000 columns" in PAGE
+    assert f"{inverses['seconds']} s a step at 100,000 columns" in said
     sent = [
         round(float(modelled[name, "64", "100000"]["received_gb"]))
         for name in ("MAF", "row-split")
     ]
-    assert f"MAF exchanges the gradients of all its weights, {sent[0]} GB" in PAGE
-    assert f"Row-split layers exchange {sent[1]} GB" in PAGE
+    assert f"MAF exchanges the gradients of all its weights, {sent[0]} GB" in said
+    assert f"Row-split layers exchange {sent[1]} GB" in said

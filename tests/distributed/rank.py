@@ -5,11 +5,9 @@ All of them are forks of this one, as PyTorch takes seconds to be imported.
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-import traceback
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -225,35 +223,19 @@ def run_as(rank, n_ranks, port, folder):
     torch.save(results, folder / f"{rank}_of_{n_ranks}.pt")
 
 
-def start(rank, n_ranks, port, folder):
-    """Fork a process, and return its number."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            run_as(rank, n_ranks, port, folder)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return pid
-
-
 def main(folder):
+    from forks import free_port, start  # which is beside this script
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
     ends = {}
     for n_ranks in GROUPS:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        ranks = {start(rank, n_ranks, port, folder): rank for rank in range(n_ranks)}
+        port = free_port()
+        ranks = {start(run_as, rank, n_ranks, port, folder): rank for rank in range(n_ranks)}
         for _ in range(n_ranks):
             pid, status = os.wait()
             code = os.waitstatus_to_exitcode(status)
             ends[n_ranks, ranks[pid]] = code, time.monotonic()
-    torch.save(ends, folder / "unfinished")
-    (folder / "unfinished").rename(folder / "ends.pt")
+    torch.save(ends, folder / "ends.pt")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import os
 import pickle
-import socket
 import sys
-import traceback
 import warnings
 from copy import deepcopy
 from pathlib import Path
@@ -335,31 +333,16 @@ def run_as(rank, n_ranks, port, folder):
     torch.save(results, folder / f"{rank}_of_{n_ranks}.pt")
 
 
-def start(rank, n_ranks, port, folder):
-    """Fork a process, and return its number."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            run_as(rank, n_ranks, port, folder)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return pid
-
-
 def main(folder):
+    from forks import free_port, start  # which is beside this script
+
     torch.set_num_threads(1)
     of_fit(*CASES[0])  # what is compiled is compiled once
     codes = []
     for n_ranks in (2, 4):
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
+        port = free_port()
         for rank in range(n_ranks):
-            start(rank, n_ranks, port, folder)
+            start(run_as, rank, n_ranks, port, folder)
         codes += [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(n_ranks)]
     return max(map(abs, codes))
 

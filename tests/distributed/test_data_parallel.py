@@ -1,11 +1,7 @@
 """Fits that several processes do together, by gloo on this machine."""
 
 import importlib.util
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -46,25 +42,9 @@ def alone():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where groups of two and of four processes left what they did, once for all of pytest."""
-    if not hasattr(os, "fork"):
-        pytest.skip("processes are forked here")
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ranks"
-    try:
-        folder.mkdir()
-    except FileExistsError:  # another process of pytest was here first
-        while not (folder / "ends.pt").exists():
-            assert not (folder / "failed").exists()
-            time.sleep(0.2)
-        return folder
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=environment)
-    if done.returncode != 0:
-        (folder / "failed").touch()
-    assert done.returncode == 0
-    return folder
+def folder(left_by):
+    """Where groups of two and of four processes left what they did."""
+    return left_by(SCRIPT)
 
 
 @pytest.fixture(scope="module")

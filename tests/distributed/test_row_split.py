@@ -1,9 +1,6 @@
 """Flows whose columns and dense layers are divided among processes, by gloo on this machine."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +29,9 @@ def alone():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(left_by):
     """Where two and four processes left what they did."""
-    if not hasattr(os, "fork"):
-        pytest.skip("processes are forked here")
-    folder = tmp_path_factory.mktemp("ranks")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], env=environment)
-    assert done.returncode == 0
-    return folder
+    return left_by(SCRIPT)
 
 
 @pytest.fixture(scope="module")
