@@ -41,6 +41,14 @@ def test_a_step_of_one_process_sends_nothing():
     assert all(model.cost(method, alone).n_messages == 0 for method in model.METHODS)
 
 
+def shown(row):
+    """Return the seconds as the page has them: in brackets where weights exceed the memory."""
+    seconds = row["seconds"]
+    if float(seconds) >= 1000:
+        seconds = f"{float(seconds):,.0f}"
+    return seconds if row["fits"] == "1" else rf"\({seconds})"  # no item of a list
+
+
 def test_figures_of_the_page(results, page):
     said, ratios = page("scaling"), []
     for row in results("scaling_measured"):
@@ -56,6 +64,12 @@ def test_figures_of_the_page(results, page):
         (row["method"], row["n_ranks"], row["n_features"]): row
         for row in results("scaling_modelled")
     }
+    methods = list(dict.fromkeys(method for method, *_ in modelled))
+    for n_features in ("10000", "100000", "1000000"):
+        for n_ranks in ("8", "64", "1024"):
+            rows = [modelled[method, n_ranks, n_features] for method in methods]
+            cells = [f"{int(n_features):,}", f"{int(n_ranks):,}", *map(shown, rows)]
+            assert " - ".join(cells) in said
     split = modelled["row-split", "1024", "1000000"]
     assert f"1,024 GPUs {split['seconds']} s a step" in said
     inverses = modelled["gradient with inverses", "64", "100000"]
